@@ -1,0 +1,98 @@
+"""What an episode is: observations, actions, outcome. NumPy only; everything else builds on this."""
+
+import math
+import re
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+import numpy as np
+
+from am_ros.action import ACTION_DIM
+from am_ros.errors import AmRosError
+
+# Proprioception of one observation. The first two are QT-Opt's (gripper status, height to the table), and a
+# network that wants fewer takes a prefix.
+STATE_NAMES = ("gripper_opening", "height_m", "x_m", "y_m", "sin_yaw", "cos_yaw")
+STATE_DIM = len(STATE_NAMES)
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+class Outcome(IntEnum):
+    """Judgement of an episode; the values are those of am_msgs/EpisodeEvent."""
+
+    UNKNOWN = 0
+    SUCCESS = 1
+    FAILURE = 2
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` if it is 1 to 64 letters, digits, '_' or '-' (so never a path); raise AmRosError otherwise."""
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise AmRosError(f"{what} {name!r}: use 1 to 64 letters, digits, '_' or '-'")
+    return name
+
+
+def state_vector(position_m, yaw_rad: float, gripper_opening: float) -> np.ndarray:
+    """Proprioception as the networks see it, float32 [STATE_DIM] in the order of STATE_NAMES.
+
+    `position_m` is the tool centre point [3] in the robot base frame, whose z = 0 is the table plane.
+    """
+    x, y, z = position_m
+    return np.array([gripper_opening, z, x, y, math.sin(yaw_rad), math.cos(yaw_rad)], np.float32)
+
+
+def yaw_of_quaternion(x: float, y: float, z: float, w: float) -> float:
+    """Azimuth [rad] of a tool that points down: the heading of its x axis in the horizontal plane."""
+    return math.atan2(2 * (x * y + w * z), 1 - 2 * (y * y + z * z))
+
+
+@dataclass(frozen=True)
+class EpisodeInfo:
+    """What is known of an episode besides its steps. Written into the bag's metadata as text."""
+
+    episode_id: str
+    task: str = ""
+    goal_id: str = ""
+    source: str = ""
+    seed: int = -1
+    outcome: Outcome = Outcome.UNKNOWN
+    reason: str = ""
+    extra: dict = field(default_factory=dict)
+
+
+@dataclass
+class Episode:
+    """T steps and T+1 observations: action t was decided on observation t and led to observation t+1."""
+
+    info: EpisodeInfo
+    images: np.ndarray  # uint8 [T+1, height, width, 3], RGB
+    states: np.ndarray  # float32 [T+1, STATE_DIM]
+    actions: np.ndarray  # float32 [T, ACTION_DIM], normalised (see action.py)
+    stamps_ns: np.ndarray  # int64 [T+1], header stamps of the images
+
+    def __post_init__(self):
+        steps = len(self.actions)
+        name = f"episode {self.info.episode_id!r}"
+        if steps < 1:
+            raise AmRosError(f"{name}: has no step")
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != 3:
+            raise AmRosError(f"{name}: images must be uint8 [T+1, height, width, 3], got {self.images.shape}")
+        shapes = {"images": (self.images, self.images.shape[1:]), "states": (self.states, (STATE_DIM,)),
+                  "stamps": (self.stamps_ns, ())}
+        for what, (array, shape) in shapes.items():
+            if array.shape != (steps + 1, *shape):
+                raise AmRosError(f"{name}: {what} have shape {array.shape}, expected {(steps + 1, *shape)}")
+        if self.actions.shape != (steps, ACTION_DIM):
+            raise AmRosError(f"{name}: actions have shape {self.actions.shape}, expected {(steps, ACTION_DIM)}")
+        if not (np.isfinite(self.actions).all() and np.isfinite(self.states).all()):
+            raise AmRosError(f"{name}: an action or a state is not finite")
+        if (np.diff(self.stamps_ns) < 0).any():
+            raise AmRosError(f"{name}: image stamps go backwards")
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def with_info(self, **changes) -> "Episode":
+        """The same steps with other metadata."""
+        return replace(self, info=replace(self.info, **changes))

@@ -1,0 +1,29 @@
+"""Names of the topics, relative to the namespace of the workcell, and which of them an episode consists of."""
+
+IMAGE = "image_raw"
+IMAGE_COMPRESSED = "image_raw/compressed"
+CAMERA_INFO = "camera_info"
+JOINT_STATES = "joint_states"
+JOINT_TRAJECTORY = "joint_trajectory"
+GRIPPER_COMMAND = "gripper_command"  # std_msgs/Float64MultiArray: one number, 0 closed ... 1 fully open
+EE_POSE = "ee_pose"
+CONTROLLER_STATUS = "controller_status"
+STEP = "step"
+EPISODE_EVENT = "episode_event"
+SCENE_STATE = "scene_state"
+DIAGNOSTICS = "/diagnostics"
+
+# What the episode logger records, with the ROS type of each.
+RECORDED = {
+    IMAGE_COMPRESSED: "sensor_msgs/msg/CompressedImage",
+    CAMERA_INFO: "sensor_msgs/msg/CameraInfo",
+    JOINT_STATES: "sensor_msgs/msg/JointState",
+    JOINT_TRAJECTORY: "trajectory_msgs/msg/JointTrajectory",
+    GRIPPER_COMMAND: "std_msgs/msg/Float64MultiArray",
+    EE_POSE: "geometry_msgs/msg/PoseStamped",
+    STEP: "am_msgs/msg/Step",
+    EPISODE_EVENT: "am_msgs/msg/EpisodeEvent",
+}
+
+# Without these a bag holds no episode; `MoveCartesian` and the images tell the rest.
+REQUIRED = (IMAGE_COMPRESSED, STEP, EPISODE_EVENT)
