@@ -1,0 +1,1 @@
+"""Write, read, verify and salvage episodes as rosbag2 (MCAP) bags."""

@@ -1,0 +1,1 @@
+"""Kinematics, motion limits and trajectories. No ROS."""

@@ -1,0 +1,1 @@
+"""Networks, CEM, losses, trainer and checkpoints. Torch; no ROS."""

@@ -1,0 +1,110 @@
+"""What every node shares: parameters from dataclasses, quality of service, start and stop, stamps."""
+
+import dataclasses
+import os
+import signal
+import sys
+import typing
+
+import rclpy
+from builtin_interfaces.msg import Time
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from am_ros import configuration
+from am_ros.errors import AmRosError
+
+# Images and joint states: a late one is worthless, so nothing is sent twice. Ten are kept because a
+# single-threaded executor that is busy for 100 ms must not lose what came meanwhile.
+SENSOR_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
+# Steps, events and commands: each one counts.
+RELIABLE_QOS = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST)
+# State that a late joiner needs at once.
+LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def declare(node, cls):
+    """Declare one ROS parameter per field of the dataclass `cls` and return the configuration the user asked for.
+
+    Raises AmRosError naming the parameter if a value has the wrong type or is out of range.
+    """
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for f in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[f.name]):
+            values[f.name] = dataclasses.asdict(declare(node, hints[f.name]))
+            continue
+        default = list(f.default) if isinstance(f.default, tuple) else f.default
+        try:
+            values[f.name] = node.declare_parameter(f.name, default, _describe(f)).value
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            raise AmRosError(f"parameter {f.name}: {error}") from None
+    return configuration.from_dict(cls, values)
+
+
+def _describe(f) -> ParameterDescriptor:
+    help_text, bounds, choices = (f.metadata.get(key) for key in ("help", "range", "choices"))
+    descriptor = ParameterDescriptor(description=help_text or "", read_only=True)
+    if choices:
+        descriptor.additional_constraints = "one of " + ", ".join(map(str, choices))
+    # The range of an array is checked by configuration.check: ROS knows ranges of single numbers only.
+    if bounds and isinstance(f.default, float):
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(bounds[0]), to_value=float(bounds[1]))]
+    elif bounds and isinstance(f.default, int):
+        descriptor.integer_range = [IntegerRange(from_value=int(bounds[0]), to_value=int(bounds[1]))]
+    return descriptor
+
+
+def run(make_node, name: str, args=None) -> int:
+    """Run a node until SIGINT or SIGTERM; return the exit code.
+
+    0 after a requested stop, 2 after an AmRosError (its sentence goes to stderr), 1 never: a programming error
+    raises as it is. `make_node()` builds the node; if it has a `close()` method, that is called at the end.
+    """
+    rclpy.init(args=args, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    stop = _StopOnSignal()
+    node = None
+    try:
+        node = make_node()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not stop.requested and rclpy.ok():
+            executor.spin_once(timeout_sec=0.1)
+        return 0
+    except AmRosError as error:
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
+        return 2
+    except ExternalShutdownException:
+        return 0
+    finally:
+        if node is not None:
+            if hasattr(node, "close"):
+                node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+class _StopOnSignal:
+    """Remembers that SIGINT or SIGTERM came; a second one ends the process at once."""
+
+    def __init__(self):
+        self.requested = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number, _frame):
+        if self.requested:
+            os._exit(128 + number)
+        self.requested = True
+
+
+def to_ns(stamp) -> int:
+    """builtin_interfaces/Time -> nanoseconds."""
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def from_ns(nanoseconds: int) -> Time:
+    """Nanoseconds -> builtin_interfaces/Time."""
+    return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)

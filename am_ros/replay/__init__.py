@@ -1,0 +1,1 @@
+"""Memory-mapped store built from bags; goals are sampled and relabelled when read."""

@@ -1,0 +1,1 @@
+"""The simulated workcell and its tasks. PyBullet; no ROS."""
