@@ -1,0 +1,90 @@
+"""The robot's description: URDF text from urdf/*.xacro, and the limits and names read back from it."""
+
+import math
+import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from am_ros.errors import AmRosError
+
+MODELS = ("iiwa14", "iiwa7")
+
+
+@dataclass(frozen=True)
+class RobotModel:
+    """Names and limits of the arm and its gripper, as the URDF states them."""
+
+    name: str
+    joint_names: tuple[str, ...]
+    finger_names: tuple[str, ...]
+    lower_rad: tuple[float, ...]
+    upper_rad: tuple[float, ...]
+    velocity_rad_s: tuple[float, ...]
+    effort_nm: tuple[float, ...]
+    finger_stroke_m: float
+    base_frame: str = "base_link"
+    tip_frame: str = "tcp"
+    # Where redundancy pulls the arm: elbow up, in the vertical plane through base and tool (A3 = A5 = 0).
+    comfortable_rad: tuple[float, ...] = (0.0, 0.55, 0.0, -1.45, 0.0, math.pi - 2.0, 0.0)
+
+
+def urdf_folder() -> Path:
+    """The folder of the xacro files: of the source tree this module lies in, else installed under share/am_ros."""
+    source = Path(__file__).resolve().parents[2] / "urdf"
+    candidates = [source, Path(sys.prefix) / "share" / "am_ros" / "urdf"]
+    try:
+        from ament_index_python.packages import get_package_share_directory
+
+        candidates.insert(1, Path(get_package_share_directory("am_ros")) / "urdf")
+    except (ImportError, LookupError):
+        pass  # no ROS, or am_ros not in its index: the other places remain
+    for folder in candidates:
+        if (folder / "workcell.urdf.xacro").is_file():
+            return folder
+    raise AmRosError("workcell.urdf.xacro: not found in " + ", ".join(map(str, candidates)))
+
+
+@lru_cache(maxsize=16)
+def robot_description(model: str = "iiwa14", **arguments: str) -> str:
+    """URDF text of the workcell with the given robot.
+
+    Further `arguments` are those of workcell.urdf.xacro (prefix, camera_xyz, camera_rpy). Raises AmRosError if the
+    model is unknown or the xacro files do not evaluate.
+    """
+    if model not in MODELS:
+        raise AmRosError(f"robot model {model!r}: use one of {', '.join(MODELS)}")
+    try:
+        import xacro
+    except ImportError as error:
+        raise AmRosError("the Python package xacro is missing: pip install xacro, or apt's ros-jazzy-xacro") from error
+    file = urdf_folder() / "workcell.urdf.xacro"
+    try:
+        document = xacro.process_file(str(file), mappings={"model": model, **arguments})
+    except (xacro.XacroException, OSError) as error:
+        raise AmRosError(f"{file}: {error}") from error
+    return document.toprettyxml(indent="  ")
+
+
+@lru_cache(maxsize=16)
+def robot_model(model: str = "iiwa14", prefix: str = "") -> RobotModel:
+    """Names and limits of a model, read from its URDF."""
+    root = ElementTree.fromstring(robot_description(model, prefix=prefix))
+    arm = [j for j in root.iter("joint") if j.get("type") == "revolute"]
+    fingers = [j for j in root.iter("joint") if j.get("type") == "prismatic"]
+
+    def limits(attribute):
+        return tuple(float(joint.find("limit").get(attribute)) for joint in arm)
+
+    return RobotModel(
+        name=model,
+        joint_names=tuple(j.get("name") for j in arm),
+        finger_names=tuple(j.get("name") for j in fingers),
+        lower_rad=limits("lower"),
+        upper_rad=limits("upper"),
+        velocity_rad_s=limits("velocity"),
+        effort_nm=limits("effort"),
+        finger_stroke_m=float(fingers[0].find("limit").get("upper")),
+        tip_frame=prefix + "tcp",
+    )
