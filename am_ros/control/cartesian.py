@@ -1,0 +1,123 @@
+"""From a Cartesian step to a joint trajectory: a straight line, smooth in time, within every limit or refused."""
+
+import math
+
+import numpy as np
+import pinocchio as pin
+
+from am_ros.action import ActionSpace, CartesianAction
+from am_ros.control.kinematics import Kinematics, tool_rotation
+from am_ros.control.limits import MotionLimits
+from am_ros.control.trajectory import JointTrajectory
+from am_ros.errors import AmRosError
+
+KNOTS = 7
+# How far A3 and A5 may go back to their comfortable angle in one step: an arm that was guided by hand returns to
+# the vertical plane over several steps and not in one large self-motion.
+MAX_POSTURE_STEP_RAD = 0.1
+# A joint that turns more than this between knots jumped to another branch of solutions.
+MAX_KNOT_STEP_RAD = 0.8
+
+
+def quintic(tau: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Path parameter and its rate at normalised time: starts and ends with zero velocity and acceleration."""
+    return tau**3 * (10 - 15 * tau + 6 * tau**2), 30 * tau**2 * (1 - tau) ** 2
+
+
+def differentiation_matrix(x: np.ndarray) -> np.ndarray:
+    """Matrix [K, K] that takes values at x [K] to the derivative of their interpolating polynomial at x."""
+    difference = x[:, None] - x[None, :] + np.eye(len(x))
+    weights = 1 / difference.prod(axis=1)
+    matrix = weights[None, :] / weights[:, None] / difference
+    np.fill_diagonal(matrix, 0)
+    np.fill_diagonal(matrix, -matrix.sum(axis=1))
+    return matrix
+
+
+class CartesianStepper:
+    """Plans Cartesian steps. The controller node and the simulated environment use it alike, so they move alike."""
+
+    def __init__(self, kinematics: Kinematics, limits: MotionLimits | None = None,
+                 action_space: ActionSpace | None = None):
+        self.kinematics = kinematics
+        self.limits = limits or MotionLimits()
+        self.action_space = action_space or ActionSpace()
+        joints = len(kinematics.joint_names)
+        if len(self.limits.acceleration_rad_s2) != joints:
+            raise AmRosError(f"parameter acceleration_rad_s2: expected {joints} values")
+        self._low, self._high = self.limits.box
+        self._velocity = self.limits.velocity_scale * kinematics.velocity_limit
+        self._acceleration = np.array(self.limits.acceleration_rad_s2)
+        # Knots are equally spaced in time, so they crowd at both ends of the path, where a polynomial needs them.
+        self._tau = np.linspace(0, 1, KNOTS)
+        self._s, rate = quintic(self._tau)
+        self._to_velocity = rate[:, None] * differentiation_matrix(self._s)
+
+    def plan(self, q, action: CartesianAction) -> JointTrajectory:
+        """Trajectory of one step from rest at joint angles q [joints].
+
+        A terminating action, or one without displacement, stands still for the shortest duration.
+        Raises AmRosError that starts with action_not_finite, action_too_large, workspace_limit, unreachable,
+        joint_limit or singular.
+        """
+        q = np.asarray(q, float)
+        if q.shape != self._velocity.shape or not np.isfinite(q).all():
+            raise AmRosError(f"joint_state_not_finite: {q}")
+        self.action_space.check(action)
+        displacement = np.array(action.translation_m, float)
+        if action.terminate or not (displacement.any() or action.rotation_z_rad):
+            return self._stand_still(q)
+        start, start_rotation = self.kinematics.forward(q)
+        goal = self.goal(start, displacement)
+        positions = self._along_line(q, start, start_rotation, goal, action.rotation_z_rad)
+        return self._scale_time(positions)
+
+    def goal(self, start: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+        """Where the step ends [3]; raises AmRosError "workspace_limit: ..." if that is outside the box.
+
+        A start that lies a little outside (tracking error) is no reason to refuse a step that does not lead further
+        out: its end is put back onto the border.
+        """
+        wanted = start + displacement
+        tolerance = self.limits.border_tolerance_m
+        low = np.minimum(self._low, np.maximum(start, self._low - tolerance))
+        high = np.maximum(self._high, np.minimum(start, self._high + tolerance))
+        for i, axis in enumerate("xyz"):
+            if wanted[i] < low[i] - 1e-6:
+                raise AmRosError(f"workspace_limit: {axis} = {wanted[i]:.3f} m below {self._low[i]:.3f} m")
+            if wanted[i] > high[i] + 1e-6:
+                raise AmRosError(f"workspace_limit: {axis} = {wanted[i]:.3f} m above {self._high[i]:.3f} m")
+        return np.clip(wanted, self._low, self._high)
+
+    def _along_line(self, q, start, start_rotation, goal, turn) -> np.ndarray:
+        """Joint angles [K, joints] at the knots of the straight line from q to the goal."""
+        yaw = math.atan2(start_rotation[1, 0], start_rotation[0, 0])
+        tilt = pin.log3(start_rotation @ tool_rotation(yaw).T)  # of the measured tool; gone at the end of the step
+        posture = q + np.clip(self.kinematics.comfortable - q, -MAX_POSTURE_STEP_RAD, MAX_POSTURE_STEP_RAD)
+        last = self.kinematics.inverse(goal, yaw + turn, q, posture)
+        positions = np.empty((KNOTS, len(q)))
+        positions[0], positions[-1] = q, last
+        for k in range(1, KNOTS - 1):
+            s = self._s[k]
+            rotation = pin.exp3((1 - s) * tilt) @ tool_rotation(yaw + s * turn)
+            guess = q + s * (last - q)
+            positions[k] = self.kinematics.inverse_rotation(start + s * (goal - start), rotation, guess)
+        jump = np.abs(np.diff(positions, axis=0)).max()
+        condition = self.kinematics.condition(last)
+        if jump > MAX_KNOT_STEP_RAD or condition > self.limits.max_condition:
+            x, y, z = goal
+            raise AmRosError(f"singular: near ({x:.3f}, {y:.3f}, {z:.3f}) m the arm is stretched or folded "
+                             f"(condition number {condition:.0f})")
+        return positions
+
+    def _scale_time(self, positions: np.ndarray) -> JointTrajectory:
+        """The fastest trajectory through the knots that every joint can follow."""
+        unit = JointTrajectory(self._tau, positions, self._to_velocity @ positions)
+        velocity, acceleration = unit.peaks()
+        duration = max(self.limits.min_duration_s, (velocity / self._velocity).max(),
+                       math.sqrt((acceleration / self._acceleration).max()))
+        return JointTrajectory(self._tau * duration, positions, unit.velocities / duration)
+
+    def _stand_still(self, q: np.ndarray) -> JointTrajectory:
+        times = np.array([0.0, self.limits.min_duration_s])
+        return JointTrajectory(times, np.stack([q, q]), np.zeros((2, len(q))))

@@ -1,0 +1,42 @@
+"""What the arm may do: workspace box, speed, acceleration, distance to singularities."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from am_ros.configuration import parameter
+from am_ros.errors import AmRosError
+
+
+@dataclass(frozen=True)
+class MotionLimits:
+    """Limits of every Cartesian step. A step beyond them is refused, never scaled down."""
+
+    # Nearer than 0.42 m the elbow (A4) comes to its limit while the tool points down.
+    workspace_x_m: tuple[float, float] = parameter((0.42, 0.72), "workspace box along x, base frame [m]", range=(-2, 2))
+    workspace_y_m: tuple[float, float] = parameter((-0.24, 0.24), "workspace box along y [m]", range=(-2, 2))
+    workspace_z_m: tuple[float, float] = parameter((0.02, 0.32), "workspace box along z [m]", range=(-2, 2))
+    border_tolerance_m: float = parameter(
+        0.005, "how far outside the box a tracking error may have put the arm at the start of a step [m]", range=(0, 0.05)
+    )
+    velocity_scale: float = parameter(0.9, "share of the joint velocity limits that is used", range=(0.01, 1.0))
+    # MoveIt configurations of the LBR use 10 rad/s^2 for all joints.
+    acceleration_rad_s2: tuple[float, ...] = parameter(
+        (10.0,) * 7, "joint acceleration limits, A1 ... A7 [rad/s^2]", range=(0.1, 100.0)
+    )
+    min_duration_s: float = parameter(0.1, "shortest duration of a step [s]", range=(0.01, 10.0))
+    joint_margin_rad: float = parameter(0.02, "distance kept to the joints' position limits [rad]", range=(0, 0.5))
+    max_condition: float = parameter(
+        80.0, "largest condition number of the Jacobian, radians weighted with 0.3 m", range=(1, 1e6)
+    )
+
+    def __post_init__(self):
+        for axis in "xyz":
+            low, high = getattr(self, f"workspace_{axis}_m")
+            if not low < high:
+                raise AmRosError(f"parameter workspace_{axis}_m: {low} ... {high} is empty")
+
+    @property
+    def box(self) -> np.ndarray:
+        """Lower and upper corner of the workspace, [2, 3] in metres."""
+        return np.array([self.workspace_x_m, self.workspace_y_m, self.workspace_z_m]).T
