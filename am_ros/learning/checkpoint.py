@@ -1,0 +1,128 @@
+"""Checkpoints: safetensors with a JSON beside them that names everything needed to act and to resume.
+
+    <folder>/checkpoint.json        configuration, action space, data hash, update, metrics, sha256 of every file
+    <folder>/model.safetensors      the weights that act (and, under `target.`, the lagged ones)
+    <folder>/optimizer.safetensors  optimiser state, for an exact resume
+
+A checkpoint is written beside its place and renamed into it: a killed trainer leaves the previous one whole. Every
+file is checked against its sha256 when read, the JSON against its own; weights with flipped bits would load without
+complaint otherwise. No pickle is ever read.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from am_ros.errors import AmRosError
+
+_FORMAT = "am_ros checkpoint 1"
+
+
+@dataclass
+class Checkpoint:
+    """The contents of a checkpoint: `meta` is JSON data, `tensors` maps a file's stem to its tensors."""
+
+    meta: dict
+    tensors: dict[str, dict[str, Tensor]]
+    sha256: str
+
+
+def save(folder, meta: dict, tensors: dict[str, dict[str, Tensor]]) -> Path:
+    """Write a checkpoint atomically to `folder`, replacing what is there."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    digests = {}
+    for stem, values in tensors.items():
+        data = save_tensors({name: value.detach().cpu().contiguous() for name, value in values.items()})
+        digests[stem] = hashlib.sha256(data).hexdigest()
+        _write(temporary / f"{stem}.safetensors", data)
+    content = {"format": _FORMAT, "files": digests, **meta}
+    content["sha256"] = _digest(content)
+    _write(temporary / "checkpoint.json", json.dumps(content, indent=2).encode())
+    if folder.exists():
+        # rename cannot replace a folder that is not empty: between the two renames the old one has the name .old,
+        # where load() finds it.
+        old = _old(folder)
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(folder, old)
+        os.rename(temporary, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.rename(temporary, folder)
+    return folder
+
+
+def load(folder, *stems: str) -> Checkpoint:
+    """Read and verify a checkpoint; `stems` names the tensor files wanted (default: model).
+
+    Raises AmRosError with one sentence naming the file if anything is missing, damaged or of another format.
+    """
+    folder = Path(folder)
+    if not folder.exists() and _old(folder).exists():
+        folder = _old(folder)
+    path = folder / "checkpoint.json"
+    if folder.is_file():
+        raise AmRosError(f"{folder}: is a file, but a checkpoint is a folder with checkpoint.json")
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise AmRosError(f"{folder}: is not a checkpoint (no checkpoint.json)") from None
+    except (OSError, ValueError) as error:
+        raise AmRosError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise AmRosError(f"{path}: is not of format {_FORMAT!r}")
+    if content.get("sha256") != _digest(content):
+        raise AmRosError(f"{path}: is damaged (its content does not match its sha256)")
+    tensors = {}
+    for stem in stems or ("model",):
+        file = folder / f"{stem}.safetensors"
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise AmRosError(f"{file}: cannot be read ({error.strerror})") from None
+        if hashlib.sha256(data).hexdigest() != content["files"].get(stem):
+            raise AmRosError(f"{file}: is damaged (its sha256 is not the one in checkpoint.json)")
+        tensors[stem] = load_tensors(data)
+    return Checkpoint(content, tensors, content["sha256"])
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Optimiser state as named tensors: `<index>.<key>`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{key}": torch.as_tensor(value) for i, values in state.items() for key, value in values.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what flatten_optimizer took; hyper-parameters stay those of `optimizer`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _digest(content: dict) -> str:
+    bare = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,123 @@
+"""The full-size Q-network of QT-Opt with a goal image: preset `qt_opt`, 472x472 pixels, 1,249,729 parameters.
+
+Layers as published in google-research/tensor2robot (research/qtopt/networks.py, read for the facts), with six input
+channels: camera image and goal image stacked (Actionable Models, figure 4). The tower (conv1 ... pool2) runs once per
+state, the tail once per candidate action.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from am_ros.action import CLOSE, CONTINUOUS_DIM, OPEN, TERMINATE, YAW
+
+# Sizes of the action and state blocks: translation 3, azimuth as sine and cosine 2, close 1, open 1, terminate 1,
+# gripper status 1, height 1.
+BLOCKS = (3, 2, 1, 1, 1, 1, 1)
+
+
+def same_pool(x: Tensor, size: int, stride: int) -> Tensor:
+    """Max-pooling with TensorFlow's SAME padding: the output has ceil(input / stride) cells."""
+    padding = []
+    for length in (x.shape[-1], x.shape[-2]):
+        total = max(0, (math.ceil(length / stride) - 1) * stride + size - length)
+        padding += [total // 2, total - total // 2]
+    return functional.max_pool2d(functional.pad(x, padding, value=-torch.inf), size, stride)
+
+
+def batch_norm(layer: type, size: int, scale: bool = True) -> nn.Module:
+    """Batch normalisation: epsilon 1e-3, momentum 3e-4 in PyTorch's sense (0.9997 in TensorFlow's)."""
+    norm = layer(size, eps=1e-3, momentum=3e-4)
+    if not scale:
+        norm.weight = None
+    return norm
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, ReLU."""
+
+    def __init__(self, channels_in: int, kernel: int, padding, bias: bool = False, stride: int = 1):
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, 64, kernel, stride=stride, padding=padding, bias=bias)
+        self.norm = batch_norm(nn.BatchNorm2d, 64, scale=not bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.norm(self.conv(x)))
+
+
+class DenseBlock(nn.Module):
+    """Fully connected layer without bias, batch norm, ReLU on the last dimension."""
+
+    def __init__(self, size_in: int, size_out: int):
+        super().__init__()
+        self.linear = nn.Linear(size_in, size_out, bias=False)
+        self.norm = batch_norm(nn.BatchNorm1d, size_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.norm(self.linear(x)))
+
+
+class QtOptNetwork(nn.Module):
+    """Tower and tail of the published network; the same protocol as the small one (see networks.py)."""
+
+    def __init__(self, config, channels_in: int = 6):
+        super().__init__()
+        self.config = config
+        self.conv1 = ConvBlock(channels_in, 6, padding=0, bias=True, stride=2)
+        self.tower = nn.Sequential(*[ConvBlock(64, 5, padding="same") for _ in range(6)])
+        self.action_in = nn.ModuleList([nn.Linear(size, 256) for size in BLOCKS])
+        self.action_norm = batch_norm(nn.BatchNorm1d, 256, scale=False)
+        self.action_out = DenseBlock(256, 64)
+        self.tail1 = nn.Sequential(*[ConvBlock(64, 3, padding="same") for _ in range(6)])
+        self.tail2 = nn.Sequential(*[ConvBlock(64, 3, padding=0) for _ in range(3)])
+        cells = self.sizes(config.image_size)["conv16"]
+        self.head = nn.Sequential(DenseBlock(64 * cells * cells, 64), DenseBlock(64, 64), nn.Linear(64, 1))
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.trunc_normal_(module.weight, std=0.01, a=-0.02, b=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @staticmethod
+    def sizes(image_size: int) -> dict[str, int]:
+        """Height and width of the maps [cells] along the network."""
+        conv1 = math.ceil(image_size / 2)
+        pool1 = math.ceil(conv1 / 3)
+        pool2 = math.ceil(pool1 / 3)
+        pool3 = math.ceil(pool2 / 2)
+        return {"conv1": conv1, "pool1": pool1, "pool2": pool2, "pool3": pool3, "conv16": pool3 - 6}
+
+    def encode(self, image: Tensor, goal_image: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 images [B, H, W, 3] and states [B, state_dim] -> (map [B, 64, 27, 27], gripper and height [B, 2])."""
+        stacked = torch.cat([image, goal_image], dim=-1).permute(0, 3, 1, 2).float().mul(1 / 255)
+        # SAME padding of a 6x6 kernel with stride 2 on an even size: two cells on either side.
+        x = same_pool(self.conv1(functional.pad(stacked, (2, 2, 2, 2))), 3, 3)
+        return same_pool(self.tower(x), 3, 3), state[:, :2]
+
+    def score(self, encoding: tuple[Tensor, Tensor], actions: Tensor) -> Tensor:
+        """Logits [B, N] of actions [B, N, 7]; the map is computed once and added to N embedded actions."""
+        cells, state = encoding
+        batch, count, _ = actions.shape
+        # The published state is 'gripper closed'; ours is the opening.
+        blocks = self._blocks(actions, torch.stack([1 - state[:, 0], state[:, 1]], dim=-1))
+        summed = sum(layer(block) for layer, block in zip(self.action_in, blocks, strict=True)).flatten(0, 1)
+        embedded = self.action_out(functional.relu(self.action_norm(summed)))
+        x = cells.repeat_interleave(count, dim=0) + embedded[:, :, None, None]
+        x = self.tail2(same_pool(self.tail1(x), 2, 2))
+        return self.head(x.flatten(1)).view(batch, count)
+
+    @staticmethod
+    def _blocks(actions: Tensor, state: Tensor) -> list[Tensor]:
+        yaw = actions[..., YAW]
+        state = state.unsqueeze(1).expand(-1, actions.shape[1], -1)
+        return [
+            actions[..., : CONTINUOUS_DIM - 1], torch.stack([yaw.sin(), yaw.cos()], dim=-1),
+            actions[..., CLOSE : CLOSE + 1], actions[..., OPEN : OPEN + 1], actions[..., TERMINATE : TERMINATE + 1],
+            state[..., :1], state[..., 1:],
+        ]
+
+    def prior(self, encoding) -> None:
+        """The published network has no behaviour prior."""
+        return None

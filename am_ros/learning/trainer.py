@@ -1,0 +1,311 @@
+"""The offline trainer: batches from a replay store, one loss, one optimiser, checkpoints that resume exactly."""
+
+import dataclasses
+import json
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from am_ros import configuration
+from am_ros.action import ActionSpace
+from am_ros.configuration import parameter
+from am_ros.errors import AmRosError
+from am_ros.learning import actionable_models, checkpoint
+from am_ros.learning.actionable_models import ActionableModelsConfig
+from am_ros.learning.networks import NetworkConfig, make_network
+from am_ros.replay.sampling import Batch, GoalConfig, Sampler
+from am_ros.replay.store import ReplayStore
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long and how fast to learn."""
+
+    updates: int = parameter(6000, "gradient updates in all", range=(1, 10_000_000))
+    minutes: float = parameter(0.0, "stop after so many minutes of training if that comes first; 0: no such limit",
+                               range=(0.0, 1e6))
+    batch_size: int = parameter(128, "items per update", range=(1, 65536))
+    learning_rate: float = parameter(7e-4, "AdamW, after warm-up", range=(1e-7, 1.0))
+    weight_decay: float = parameter(1e-4, "AdamW", range=(0.0, 1.0))
+    warmup_updates: int = parameter(200, "linear warm-up of the learning rate", range=(0, 1_000_000))
+    decay_from: float = parameter(0.5, "share of the training after which the rate falls to zero (cosine)", range=(0, 1))
+    target_rate: float = parameter(0.01, "Polyak rate of the lagged network, which also acts", range=(1e-6, 1.0))
+    max_gradient_norm: float = parameter(10.0, "gradients are clipped to this norm", range=(0.0, 1e6))
+    checkpoint_every_s: float = parameter(60.0, "seconds between checkpoints", range=(0.1, 1e6))
+    seed: int = parameter(0, "of weights, batches and sampling", range=(0, 2**31 - 1))
+    threads: int = parameter(1, "CPU threads of PyTorch; 0: leave as it is", range=(0, 1024))
+    device: str = parameter("auto", "cpu, cuda, or auto", choices=("auto", "cpu", "cuda"))
+    precision: str = parameter("auto", "bf16 where the hardware multiplies it, or fp32", choices=("auto", "bf16", "fp32"))
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """Everything that decides what is learned; saved with every checkpoint."""
+
+    network: NetworkConfig = NetworkConfig()
+    method: ActionableModelsConfig = ActionableModelsConfig()
+    goals: GoalConfig = GoalConfig()
+    trainer: TrainerConfig = TrainerConfig()
+
+
+@dataclass
+class Progress:
+    """Where the training stands, once a second and at the end."""
+
+    update: int
+    updates: int
+    updates_per_s: float
+    data_wait_share: float
+    seconds_left: float
+    metrics: dict = field(default_factory=dict)
+
+    def __str__(self):
+        shown = " ".join(f"{k} {v:.3f}" for k, v in self.metrics.items() if k in ("loss", "q_seen", "q_unseen"))
+        return (f"update {self.update}/{self.updates}  {self.updates_per_s:.1f} updates/s  "
+                f"data wait {self.data_wait_share:.0%}  {self.seconds_left:.0f} s left  {shown}")
+
+
+class Trainer:
+    """Learn from a store: `Trainer(config, out, action_space).fit(store)`.
+
+    `out` gets `checkpoint/` (see checkpoint.py) and `metrics.csv`. A checkpoint found there is resumed if its
+    configuration agrees. `stop()` may be called from any thread: the training ends after this update, saved.
+    """
+
+    def __init__(self, config: LearnerConfig, out, action_space: ActionSpace | None = None):
+        configuration.check(config)
+        self.config, self.out, self.action_space = config, Path(out), action_space or ActionSpace()
+        settings = config.trainer
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self.device = torch.device(_device(settings.device))
+        self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_bf16(self.device))
+        torch.manual_seed(settings.seed)
+        self.network = make_network(config.network).to(self.device, memory_format=torch.channels_last)
+        self.target = make_network(config.network).to(self.device, memory_format=torch.channels_last)
+        self.target.load_state_dict(self.network.state_dict())
+        self.target.requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        self.update = 0
+        self.trained_s = 0.0
+        self._stop = threading.Event()
+        self._save_now = threading.Event()
+        self._resume()
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        return self.out / "checkpoint"
+
+    def stop(self) -> None:
+        """End the training after the current update, with a checkpoint."""
+        self._stop.set()
+
+    def save_soon(self) -> None:
+        """Write a checkpoint after the current update."""
+        self._save_now.set()
+
+    def fit(self, store: ReplayStore, on_progress: Callable[[Progress], None] | None = None) -> Progress:
+        """Train until the planned updates or minutes are done or `stop()` is called; returns the last progress.
+
+        Raises AmRosError, naming the update and the figure, if the loss or a gradient is not finite; the last
+        checkpoint stays as it is.
+        """
+        if store.image_size != (self.config.network.image_size,) * 2:
+            raise AmRosError(f"{store.folder}: images of {store.image_size} do not fit a network for "
+                             f"{self.config.network.image_size} px; set image_size")
+        self.out.mkdir(parents=True, exist_ok=True)
+        settings = self.config.trainer
+        sampler = Sampler(store, self.config.goals, settings.batch_size, settings.seed)
+        metrics = _MetricsFile(self.out / "metrics.csv", self.update)
+        sums, count = {}, 0
+        began = reported = saved = time.monotonic()
+        trained_before, first_update, waited = self.trained_s, self.update, 0.0
+        progress = Progress(self.update, settings.updates, 0.0, 0.0, 0.0)
+        with _Prefetcher(sampler, self.update) as prefetcher:
+            while self.update < settings.updates and self._share_done() < 1 and not self._stop.is_set():
+                before = time.monotonic()
+                batch = prefetcher.next()
+                waited += time.monotonic() - before
+                for name, value in self._train_step(batch).items():
+                    sums[name] = sums.get(name, 0.0) + value
+                count += 1
+                now = time.monotonic()
+                self.trained_s = trained_before + now - began
+                if now - reported >= 1.0 or self.update == settings.updates:
+                    means = {name: float(total) / count for name, total in sums.items()}
+                    self._check_finite(means)
+                    rate = (self.update - first_update) / (now - began)
+                    progress = Progress(self.update, settings.updates, rate, waited / (now - began),
+                                        self._seconds_left(rate), means)
+                    metrics.write(progress, self.trained_s)
+                    if on_progress:
+                        on_progress(progress)
+                    sums, count, reported = {}, 0, now
+                if now - saved >= settings.checkpoint_every_s or self._save_now.is_set():
+                    self._save_now.clear()
+                    self._check_finite({name: float(total) for name, total in sums.items()})
+                    self.save(store, progress)
+                    saved = time.monotonic()
+        self._check_finite({name: float(total) for name, total in sums.items()})
+        self.save(store, progress)
+        return progress
+
+    def _train_step(self, batch: Batch) -> dict:
+        settings = self.config.trainer
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        generator = torch.Generator(self.device).manual_seed(settings.seed * 1_000_003 + self.update)
+        tensors = to_tensors(batch, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            loss, parts = actionable_models.loss(self.network, self.target, tensors, self.config.method, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_gradient_norm)
+        if not torch.isfinite(norm):
+            raise AmRosError(f"update {self.update}: the gradient is not finite (loss {float(loss)}); training "
+                             f"stopped, the last checkpoint is kept")
+        self.optimizer.step()
+        with torch.no_grad():
+            lagged, current = list(self.target.parameters()), list(self.network.parameters())
+            torch._foreach_lerp_(lagged, current, settings.target_rate)
+            for kept, fresh in zip(self.target.buffers(), self.network.buffers(), strict=True):
+                kept.copy_(fresh)
+        self.update += 1
+        return parts
+
+    def _check_finite(self, means: dict) -> None:
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise AmRosError(f"update {self.update}: {name} is {value}; training stopped, the last checkpoint is kept")
+
+    def _share_done(self) -> float:
+        settings = self.config.trainer
+        by_time = self.trained_s / (60 * settings.minutes) if settings.minutes else 0.0
+        return max(self.update / settings.updates, by_time)
+
+    def _seconds_left(self, rate: float) -> float:
+        settings = self.config.trainer
+        by_updates = (settings.updates - self.update) / max(rate, 1e-9)
+        return min(by_updates, 60 * settings.minutes - self.trained_s) if settings.minutes else by_updates
+
+    def _learning_rate(self) -> float:
+        settings = self.config.trainer
+        rate = settings.learning_rate * min(1.0, (self.update + 1) / max(1, settings.warmup_updates))
+        into_decay = (self._share_done() - settings.decay_from) / max(1e-9, 1 - settings.decay_from)
+        return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, into_decay))))
+
+    def save(self, store: ReplayStore, progress: Progress) -> Path:
+        """Write `checkpoint/` atomically."""
+        meta = {
+            "update": self.update, "trained_s": self.trained_s, "config": dataclasses.asdict(self.config),
+            "action_space": dataclasses.asdict(self.action_space), "image_size": self.config.network.image_size,
+            "data_hash": store.data_hash, "episodes": len(store.episodes), "transitions": len(store),
+            "metrics": progress.metrics, "updates_per_s": progress.updates_per_s,
+        }
+        return checkpoint.save(self.checkpoint_folder, meta, {
+            "model": self.target.state_dict(),
+            "learner": self.network.state_dict(),
+            "optimizer": checkpoint.flatten_optimizer(self.optimizer),
+        })
+
+    def _resume(self) -> None:
+        if not (self.checkpoint_folder / "checkpoint.json").exists():
+            return
+        found = checkpoint.load(self.checkpoint_folder, "model", "learner", "optimizer")
+        theirs, ours = found.meta["config"], json.loads(json.dumps(dataclasses.asdict(self.config)))
+        for part in ("network", "method", "goals"):
+            if theirs[part] != ours[part]:
+                changed = [k for k in ours[part] if theirs[part].get(k) != ours[part][k]]
+                raise AmRosError(f"{self.checkpoint_folder}: was trained with another {part} configuration "
+                                 f"({', '.join(changed)}); choose another output folder or the same values")
+        self.target.load_state_dict(found.tensors["model"])
+        self.network.load_state_dict(found.tensors["learner"])
+        checkpoint.restore_optimizer(self.optimizer, found.tensors["optimizer"])
+        self.update, self.trained_s = found.meta["update"], found.meta["trained_s"]
+
+
+def to_tensors(batch: Batch, device) -> dict[str, torch.Tensor]:
+    """The fields of a batch as tensors on the device; images stay uint8 until there."""
+    return {f.name: torch.from_numpy(getattr(batch, f.name)).to(device, non_blocking=True)
+            for f in dataclasses.fields(batch)}
+
+
+class _Prefetcher:
+    """Draws batches in a thread of its own, two ahead; the order is that of the step numbers."""
+
+    def __init__(self, sampler: Sampler, first_step: int):
+        self._queue = queue.Queue(maxsize=2)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, args=(sampler, first_step), daemon=True)
+
+    def _work(self, sampler, step):
+        try:
+            while not self._stop.is_set():
+                item = sampler.batch(step)
+                step += 1
+                while not self._stop.is_set():
+                    try:
+                        self._queue.put(item, timeout=0.1)
+                        break
+                    except queue.Full:
+                        continue
+        except Exception as error:  # handed to the training thread, which raises it
+            self._queue.put(error)
+
+    def next(self) -> Batch:
+        item = self._queue.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+
+class _MetricsFile:
+    """metrics.csv: one row a second. Rows after a resumed update are dropped."""
+
+    def __init__(self, path: Path, update: int):
+        self.path = path
+        if path.exists():
+            rows = path.read_text().splitlines()
+            kept = rows[:1] + [r for r in rows[1:] if r.split(",")[0].isdigit() and int(r.split(",")[0]) <= update]
+            path.write_text("".join(row + "\n" for row in kept))
+
+    def write(self, progress: Progress, trained_s: float) -> None:
+        values = {"update": progress.update, "trained_s": round(trained_s, 1),
+                  "updates_per_s": round(progress.updates_per_s, 2), **progress.metrics}
+        new = not self.path.exists() or self.path.stat().st_size == 0
+        with self.path.open("a") as file:
+            if new:
+                file.write(",".join(values) + "\n")
+            file.write(",".join(f"{v:.6g}" for v in values.values()) + "\n")
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise AmRosError("parameter device: cuda was asked for, but PyTorch finds no GPU")
+    return name
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # Before PyTorch 2.6 there is no way to ask; fp32 is always right, bf16 about twice as fast where supported.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return bool(supported())

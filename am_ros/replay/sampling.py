@@ -1,0 +1,106 @@
+"""Goals are chosen when a batch is read, by index arithmetic on the replay store (Algorithm 1, EXTRACTEXAMPLES).
+
+Every item is a transition (s, a, s') with a goal g:
+
+* hindsight: g is a later observation of the same episode, k >= 1 steps ahead (the sub-trajectory is cut at g);
+* random: g is any observation of the data set. If the random cut falls right behind the transition, the item is the
+  final one of its sub-trajectory and its target is the chained value Q(s', a', g) (section 4.2);
+* at the goal: g = s and the action is replaced by `terminate`, which is the right thing to do there. The paper
+  leaves open how terminate is learned; Q(s, a, s') = 1 alone does not teach to stop.
+
+Batch `step` of seed `seed` is always the same batch: training can resume exactly without saving generator states.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from am_ros.action import ACTION_DIM, TERMINATE
+from am_ros.configuration import parameter
+from am_ros.errors import AmRosError
+from am_ros.replay.store import ReplayStore
+
+
+@dataclass(frozen=True)
+class GoalConfig:
+    """How goals are drawn. Shares: the rest is hindsight."""
+
+    random_share: float = parameter(0.1, "share of items with a random goal (goal chaining)", range=(0.0, 0.95))
+    at_goal_share: float = parameter(0.08, "share of items already at their goal, to learn terminate", range=(0.0, 0.5))
+    random_shift_px: int = parameter(2, "same random shift of image and goal, up to so many pixels", range=(0, 32))
+
+
+@dataclass
+class Batch:
+    """A batch as NumPy arrays; images are uint8 until they are on the device."""
+
+    image: np.ndarray  # uint8 [B, H, W, 3]
+    next_image: np.ndarray  # uint8 [B, H, W, 3]
+    goal_image: np.ndarray  # uint8 [B, H, W, 3]
+    state: np.ndarray  # float32 [B, state_dim]
+    next_state: np.ndarray  # float32 [B, state_dim]
+    action: np.ndarray  # float32 [B, 7]
+    next_action: np.ndarray  # float32 [B, 7], of the data; zeros where the episode ended
+    steps_to_goal: np.ndarray  # int64 [B]; 0 at the goal, k >= 1 hindsight, -1 random goal (unknown)
+    final: np.ndarray  # bool [B], random goals only: last of its sub-trajectory, so chain with next_action
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+
+class Sampler:
+    """Draws batches from a store. Raises AmRosError if the store holds no transition."""
+
+    def __init__(self, store: ReplayStore, config: GoalConfig, batch_size: int, seed: int):
+        if len(store) == 0:
+            raise AmRosError(f"{store.folder}: the replay store holds no transition to learn from")
+        if config.random_share + config.at_goal_share > 1:
+            raise AmRosError("parameters random_share and at_goal_share: their sum must not exceed 1")
+        self.store, self.config, self.batch_size, self.seed = store, config, batch_size, seed
+
+    def batch(self, step: int) -> Batch:
+        """Batch number `step`: a function of (seed, step) and the store alone."""
+        store, config, size = self.store, self.config, self.batch_size
+        rng = np.random.default_rng((self.seed, step))
+        row = store.transition_rows[rng.integers(len(store), size=size)]
+        last = store.last_row[row]
+        cut = row + 1 + (rng.random(size) * (last - row)).astype(np.int64)  # uniform on row+1 ... last
+        kind = rng.random(size)
+        random_goal = kind < config.random_share
+        at_goal = (kind >= config.random_share) & (kind < config.random_share + config.at_goal_share)
+
+        goal = np.where(random_goal, rng.integers(store.rows, size=size), cut)
+        goal[at_goal] = row[at_goal]
+        following = row + 1
+        following[at_goal] = row[at_goal]  # terminate moves nothing
+        action = store.actions[row]
+        action[at_goal] = np.eye(ACTION_DIM, dtype=np.float32)[TERMINATE]
+        steps_to_goal = np.where(random_goal, -1, goal - row)
+
+        # Sorted reads are kind to a store larger than memory.
+        image, next_image, goal_image = self._images(np.stack([row, following, goal]), rng)
+        return Batch(
+            image=image, next_image=next_image, goal_image=goal_image,
+            state=store.states[row], next_state=store.states[following],
+            action=action, next_action=store.actions[following],
+            steps_to_goal=steps_to_goal, final=random_goal & (cut == row + 1) & (following < last),
+        )
+
+    def _images(self, rows: np.ndarray, rng) -> np.ndarray:
+        """Images of rows [3, B], each column shifted by one random offset, uint8 [3, B, H, W, 3]."""
+        height, width = self.store.image_size
+        shift = self.config.random_shift_px
+        if shift == 0:
+            return self.store.images[rows.ravel()].reshape(*rows.shape, height, width, 3)
+        padded = np.empty((*rows.shape, height + 2 * shift, width + 2 * shift, 3), np.uint8)
+        centre = padded[:, :, shift:-shift, shift:-shift]
+        centre[:] = self.store.images[rows.ravel()].reshape(*rows.shape, height, width, 3)
+        padded[:, :, :shift] = padded[:, :, shift : shift + 1]  # repeat the border
+        padded[:, :, -shift:] = padded[:, :, -shift - 1 : -shift]
+        padded[:, :, :, :shift] = padded[:, :, :, shift : shift + 1]
+        padded[:, :, :, -shift:] = padded[:, :, :, -shift - 1 : -shift]
+        down, right = rng.integers(0, 2 * shift + 1, size=(2, rows.shape[1]))
+        out = np.empty((*rows.shape, height, width, 3), np.uint8)
+        for item, (y, x) in enumerate(zip(down, right, strict=True)):
+            out[:, item] = padded[:, item, y : y + height, x : x + width]
+        return out

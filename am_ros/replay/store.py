@@ -1,0 +1,192 @@
+"""Memory-mapped replay store: episodes as flat arrays on disk, built from bags and rebuildable from them.
+
+A folder holds three growing files, one row per observation, and a ledger with one JSON line per episode:
+
+    images.u8     uint8   [N, height, width, 3]
+    states.f32    float32 [N, state_dim]
+    actions.f32   float32 [N, 7]     row t: the action taken on observation t; zeros on an episode's last one
+    episodes.jsonl                   id, task, first row, steps, outcome, seed, sha256 of the content
+
+An episode counts once its ledger line is complete, so a killed writer leaves at most rows that nobody refers to;
+they are cut off when the store is opened again. Goals are never stored: they are indices (see sampling.py).
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from am_ros.action import ACTION_DIM
+from am_ros.episode import STATE_DIM, Episode, Outcome
+from am_ros.errors import AmRosError
+
+_FORMAT = 1
+
+
+class ReplayStore:
+    """Append-only store of episodes; `images`, `states` and `actions` are read-only memory maps.
+
+    Open with `create`, `open` or `open_or_create`. One writer at a time; readers call `refresh`.
+    """
+
+    def __init__(self, folder: Path, header: dict):
+        self.folder = folder
+        self.image_size = tuple(header["image_size"])
+        self._row_bytes = {
+            "images.u8": int(np.prod(self.image_size)) * 3,
+            "states.f32": STATE_DIM * 4,
+            "actions.f32": ACTION_DIM * 4,
+        }
+        self.episodes: list[dict] = []
+        self._ids: set[str] = set()
+        self._ledger_bytes = 0
+        self.refresh()
+
+    @classmethod
+    def create(cls, folder, image_size: tuple[int, int]) -> "ReplayStore":
+        """Make an empty store for images of `image_size` = (height, width); the folder must not hold one."""
+        folder = Path(folder)
+        if (folder / "store.json").exists():
+            raise AmRosError(f"{folder}: holds a replay store already")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("images.u8", "states.f32", "actions.f32", "episodes.jsonl"):
+            (folder / name).write_bytes(b"")
+        header = {"format": _FORMAT, "image_size": list(image_size)}
+        temporary = folder / "store.json.tmp"
+        temporary.write_text(json.dumps(header))
+        os.replace(temporary, folder / "store.json")
+        return cls(folder, header)
+
+    @classmethod
+    def open(cls, folder) -> "ReplayStore":
+        """Open an existing store; raises AmRosError if there is none or it is of another format."""
+        folder = Path(folder)
+        try:
+            header = json.loads((folder / "store.json").read_text())
+        except (OSError, ValueError) as error:
+            raise AmRosError(f"{folder}: is not a replay store ({error})") from None
+        if header.get("format") != _FORMAT:
+            raise AmRosError(f"{folder}: replay store of format {header.get('format')}, expected {_FORMAT}")
+        return cls(folder, header)
+
+    @classmethod
+    def open_or_create(cls, folder, image_size: tuple[int, int]) -> "ReplayStore":
+        """Open the store in `folder` or make one; an existing store must have that image size."""
+        if not (Path(folder) / "store.json").exists():
+            return cls.create(folder, image_size)
+        store = cls.open(folder)
+        if store.image_size != tuple(image_size):
+            raise AmRosError(f"{folder}: holds images of {store.image_size}, asked for {tuple(image_size)}")
+        return store
+
+    def refresh(self) -> None:
+        """Read ledger lines written since, and map the rows they refer to."""
+        path = self.folder / "episodes.jsonl"
+        with path.open("rb") as ledger:
+            ledger.seek(self._ledger_bytes)
+            for line in ledger:
+                if not line.endswith(b"\n"):
+                    break
+                episode = json.loads(line)
+                self.episodes.append(episode)
+                self._ids.add(episode["id"])
+                self._ledger_bytes += len(line)
+        self.rows = self.episodes[-1]["first"] + self.episodes[-1]["steps"] + 1 if self.episodes else 0
+        self._map()
+
+    def _map(self) -> None:
+        def mapped(name, dtype, shape):
+            if self.rows == 0:
+                return np.zeros((0, *shape), dtype)
+            path = self.folder / name
+            if path.stat().st_size < self.rows * self._row_bytes[name]:
+                raise AmRosError(f"{path}: is shorter than its ledger says; rebuild the store from the bags")
+            return np.memmap(path, dtype, "r", shape=(self.rows, *shape))
+
+        self.images = mapped("images.u8", np.uint8, (*self.image_size, 3))
+        self.states = mapped("states.f32", np.float32, (STATE_DIM,))
+        self.actions = mapped("actions.f32", np.float32, (ACTION_DIM,))
+        first = np.array([e["first"] for e in self.episodes], np.int64)
+        steps = np.array([e["steps"] for e in self.episodes], np.int64)
+        self.first_row = np.repeat(first, steps + 1)
+        self.last_row = np.repeat(first + steps, steps + 1)
+        self.transition_rows = np.flatnonzero(np.arange(self.rows) < self.last_row)
+
+    def __len__(self) -> int:
+        """Number of transitions."""
+        return len(self.transition_rows)
+
+    def __contains__(self, episode_id: str) -> bool:
+        return episode_id in self._ids
+
+    def append(self, episodes: list[Episode]) -> int:
+        """Add episodes that are not in yet (by id); returns how many were added.
+
+        Raises AmRosError if an image has another size than the store's.
+        """
+        new = []
+        for episode in episodes:
+            if episode.info.episode_id in self._ids:
+                continue
+            if episode.images.shape[1:3] != self.image_size:
+                raise AmRosError(
+                    f"episode {episode.info.episode_id!r}: images of {episode.images.shape[1:3]} do not fit a store "
+                    f"of {self.image_size}"
+                )
+            self._ids.add(episode.info.episode_id)
+            new.append(episode)
+        if not new:
+            return 0
+        padding = np.zeros((1, ACTION_DIM), np.float32)
+        self._write("images.u8", [e.images for e in new])
+        self._write("states.f32", [e.states for e in new])
+        self._write("actions.f32", [np.concatenate([e.actions, padding]) for e in new])
+        lines, row = [], self.rows
+        for episode in new:
+            info = episode.info
+            lines.append(json.dumps({
+                "id": info.episode_id, "task": info.task, "first": row, "steps": len(episode), "seed": info.seed,
+                "outcome": int(info.outcome), "sha256": content_hash(episode),
+            }))
+            row += len(episode) + 1
+        with (self.folder / "episodes.jsonl").open("r+b") as ledger:
+            ledger.truncate(self._ledger_bytes)  # half a line of a writer that was killed
+            ledger.seek(self._ledger_bytes)
+            ledger.write(("\n".join(lines) + "\n").encode())
+        self.refresh()
+        return len(new)
+
+    def _write(self, name: str, arrays: list[np.ndarray]) -> None:
+        with (self.folder / name).open("r+b") as file:
+            file.truncate(self.rows * self._row_bytes[name])
+            file.seek(self.rows * self._row_bytes[name])
+            for array in arrays:
+                file.write(np.ascontiguousarray(array).data)
+
+    @property
+    def data_hash(self) -> str:
+        """sha256 over the content hashes of all episodes, sorted: the same bags give the same hash in any order."""
+        digest = hashlib.sha256()
+        for content in sorted(e["sha256"] for e in self.episodes):
+            digest.update(content.encode())
+        return digest.hexdigest()
+
+    def summary(self) -> dict:
+        """Counts by task: episodes, transitions, successes."""
+        tasks: dict[str, dict] = {}
+        for episode in self.episodes:
+            entry = tasks.setdefault(episode["task"], {"episodes": 0, "transitions": 0, "successes": 0})
+            entry["episodes"] += 1
+            entry["transitions"] += episode["steps"]
+            entry["successes"] += episode["outcome"] == Outcome.SUCCESS
+        return tasks
+
+
+def content_hash(episode: Episode) -> str:
+    """sha256 of what the learner sees of an episode: images, states, actions."""
+    digest = hashlib.sha256()
+    for array in (episode.images, episode.states, episode.actions):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
