@@ -1,0 +1,210 @@
+"""The one place that turns messages, live or recorded, into an Episode."""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from am_ros import images, topics
+from am_ros.action import ActionSpace, CartesianAction, Gripper
+from am_ros.bags.types import stamp_ns
+from am_ros.episode import Episode, EpisodeInfo, Outcome, check_name, state_vector, yaw_of_quaternion
+from am_ros.errors import AmRosError
+
+START, END, DISCARD = 0, 1, 2  # EpisodeEvent.type
+
+# Topics an episode is assembled from, with their types. Of the two image topics a consumer chooses one.
+CONSUMED = {
+    topics.IMAGE_COMPRESSED: "sensor_msgs/msg/CompressedImage",
+    topics.IMAGE: "sensor_msgs/msg/Image",
+    topics.STEP: "am_msgs/msg/Step",
+    topics.EPISODE_EVENT: "am_msgs/msg/EpisodeEvent",
+}
+
+# Images that no step has named yet. A step names its image within a second or so; 64 MB are 3 s of uncompressed
+# 472x472 images at 30 Hz, and minutes of JPEGs.
+IMAGE_BYTES = 64_000_000
+# Once images this much newer than an episode's end have come, what is missing is not late but lost.
+PATIENCE_NS = 2_000_000_000
+OPEN_EPISODES = 8  # actors that died without an END must not fill the memory
+
+
+def consumed_name(topic: str) -> str | None:
+    """The name in CONSUMED that `topic`, in whatever namespace, stands for; None if it is not one of them."""
+    return next((name for name in CONSUMED if topic == name or topic.endswith("/" + name)), None)
+
+
+class EpisodeAssembler:
+    """Collects image, step and event messages (rclpy's or rosbags') in any order; add() returns finished episodes.
+
+    Images and steps are paired by the stamp that the step names, never by the order of arrival. An END says how many
+    steps there were, so it may come before the last of them. `image_size` is (height, width) [px] of the result.
+    """
+
+    def __init__(self, action_space: ActionSpace, image_size: tuple[int, int] | None = None):
+        self.images_forgotten = 0  # never named by a step; in a stream most are not
+        self._action_space = action_space
+        self._image_size = image_size
+        self._open: OrderedDict[str, _OpenEpisode] = OrderedDict()
+        self._closed: deque[str] = deque(maxlen=64)  # discarded or refused; their stragglers are ignored
+        self._recent: OrderedDict[int, object] = OrderedDict()  # images by stamp, not named by a step so far
+        self._recent_bytes = 0
+        self._newest_ns = 0
+
+    def add(self, topic: str, msg) -> Episode | None:
+        """Take one message; return an Episode if it is now complete.
+
+        Raises AmRosError naming episode and step if an episode turns out to be faulty; that episode is dropped, and
+        the assembler goes on with the next message.
+        """
+        name = consumed_name(topic)
+        if name in (topics.IMAGE_COMPRESSED, topics.IMAGE):
+            self._add_image(msg)
+        elif name == topics.STEP:
+            self._add_step(msg)
+        elif name == topics.EPISODE_EVENT:
+            self._add_event(msg)
+        else:
+            return None
+        return self._next_complete()
+
+    def finish(self) -> None:
+        """The stream has ended: raise AmRosError, saying what is missing, if an episode is incomplete."""
+        for episode in list(self._open.values()):
+            self._drop(episode)
+            raise AmRosError(f"episode {episode.episode_id!r}: {episode.missing() or 'incomplete'}")
+
+    def _add_image(self, msg) -> None:
+        stamp = stamp_ns(msg.header.stamp)
+        self._newest_ns = max(self._newest_ns, stamp)
+        if stamp in self._recent:
+            return
+        self._recent[stamp] = msg
+        self._recent_bytes += len(msg.data)
+        for episode in self._open.values():
+            if stamp in episode.images:
+                episode.images[stamp] = msg
+        while self._recent_bytes > IMAGE_BYTES and len(self._recent) > 1:
+            _, old = self._recent.popitem(last=False)
+            self._recent_bytes -= len(old.data)
+            self.images_forgotten += 1
+
+    def _add_step(self, msg) -> None:
+        episode = self._episode(msg.episode_id)
+        if episode is None:
+            return
+        if msg.index in episode.steps:
+            self._drop(episode)
+            raise AmRosError(f"episode {episode.episode_id!r} step {msg.index}: came twice")
+        episode.steps[msg.index] = msg
+        self._want(episode, msg.observation)
+
+    def _add_event(self, msg) -> None:
+        if msg.type == START and msg.episode_id in self._closed:
+            self._closed.remove(msg.episode_id)  # the same bag is played again
+        episode = self._episode(msg.episode_id)
+        if episode is None:
+            return
+        if msg.type == END:
+            episode.end = msg
+            self._want(episode, msg.observation)
+        elif msg.type == DISCARD:
+            self._drop(episode)
+
+    def _episode(self, episode_id: str) -> "_OpenEpisode | None":
+        if episode_id in self._closed:
+            return None
+        if episode_id not in self._open:
+            check_name(episode_id, "episode id")
+            self._open[episode_id] = _OpenEpisode(episode_id)
+        return self._open[episode_id]
+
+    def _want(self, episode: "_OpenEpisode", observation) -> None:
+        stamp = stamp_ns(observation.image_stamp)
+        if episode.images.get(stamp) is None:
+            episode.images[stamp] = self._recent.get(stamp)
+
+    def _drop(self, episode: "_OpenEpisode") -> None:
+        del self._open[episode.episode_id]
+        self._closed.append(episode.episode_id)
+
+    def _next_complete(self) -> Episode | None:
+        for episode in self._open.values():
+            missing = episode.missing()
+            if missing is None:
+                del self._open[episode.episode_id]
+                return self._build(episode)
+            if episode.end is not None and self._newest_ns > stamp_ns(episode.end.header.stamp) + PATIENCE_NS:
+                self._drop(episode)
+                raise AmRosError(f"episode {episode.episode_id!r}: {missing}")
+        if len(self._open) > OPEN_EPISODES:
+            oldest = next(iter(self._open.values()))
+            self._drop(oldest)
+            raise AmRosError(f"episode {oldest.episode_id!r}: {oldest.missing()}, and {OPEN_EPISODES} newer ones began")
+        return None
+
+    def _build(self, episode: "_OpenEpisode") -> Episode:
+        end = episode.end
+        try:
+            steps = [episode.steps[t] for t in range(end.steps)]
+            info = EpisodeInfo(episode.episode_id, end.task, end.goal_id, end.source, end.seed,
+                               Outcome(end.outcome), end.reason)  # fmt: skip
+        except ValueError as error:
+            raise AmRosError(f"episode {episode.episode_id!r}: {error}") from None
+        observations = [s.observation for s in steps] + [end.observation]
+        stamps = [stamp_ns(o.image_stamp) for o in observations]
+        pixels = None
+        states, actions = [], []
+        for t, (observation, stamp) in enumerate(zip(observations, stamps, strict=True)):
+            try:
+                image = self._decode(episode.images[stamp])
+                if pixels is None:
+                    pixels = np.empty((len(stamps), *image.shape), np.uint8)
+                if image.shape != pixels.shape[1:]:
+                    raise AmRosError(f"image is {image.shape[:2]}, those before are {pixels.shape[1:3]}")
+                pixels[t] = image
+                p, q = observation.ee_pose.position, observation.ee_pose.orientation
+                yaw = yaw_of_quaternion(q.x, q.y, q.z, q.w)
+                states.append(state_vector((p.x, p.y, p.z), yaw, observation.gripper_opening))
+                if t < len(steps):
+                    actions.append(self._action_vector(steps[t].action, observation.gripper_opening))
+            except (AmRosError, ValueError) as error:
+                raise AmRosError(f"episode {episode.episode_id!r} step {t}: {error}") from None
+        return Episode(info, pixels, np.array(states), np.array(actions).reshape(-1, 7), np.array(stamps, np.int64))
+
+    def _decode(self, msg) -> np.ndarray:
+        rgb = images.decode(bytes(msg.data)) if hasattr(msg, "format") else images.array_from_image(msg)
+        if self._image_size is not None and rgb.shape[:2] != tuple(self._image_size):
+            rgb = images.crop_resize(rgb, *self._image_size)
+        return rgb
+
+    def _action_vector(self, msg, gripper_opening: float) -> np.ndarray:
+        t = msg.translation
+        action = CartesianAction((t.x, t.y, t.z), msg.rotation_z, Gripper(msg.gripper), bool(msg.terminate))
+        self._action_space.check(action)
+        return self._action_space.to_vector(action, gripper_opening)
+
+
+@dataclass
+class _OpenEpisode:
+    """What has come of an episode so far."""
+
+    episode_id: str
+    steps: dict = field(default_factory=dict)  # Step by index
+    images: dict = field(default_factory=dict)  # image by stamp [ns], None while it has not come
+    end: object = None
+
+    def missing(self) -> str | None:
+        """What is missing, in words; None if the episode is complete."""
+        if self.end is None:
+            return f"its END is missing after {len(self.steps)} steps"
+        for index in range(self.end.steps):
+            if index not in self.steps:
+                return f"step {index} of {self.end.steps} is missing"
+            if self.images[stamp_ns(self.steps[index].observation.image_stamp)] is None:
+                return f"the image of step {index} is missing"
+        if len(self.steps) > self.end.steps:
+            return f"step {max(self.steps)} came, but END says there were {self.end.steps}"
+        if self.images[stamp_ns(self.end.observation.image_stamp)] is None:
+            return "the image of the end is missing"
+        return None

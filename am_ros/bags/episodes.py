@@ -1,0 +1,151 @@
+"""Episodes to bags and back, without ROS."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from am_ros import images, topics
+from am_ros.action import ActionSpace
+from am_ros.bags import types
+from am_ros.bags.assembler import CONSUMED, END, START, EpisodeAssembler, consumed_name
+from am_ros.bags.reader import BagReader
+from am_ros.bags.writer import UNFINISHED, EpisodeBag
+from am_ros.episode import STATE_NAMES, Episode
+from am_ros.errors import AmRosError
+
+JPEG_QUALITY = 95
+BASE_FRAME, CAMERA_FRAME = "base_link", "camera"
+
+
+def write_episode(episode: Episode, folder, action_space: ActionSpace, durable: bool = False) -> Path:
+    """Write the bag `folder/<episode_id>/` as the episode logger would have recorded it; return its path.
+
+    Images become JPEGs (quality 95, no chroma subsampling), states and actions come back bit by bit. `durable` adds
+    an fsync; without it the rename is atomic, but a power cut may take the episode. Raises AmRosError if the name is
+    taken or an action is not in the action space.
+    """
+    name = f"episode {episode.info.episode_id!r}"
+    if (np.diff(episode.stamps_ns) <= 0).any():
+        raise AmRosError(f"{name}: image stamps must increase, for they tell which image a step belongs to")
+    bag = EpisodeBag(folder, episode.info, durable)
+    try:
+        _write_messages(bag, episode, action_space)
+        return bag.close()
+    except BaseException:
+        bag.discard()
+        raise
+
+
+def read_episode(path, action_space: ActionSpace, image_size: tuple[int, int] | None = None) -> Episode:
+    """The episode in a bag; `image_size` is (height, width) [px] to crop and resize to.
+
+    Raises AmRosError in one sentence that names the bag if it is damaged, incomplete, or no episode of ours.
+    """
+    reader = BagReader(path)
+    assembler = EpisodeAssembler(action_space, image_size)
+    kinds: dict[str, str | None] = {}  # topic -> what it is for us
+    episode = None
+    try:
+        for message in reader.messages():
+            if message.topic not in kinds:
+                kinds[message.topic] = _check_topic(message, kinds)
+            kind = kinds[message.topic]
+            if kind is None:
+                continue
+            found = assembler.add(kind, types.deserialize(message.type_name, message.raw))
+            if found is not None and episode is not None:
+                raise AmRosError("holds more than one episode")
+            episode = found or episode
+        if not {topics.IMAGE_COMPRESSED, topics.IMAGE} & set(kinds.values()):
+            raise AmRosError(f"has no images: no topic {topics.IMAGE_COMPRESSED}")
+        for required in (topics.STEP, topics.EPISODE_EVENT):
+            if required not in kinds.values():
+                raise AmRosError(f"has no topic {required}")
+        assembler.finish()
+        if episode is None:
+            raise AmRosError("holds no complete episode")
+    except AmRosError as error:
+        raise error if str(error).startswith("bag ") else reader.error(str(error)) from None
+    info = reader.info()
+    if info.episode_id != episode.info.episode_id:
+        raise reader.error(f"is of episode {info.episode_id!r}, but holds {episode.info.episode_id!r}")
+    episode.info = info
+    return episode
+
+
+def find_bags(folder) -> list[Path]:
+    """All finished bags in `folder` and below, sorted by path; `folder` itself may be one."""
+    found, waiting = [], [str(folder)]
+    if not os.path.isdir(folder):
+        raise AmRosError(f"bag folder {folder}: is not a folder")
+    while waiting:
+        path = waiting.pop()
+        with os.scandir(path) as entries:
+            entries = list(entries)
+        if any(e.name == "metadata.yaml" or e.name.endswith(".mcap") for e in entries):
+            found.append(Path(path))
+            continue
+        waiting += [e.path for e in entries if not e.name.endswith(UNFINISHED) and not e.name.startswith(".") and e.is_dir()]
+    return sorted(found)
+
+
+def _check_topic(message, kinds: dict) -> str | None:
+    """What a topic of a bag is for us; AmRosError if it has a wrong type or another one is the same to us."""
+    kind = consumed_name(message.topic)
+    if kind is None:
+        return None
+    if message.type_name != CONSUMED[kind]:
+        raise AmRosError(f"topic {message.topic} has type {message.type_name}, expected {CONSUMED[kind]}")
+    if kind in kinds.values():
+        raise AmRosError(f"has several topics {kind}, so it is of several workcells")
+    if message.type_hash and message.type_hash != types.type_hash(message.type_name):
+        raise AmRosError(f"topic {message.topic} was recorded with another definition of {message.type_name}")
+    return kind
+
+
+def _write_messages(bag: EpisodeBag, episode: Episode, action_space: ActionSpace) -> None:
+    info = episode.info
+    stamps = episode.stamps_ns.tolist()
+    event = {"episode_id": info.episode_id, "task": info.task, "goal_id": info.goal_id, "source": info.source,
+             "seed": info.seed}  # fmt: skip
+
+    def write(topic, type_name, stamp, frame, **fields):
+        header = types.message("std_msgs/msg/Header", stamp=types.stamp(stamp), frame_id=frame)
+        raw = types.serialize(type_name, types.message(type_name, header=header, **fields))
+        bag.write("/" + topic, type_name, raw, stamp)
+
+    def write_image(t):
+        jpeg = images.encode_jpeg(episode.images[t], JPEG_QUALITY)
+        write(topics.IMAGE_COMPRESSED, CONSUMED[topics.IMAGE_COMPRESSED], stamps[t], CAMERA_FRAME, format="rgb8; jpeg compressed bgr8",
+              data=np.frombuffer(jpeg, np.uint8))  # fmt: skip
+
+    write(topics.EPISODE_EVENT, CONSUMED[topics.EPISODE_EVENT], stamps[0], BASE_FRAME, type=START, **event)
+    for t, vector in enumerate(episode.actions):
+        write_image(t)
+        action = action_space.from_vector(vector)
+        if not np.array_equal(action_space.to_vector(action), vector):
+            raise AmRosError(f"episode {info.episode_id!r} step {t}: {vector} is not in the action space")
+        x, y, z = action.translation_m
+        translation = types.message("geometry_msgs/msg/Vector3", x=x, y=y, z=z)
+        write(topics.STEP, CONSUMED[topics.STEP], stamps[t], BASE_FRAME, episode_id=info.episode_id, index=t,
+              observation=_observation(stamps[t], episode.states[t]), source=info.source, q_value=math.nan,
+              action=types.message("am_msgs/msg/CartesianAction", translation=translation,
+                                   rotation_z=action.rotation_z_rad, gripper=int(action.gripper),
+                                   terminate=action.terminate))  # fmt: skip
+    write_image(len(episode))
+    write(topics.EPISODE_EVENT, CONSUMED[topics.EPISODE_EVENT], stamps[-1], BASE_FRAME, type=END, steps=len(episode),
+          observation=_observation(stamps[-1], episode.states[-1]), outcome=int(info.outcome), reason=info.reason,
+          **event)  # fmt: skip
+
+
+def _observation(stamp: int, state: np.ndarray):
+    """am_msgs/Observation of a state vector; its orientation is Rz(yaw) Rx(pi), a tool that points down."""
+    values = dict(zip(STATE_NAMES, state.tolist(), strict=True))
+    half_yaw = math.atan2(values["sin_yaw"], values["cos_yaw"]) / 2
+    position = types.message("geometry_msgs/msg/Point", x=values["x_m"], y=values["y_m"], z=values["height_m"])
+    orientation = types.message("geometry_msgs/msg/Quaternion", x=math.cos(half_yaw), y=math.sin(half_yaw), z=0.0, w=0.0)
+    pose = types.message("geometry_msgs/msg/Pose", position=position, orientation=orientation)
+    return types.message("am_msgs/msg/Observation", image_stamp=types.stamp(stamp), ee_pose=pose,
+                         gripper_opening=values["gripper_opening"])  # fmt: skip
