@@ -1,9 +1,10 @@
 """What the arm may do: workspace box, speed, acceleration, distance to singularities."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from am_ros.action import CartesianAction
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 
@@ -40,3 +41,17 @@ class MotionLimits:
     def box(self) -> np.ndarray:
         """Lower and upper corner of the workspace, [2, 3] in metres."""
         return np.array([self.workspace_x_m, self.workspace_y_m, self.workspace_z_m]).T
+
+    def keep_inside(self, position_m, action: CartesianAction) -> CartesianAction:
+        """Shorten the displacement so that it ends inside the box, from `position_m` [3].
+
+        For whoever chooses actions (policy, expert, noise): what is recorded is then what was executed. The
+        controller itself never alters an action, it refuses it.
+        """
+        low, high = self.box
+        start = np.asarray(position_m, float)
+        target = np.clip(start + np.array(action.translation_m), low, high)
+        # A start outside by a tracking error must not become a step larger than the one asked for.
+        limit = np.abs(np.array(action.translation_m))
+        moved = np.clip(target - start, -limit, limit)
+        return replace(action, translation_m=tuple(moved.tolist()))
