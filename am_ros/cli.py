@@ -1,0 +1,59 @@
+"""am-ros: one command, one module of `am_ros/commands/` per verb."""
+
+import argparse
+import importlib
+import sys
+
+from am_ros import __version__
+from am_ros.environment import enter_ros_environment
+from am_ros.errors import AmRosError
+
+# One line per verb: its module in am_ros/commands and the line that `am-ros --help` shows. Only the module of the
+# verb that is called is imported, so that `am-ros bags` does not wait for torch.
+COMMANDS = (
+    ("up", "start the nodes of the simulated or the real workcell and watch over them"),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; return the exit code: 0 done, 2 bad input (one sentence on stderr), 130 after Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    enter_ros_environment()
+    try:
+        arguments = _parser(argv).parse_args(argv)
+        return arguments.run(arguments) or 0
+    except AmRosError as error:
+        print(f"am-ros: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `am-ros bags list | head`
+        sys.stderr.close()
+        return 141
+
+
+def _parser(argv: list[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="am-ros", description="Record bags, learn from them, and make the camera see a goal image."
+    )
+    parser.add_argument("--version", action="version", version=f"am-ros {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    names = [name for name, _ in COMMANDS]
+    wanted = next((a for a in argv if not a.startswith("-")), None)
+    for name, summary in COMMANDS:
+        if wanted == name or wanted not in names:
+            _register(subparsers, name, summary, load=wanted == name)
+    return parser
+
+
+def _register(subparsers, name: str, summary: str, load: bool) -> None:
+    if not load:
+        subparsers.add_parser(name, help=summary, add_help=False)
+        return
+    module = importlib.import_module(f"am_ros.commands.{name}")
+    module.register(subparsers)
+    subparsers.choices[name].set_defaults(run=module.run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""A client of the nodes for programs and tests: services, actions and topics with timeouts, from ordinary code.
+
+The executor spins in a thread of its own, so that the caller may wait wherever it likes.
+"""
+
+import threading
+import time
+
+import rclpy
+from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+from am_ros.errors import AmRosError
+from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS
+
+__all__ = ["GoalRun", "Received", "RosClient"]
+
+
+class RosClient:
+    """A node of its own context; use it as a context manager.
+
+    Whatever does not come within its time raises AmRosError that names the topic, service or action.
+    """
+
+    def __init__(self, name: str = "am_ros_client", namespace: str = "", domain_id: int | None = None):
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain_id)
+        self.node = rclpy.create_node(name, context=self.context, namespace=namespace)
+        self._clients = {}
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, daemon=True, name=f"{name} executor")
+        self._thread.start()
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass
+
+    def __enter__(self) -> "RosClient":
+        return self
+
+    def __exit__(self, *_error) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop spinning and leave the graph."""
+        self._executor.shutdown(timeout_sec=2.0)
+        self._thread.join(2.0)
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def call(self, service_type, name: str, timeout_s: float = 10.0, **fields):
+        """Call a service with a request of these fields; return the response."""
+        deadline = time.monotonic() + timeout_s
+        client = self._client(name, lambda: self.node.create_client(service_type, name))
+        _until(client.service_is_ready, timeout_s, f"service {name}: no node offers it (waited {timeout_s} s)")
+        return _result(client.call_async(service_type.Request(**fields)), deadline, f"service {name}")
+
+    def send_goal(self, action_type, name: str, timeout_s: float = 10.0, **fields) -> "GoalRun":
+        """Send a goal of these fields to an action; return once it is accepted. Raises AmRosError if it is rejected."""
+        deadline = time.monotonic() + timeout_s
+        client = self._client(name, lambda: ActionClient(self.node, action_type, name))
+        _until(client.server_is_ready, timeout_s, f"action {name}: no node offers it (waited {timeout_s} s)")
+        feedback = []
+        sent = client.send_goal_async(action_type.Goal(**fields), lambda m: feedback.append(m.feedback))
+        handle = _result(sent, deadline, f"action {name}")
+        if not handle.accepted:
+            raise AmRosError(f"action {name}: the goal was rejected")
+        return GoalRun(name, handle, feedback)
+
+    def receive(self, message_type, topic: str, qos=SENSOR_QOS) -> "Received":
+        """Subscribe to a topic; the messages gather in what is returned."""
+        received = Received(topic)
+        received.subscription = self.node.create_subscription(message_type, topic, received.add, qos)
+        return received
+
+    def wait_for_message(self, message_type, topic: str, timeout_s: float = 10.0, qos=SENSOR_QOS):
+        """The next message of a topic."""
+        received = self.receive(message_type, topic, qos)
+        try:
+            return received.wait(1, timeout_s)[0]
+        finally:
+            self.node.destroy_subscription(received.subscription)
+
+    def publisher(self, message_type, topic: str, qos=RELIABLE_QOS, subscribers: int = 1, timeout_s: float = 10.0):
+        """A publisher to which at least so many subscribers are connected, so that no message is lost."""
+        publisher = self.node.create_publisher(message_type, topic, qos)
+        message = f"topic {topic}: fewer than {subscribers} subscribers (waited {timeout_s} s)"
+        _until(lambda: publisher.get_subscription_count() >= subscribers, timeout_s, message)
+        return publisher
+
+    def _client(self, name: str, make):
+        if name not in self._clients:
+            self._clients[name] = make()
+        return self._clients[name]
+
+
+class GoalRun:
+    """An accepted goal: `feedback` gathers as it comes."""
+
+    def __init__(self, name: str, handle, feedback: list):
+        self.name, self.feedback = name, feedback
+        self._handle = handle
+        self._future = handle.get_result_async()
+
+    @property
+    def done(self) -> bool:
+        return self._future.done()
+
+    def result(self, timeout_s: float = 60.0):
+        """Wait for the end; return the result message."""
+        return self._end(timeout_s).result
+
+    def status(self, timeout_s: float = 60.0) -> str:
+        """Wait for the end; return "succeeded", "aborted" or "canceled"."""
+        names = {
+            GoalStatus.STATUS_SUCCEEDED: "succeeded",
+            GoalStatus.STATUS_ABORTED: "aborted",
+            GoalStatus.STATUS_CANCELED: "canceled",
+        }
+        return names.get(self._end(timeout_s).status, "unknown")
+
+    def cancel(self, timeout_s: float = 10.0) -> None:
+        """Ask for cancellation and wait until the server has answered."""
+        deadline = time.monotonic() + timeout_s
+        _result(self._handle.cancel_goal_async(), deadline, f"action {self.name} (cancel)")
+
+    def _end(self, timeout_s: float):
+        return _result(self._future, time.monotonic() + timeout_s, f"action {self.name}")
+
+
+class Received(list):
+    """The messages of a topic in the order in which they came."""
+
+    def __init__(self, topic: str):
+        super().__init__()
+        self.topic = topic
+        self.subscription = None
+        self._news = threading.Condition()
+
+    def add(self, message) -> None:
+        """Called by the subscription."""
+        with self._news:
+            self.append(message)
+            self._news.notify_all()
+
+    def wait(self, count: int, timeout_s: float = 10.0) -> list:
+        """Wait until `count` messages are there; return all."""
+        with self._news:
+            if not self._news.wait_for(lambda: len(self) >= count, timeout_s):
+                raise AmRosError(f"topic {self.topic}: {len(self)} of {count} messages came within {timeout_s} s")
+            return list(self)
+
+
+def _until(condition, timeout_s: float, message: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AmRosError(message)
+        time.sleep(0.01)
+
+
+def _result(future, deadline: float, what: str):
+    done = threading.Event()
+    future.add_done_callback(lambda _future: done.set())
+    if not done.wait(max(0.0, deadline - time.monotonic())):
+        raise AmRosError(f"{what}: no answer in time")
+    return future.result()

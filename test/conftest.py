@@ -1,0 +1,91 @@
+"""Fixtures for tests that use real nodes: a ROS domain of one's own, nodes as processes, a client in the test.
+
+    def test_registry_lists_what_it_recorded(ros, start_node):
+        start_node("goal_registry", folder="/tmp/goals")
+        response = ros.call(ListGoals, "goal_registry/list")
+"""
+
+import fcntl
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from am_ros.environment import enter_ros_environment
+
+enter_ros_environment()
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+HIGHEST_DOMAIN = 101  # above it, the ports of a ROS domain run into those that Linux hands out by itself
+
+
+def wait_until(condition, timeout_s: float = 10.0, what: str = "the condition") -> None:
+    """Poll until `condition()` is true; fail with `what` after the timeout."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not come about within {timeout_s} s")
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def ros_env(monkeypatch, tmp_path):
+    """The environment of this test's nodes: a ROS domain that no other test run on this machine uses meanwhile."""
+    domain, lock = _claim_domain()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "ros_log"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield dict(os.environ)
+    lock.close()
+
+
+def _claim_domain():
+    start = random.randrange(HIGHEST_DOMAIN)
+    for i in range(HIGHEST_DOMAIN):
+        domain = 1 + (start + i) % HIGHEST_DOMAIN
+        lock = open(Path(tempfile.gettempdir()) / f"am_ros_test_domain_{domain}", "w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        return domain, lock
+    pytest.fail("every ROS domain is in use by a test run")
+
+
+@pytest.fixture
+def start_node(ros_env):
+    """A function `start_node(executable, **parameters)` that starts a node as a process and returns a NodeProcess.
+
+    Other arguments: `name`, `namespace`, `remap={"from": "to"}`, `params_file`, `env` (changes), `ready` (wait until
+    a line of output contains it). All are stopped when the test ends, whether it passed or not.
+    """
+    from am_ros.graph import NodeSpec
+    from am_ros.processes import NodeProcess, stop_all
+
+    started = []
+
+    def start(executable, *, name="", namespace="", remap=None, params_file=None, env=None, ready=None, **parameters):
+        files = (params_file,) if params_file else ()
+        spec = NodeSpec(executable, name, namespace, parameters, files, remap or {})
+        process = NodeProcess(spec, env={**ros_env, **(env or {})})
+        started.append(process)
+        if ready:
+            process.wait_for_line(ready)
+        return process
+
+    yield start
+    stop_all(started)
+
+
+@pytest.fixture
+def ros(ros_env):
+    """A RosClient in the test's own process: call services, send goals, receive and publish messages."""
+    from am_ros.nodes.client import RosClient
+
+    with RosClient("test_client") as client:
+        yield client
