@@ -1,0 +1,167 @@
+"""Images between ROS messages, files and the policy: RGB uint8 arrays [height, width, 3] everywhere inside.
+
+NumPy and OpenCV only; messages are duck-typed, so this serves rclpy and rosbags messages alike. The five encodings that
+cameras and simulators publish are converted here, because cv_bridge is not to be had from PyPI and breaks with NumPy 2
+in some distributions; for anything else (Bayer, YUV) cv_bridge is imported when it is needed.
+"""
+
+from array import array
+
+import cv2
+import numpy as np
+
+from am_ros.errors import AmRosError
+
+# Longest side of an image that is accepted [px]: larger than any camera in use, and a claim of 2^32 rows in a
+# damaged message or file is refused before memory is asked for.
+MAX_SIDE_PX = 8192
+
+# A goal image without light or without content teaches nothing and can be "reached" anywhere. A covered lens of a
+# camera with automatic gain has a mean of 1 to 3; a scene that is merely dark lies above 10.
+BLACK_BELOW_MEAN = 4.0
+# Sensor noise alone gives a standard deviation of 1 to 2 on a plain surface.
+UNIFORM_BELOW_STD = 3.0
+
+_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
+_TO_RGB = {"bgr8": cv2.COLOR_BGR2RGB, "rgba8": cv2.COLOR_RGBA2RGB, "bgra8": cv2.COLOR_BGRA2RGB,
+           "mono8": cv2.COLOR_GRAY2RGB}
+
+
+def check_rgb(rgb, what: str = "image") -> np.ndarray:
+    """Return `rgb` as a contiguous array; raise AmRosError unless it is uint8 [H, W, 3] of a sensible size."""
+    if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        found = f"{rgb.dtype} {list(rgb.shape)}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
+        raise AmRosError(f"{what}: expected uint8 [height, width, 3], got {found}")
+    _check_size(what, *rgb.shape[:2])
+    return np.ascontiguousarray(rgb)
+
+
+def _check_size(what: str, height: int, width: int) -> None:
+    if not (1 <= height <= MAX_SIDE_PX and 1 <= width <= MAX_SIDE_PX):
+        raise AmRosError(f"{what}: {width}x{height} px is outside 1x1 ... {MAX_SIDE_PX}x{MAX_SIDE_PX}")
+
+
+def encode_jpeg(rgb: np.ndarray, quality: int = 95) -> bytes:
+    """JPEG of an image [H, W, 3] at full colour resolution (4:4:4).
+
+    The usual 4:2:0 halves the resolution of colour: at 64 px a small coloured block smears into the table.
+    Raises AmRosError if `rgb` is not an image or `quality` not in 1 ... 100.
+    """
+    if not 1 <= quality <= 100:
+        raise AmRosError(f"parameter quality: {quality} is outside 1 ... 100")
+    return _encode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, int(quality),
+                                 cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444])
+
+
+def encode_png(rgb: np.ndarray) -> bytes:
+    """PNG of an image [H, W, 3], lossless. Raises AmRosError if `rgb` is not an image."""
+    return _encode(".png", rgb, [])
+
+
+def _encode(extension: str, rgb: np.ndarray, options: list) -> bytes:
+    done, data = cv2.imencode(extension, cv2.cvtColor(check_rgb(rgb), cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise AmRosError(f"image: cannot be encoded as {extension[1:]}")
+    return data.tobytes()
+
+
+def decode(data, what: str = "image data") -> np.ndarray:
+    """Decode a JPEG or PNG (bytes-like) to RGB uint8 [H, W, 3].
+
+    Raises AmRosError, naming `what`, if it is not one or is cut short.
+    """
+    buffer = np.frombuffer(data, np.uint8)
+    if not buffer.size:
+        raise AmRosError(f"{what}: is empty")
+    head, tail = buffer[:4].tobytes(), buffer[-64:].tobytes()
+    # OpenCV fills what is missing of a truncated image with grey and says nothing.
+    if (head[:2] == b"\xff\xd8" and b"\xff\xd9" not in tail) or (head == b"\x89PNG" and b"IEND" not in tail):
+        raise AmRosError(f"{what}: is cut short at {buffer.size} bytes")
+    try:
+        bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
+    except cv2.error:
+        bgr = None
+    if bgr is None:
+        raise AmRosError(f"{what}: {buffer.size} bytes that are not a JPEG or PNG image")
+    return check_rgb(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), what)
+
+
+def crop_box(height: int, width: int, to_height: int, to_width: int) -> tuple[int, int, int, int]:
+    """Largest centred box with the aspect of the target: (top, left, height, width) in pixels of the source."""
+    box_height = min(height, max(1, round(width * to_height / to_width)))
+    box_width = min(width, max(1, round(height * to_width / to_height)))
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+def crop_resize(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Crop an image [H, W, 3] centrally to the aspect of the target, then average it down to [height, width, 3].
+
+    An image that has the size already is returned as it is. Raises AmRosError if `rgb` is not an image.
+    """
+    rgb = check_rgb(rgb)
+    _check_size("crop_resize", height, width)
+    if rgb.shape[:2] == (height, width):
+        return rgb
+    top, left, box_height, box_width = crop_box(*rgb.shape[:2], height, width)
+    box = rgb[top:top + box_height, left:left + box_width]
+    # Averaging over areas is the only one that does not alias when shrinking; OpenCV's own is nearest when growing.
+    method = cv2.INTER_AREA if box_height >= height else cv2.INTER_LINEAR
+    return cv2.resize(box, (width, height), interpolation=method)
+
+
+def array_from_image(msg, what: str = "image message") -> np.ndarray:
+    """Convert a sensor_msgs/Image to RGB uint8 [H, W, 3]: rgb8, bgr8, rgba8, bgra8, mono8 here, others by cv_bridge.
+
+    The result may share memory with the message. Raises AmRosError, naming `what`, if the sizes in the message
+    contradict each other or the encoding cannot be converted.
+    """
+    height, width, step, size = int(msg.height), int(msg.width), int(msg.step), len(msg.data)
+    _check_size(what, height, width)
+    if size != height * step:
+        raise AmRosError(f"{what}: {size} bytes of data, but height {height} x step {step} is {height * step}")
+    channels = _CHANNELS.get(msg.encoding)
+    if channels is None:
+        return _by_cv_bridge(msg, what)
+    if step < width * channels:
+        raise AmRosError(f"{what}: step {step} is less than width {width} x {channels} bytes of {msg.encoding}")
+    rows = np.frombuffer(msg.data, np.uint8).reshape(height, step)[:, :width * channels]
+    if msg.encoding == "rgb8":
+        return np.ascontiguousarray(rows).reshape(height, width, 3)
+    pixels = np.ascontiguousarray(rows).reshape(height, width, channels)
+    return cv2.cvtColor(pixels, _TO_RGB[msg.encoding])
+
+
+def _by_cv_bridge(msg, what: str) -> np.ndarray:
+    try:
+        from cv_bridge import CvBridge  # only in an apt install of ROS 2, and only for rare encodings
+    except ImportError:
+        raise AmRosError(f"{what}: encoding {msg.encoding!r} is not one of {', '.join(_CHANNELS)}, and cv_bridge "
+                         "(package ros-jazzy-cv-bridge), which knows more, is not installed") from None
+    try:
+        return check_rgb(np.asarray(CvBridge().imgmsg_to_cv2(msg, desired_encoding="rgb8")), what)
+    except AmRosError:
+        raise
+    except Exception as error:  # noqa: BLE001  CvBridgeError, cv2.error, or what a NumPy mismatch raises inside it
+        reason = " ".join(str(error).split())
+        raise AmRosError(f"{what}: cv_bridge cannot convert encoding {msg.encoding!r}: {reason}") from None
+
+
+def fill_image(msg, rgb: np.ndarray) -> None:
+    """Put an image [H, W, 3] into a sensor_msgs/Image as rgb8; the header is left as it is."""
+    rgb = check_rgb(rgb)
+    msg.height, msg.width = rgb.shape[:2]
+    msg.encoding, msg.is_bigendian, msg.step = "rgb8", 0, rgb.shape[1] * 3
+    # 0.02 ms for 472x472: rclpy copies an array('B') as a block, but checks and converts a list or ndarray by item.
+    data = array("B")
+    data.frombytes(rgb.data)
+    msg.data = data
+
+
+def fault_of(rgb: np.ndarray) -> str | None:
+    """Why an image [H, W, 3] shows nothing ("black image: ...", "uniform image: ..."), or None if it shows something."""
+    mean, deviation = float(rgb.mean()), float(rgb.std(axis=(0, 1)).max())
+    if mean < BLACK_BELOW_MEAN:
+        return f"black image: mean {mean:.1f} below {BLACK_BELOW_MEAN:g}"
+    if deviation < UNIFORM_BELOW_STD:
+        return f"uniform image: standard deviation {deviation:.1f} below {UNIFORM_BELOW_STD:g}"
+    return None
