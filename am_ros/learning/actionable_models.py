@@ -30,9 +30,13 @@ class ActionableModelsConfig:
     temperature: float = parameter(0.3, "negatives are weighted by softmax(Q / temperature)", range=(0.01, 100.0))
     negative_weight: float = parameter(1.0, "weight of the negatives in the loss", range=(0.0, 100.0))
     # In normalised units; another gripper command or terminate always counts as far.
-    close_distance: float = parameter(0.3, "candidates nearer than this to the seen action are dropped", range=(0.0, 4.0))
+    close_distance: float = parameter(
+        0.3, "candidates nearer than this to the seen action are dropped", range=(0.0, 4.0)
+    )
     target_cem: CemConfig = CemConfig(samples=16, iterations=2, elite_fraction=0.2)
-    prior_weight: float = parameter(1.0, "weight of cloning the behaviour prior, if the network has one", range=(0.0, 10.0))
+    prior_weight: float = parameter(
+        1.0, "weight of cloning the behaviour prior, if the network has one", range=(0.0, 10.0)
+    )
 
 
 def td_target(network, batch: dict[str, Tensor], config: ActionableModelsConfig, generator) -> Tensor:
@@ -48,7 +52,11 @@ def td_target(network, batch: dict[str, Tensor], config: ActionableModelsConfig,
         prior = network.prior(encoding)
         _, best = maximise(
             lambda a: network.score(encoding, a).float().sigmoid(),
-            len(action), config.target_cem, action.device, generator, prior,
+            len(action),
+            config.target_cem,
+            action.device,
+            generator,
+            prior,
         )
         if batch["final"].any():
             seen_next = network.score(encoding, batch["next_action"].unsqueeze(1)).squeeze(1).float().sigmoid()
@@ -101,9 +109,13 @@ def loss(network, target_network, batch: dict[str, Tensor], config: ActionableMo
 
     hindsight = batch["steps_to_goal"] >= 0
     parts = {
-        "loss": total, "loss_positive": positive_loss, "loss_negative": negative_loss,
-        "q_seen": _mean(seen.sigmoid(), hindsight), "q_seen_random_goal": _mean(seen.sigmoid(), ~hindsight),
-        "q_unseen": unseen.sigmoid().mean(), "target": y.mean(),
+        "loss": total,
+        "loss_positive": positive_loss,
+        "loss_negative": negative_loss,
+        "q_seen": _mean(seen.sigmoid(), hindsight),
+        "q_seen_random_goal": _mean(seen.sigmoid(), ~hindsight),
+        "q_unseen": unseen.sigmoid().mean(),
+        "target": y.mean(),
     }
     prior = network.prior(encoding)
     if prior is not None and config.prior_weight > 0:
@@ -119,9 +131,9 @@ def cloning_loss(prior, action: Tensor, hindsight: Tensor) -> Tensor:
     Only items whose goal the data reached (`hindsight`, bool [B]) say anything of how to reach it.
     """
     moves = hindsight & (action[:, TERMINATE] < 0.5)
-    displacement = functional.smooth_l1_loss(
-        prior.mean, action[:, :CONTINUOUS_DIM], reduction="none", beta=0.2
-    ).sum(dim=1)
+    displacement = functional.smooth_l1_loss(prior.mean, action[:, :CONTINUOUS_DIM], reduction="none", beta=0.2).sum(
+        dim=1
+    )
     choice = functional.cross_entropy(prior.logits, action[:, CONTINUOUS_DIM:].argmax(dim=1), reduction="none")
     return _mean(displacement, moves) + 0.2 * _mean(choice, hindsight)
 

@@ -52,7 +52,9 @@ class SmallQNetwork(nn.Module):
         super().__init__()
         self.config = config
         if config.image_size % 8:
-            raise AmRosError(f"parameter image_size: {config.image_size} is not a multiple of 8, as the small network needs")
+            raise AmRosError(
+                f"parameter image_size: {config.image_size} is not a multiple of 8, as the small network needs"
+            )
         c, width = config.channels, config.width
         self.stem_image, self.stem_goal = Stem(c), Stem(c)
         self.conv2 = nn.Conv2d(c, 2 * c, 3, stride=2, padding=1)

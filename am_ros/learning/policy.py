@@ -65,15 +65,23 @@ class Policy:
         began = time.perf_counter()
         for name, array in (("image", image), ("goal image", goal_image)):
             if array.shape != (self.image_size, self.image_size, 3) or array.dtype != np.uint8:
-                raise AmRosError(f"{name}: is {array.dtype} {array.shape}, the policy needs uint8 "
-                                 f"({self.image_size}, {self.image_size}, 3)")
+                raise AmRosError(
+                    f"{name}: is {array.dtype} {array.shape}, the policy needs uint8 "
+                    f"({self.image_size}, {self.image_size}, 3)"
+                )
         if state.shape != (STATE_DIM,) or not np.isfinite(state).all():
             raise AmRosError(f"state: expected {STATE_DIM} finite numbers, got {state}")
-        tensors = [torch.as_tensor(np.ascontiguousarray(a)).unsqueeze(0).to(self.device)
-                   for a in (image, goal_image, state.astype(np.float32))]
+        tensors = [
+            torch.as_tensor(np.ascontiguousarray(a)).unsqueeze(0).to(self.device)
+            for a in (image, goal_image, state.astype(np.float32))
+        ]
         encoding = self.network.encode(*tensors)
         vectors, scores = maximise(
-            lambda a: self.network.score(encoding, a).sigmoid(), 1, self.cem, self.device, self.generator,
+            lambda a: self.network.score(encoding, a).sigmoid(),
+            1,
+            self.cem,
+            self.device,
+            self.generator,
             self.network.prior(encoding),
         )
         q = float(scores[0])

@@ -113,9 +113,13 @@ class QtOptNetwork(nn.Module):
         yaw = actions[..., YAW]
         state = state.unsqueeze(1).expand(-1, actions.shape[1], -1)
         return [
-            actions[..., : CONTINUOUS_DIM - 1], torch.stack([yaw.sin(), yaw.cos()], dim=-1),
-            actions[..., CLOSE : CLOSE + 1], actions[..., OPEN : OPEN + 1], actions[..., TERMINATE : TERMINATE + 1],
-            state[..., :1], state[..., 1:],
+            actions[..., : CONTINUOUS_DIM - 1],
+            torch.stack([yaw.sin(), yaw.cos()], dim=-1),
+            actions[..., CLOSE : CLOSE + 1],
+            actions[..., OPEN : OPEN + 1],
+            actions[..., TERMINATE : TERMINATE + 1],
+            state[..., :1],
+            state[..., 1:],
         ]
 
     def prior(self, encoding) -> None:

@@ -28,20 +28,25 @@ class TrainerConfig:
     """How long and how fast to learn."""
 
     updates: int = parameter(6000, "gradient updates in all", range=(1, 10_000_000))
-    minutes: float = parameter(0.0, "stop after so many minutes of training if that comes first; 0: no such limit",
-                               range=(0.0, 1e6))
+    minutes: float = parameter(
+        0.0, "stop after so many minutes of training if that comes first; 0: no such limit", range=(0.0, 1e6)
+    )
     batch_size: int = parameter(128, "items per update", range=(1, 65536))
     learning_rate: float = parameter(7e-4, "AdamW, after warm-up", range=(1e-7, 1.0))
     weight_decay: float = parameter(1e-4, "AdamW", range=(0.0, 1.0))
     warmup_updates: int = parameter(200, "linear warm-up of the learning rate", range=(0, 1_000_000))
-    decay_from: float = parameter(0.5, "share of the training after which the rate falls to zero (cosine)", range=(0, 1))
+    decay_from: float = parameter(
+        0.5, "share of the training after which the rate falls to zero (cosine)", range=(0, 1)
+    )
     target_rate: float = parameter(0.01, "Polyak rate of the lagged network, which also acts", range=(1e-6, 1.0))
     max_gradient_norm: float = parameter(10.0, "gradients are clipped to this norm", range=(0.0, 1e6))
     checkpoint_every_s: float = parameter(60.0, "seconds between checkpoints", range=(0.1, 1e6))
     seed: int = parameter(0, "of weights, batches and sampling", range=(0, 2**31 - 1))
     threads: int = parameter(1, "CPU threads of PyTorch; 0: leave as it is", range=(0, 1024))
     device: str = parameter("auto", "cpu, cuda, or auto", choices=("auto", "cpu", "cuda"))
-    precision: str = parameter("auto", "bf16 where the hardware multiplies it, or fp32", choices=("auto", "bf16", "fp32"))
+    precision: str = parameter(
+        "auto", "bf16 where the hardware multiplies it, or fp32", choices=("auto", "bf16", "fp32")
+    )
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,10 @@ class Progress:
 
     def __str__(self):
         shown = " ".join(f"{k} {v:.3f}" for k, v in self.metrics.items() if k in ("loss", "q_seen", "q_unseen"))
-        return (f"update {self.update}/{self.updates}  {self.updates_per_s:.1f} updates/s  "
-                f"data wait {self.data_wait_share:.0%}  {self.seconds_left:.0f} s left  {shown}")
+        return (
+            f"update {self.update}/{self.updates}  {self.updates_per_s:.1f} updates/s  "
+            f"data wait {self.data_wait_share:.0%}  {self.seconds_left:.0f} s left  {shown}"
+        )
 
 
 class Trainer:
@@ -98,7 +105,9 @@ class Trainer:
         self.trained_s = 0.0
         self._stop = threading.Event()
         self._save_now = threading.Event()
-        self._resume()
+        self._running = threading.Event()
+        self._running.set()
+        self._restore()
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -107,6 +116,15 @@ class Trainer:
     def stop(self) -> None:
         """End the training after the current update, with a checkpoint."""
         self._stop.set()
+        self._running.set()
+
+    def pause(self) -> None:
+        """Halt after the current update until `resume` or `stop`."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._running.set()
 
     def save_soon(self) -> None:
         """Write a checkpoint after the current update."""
@@ -119,8 +137,10 @@ class Trainer:
         checkpoint stays as it is.
         """
         if store.image_size != (self.config.network.image_size,) * 2:
-            raise AmRosError(f"{store.folder}: images of {store.image_size} do not fit a network for "
-                             f"{self.config.network.image_size} px; set image_size")
+            raise AmRosError(
+                f"{store.folder}: images of {store.image_size} do not fit a network for "
+                f"{self.config.network.image_size} px; set image_size"
+            )
         self.out.mkdir(parents=True, exist_ok=True)
         settings = self.config.trainer
         sampler = Sampler(store, self.config.goals, settings.batch_size, settings.seed)
@@ -131,6 +151,10 @@ class Trainer:
         progress = Progress(self.update, settings.updates, 0.0, 0.0, 0.0)
         with _Prefetcher(sampler, self.update) as prefetcher:
             while self.update < settings.updates and self._share_done() < 1 and not self._stop.is_set():
+                if not self._running.is_set():
+                    paused = time.monotonic()
+                    self._running.wait()
+                    began += time.monotonic() - paused  # a pause is no training time
                 before = time.monotonic()
                 batch = prefetcher.next()
                 waited += time.monotonic() - before
@@ -143,8 +167,9 @@ class Trainer:
                     means = {name: float(total) / count for name, total in sums.items()}
                     self._check_finite(means)
                     rate = (self.update - first_update) / (now - began)
-                    progress = Progress(self.update, settings.updates, rate, waited / (now - began),
-                                        self._seconds_left(rate), means)
+                    progress = Progress(
+                        self.update, settings.updates, rate, waited / (now - began), self._seconds_left(rate), means
+                    )
                     metrics.write(progress, self.trained_s)
                     if on_progress:
                         on_progress(progress)
@@ -170,8 +195,10 @@ class Trainer:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_gradient_norm)
         if not torch.isfinite(norm):
-            raise AmRosError(f"update {self.update}: the gradient is not finite (loss {float(loss)}); training "
-                             f"stopped, the last checkpoint is kept")
+            raise AmRosError(
+                f"update {self.update}: the gradient is not finite (loss {float(loss)}); training "
+                f"stopped, the last checkpoint is kept"
+            )
         self.optimizer.step()
         with torch.no_grad():
             lagged, current = list(self.target.parameters()), list(self.network.parameters())
@@ -184,7 +211,9 @@ class Trainer:
     def _check_finite(self, means: dict) -> None:
         for name, value in means.items():
             if not math.isfinite(value):
-                raise AmRosError(f"update {self.update}: {name} is {value}; training stopped, the last checkpoint is kept")
+                raise AmRosError(
+                    f"update {self.update}: {name} is {value}; training stopped, the last checkpoint is kept"
+                )
 
     def _share_done(self) -> float:
         settings = self.config.trainer
@@ -205,18 +234,28 @@ class Trainer:
     def save(self, store: ReplayStore, progress: Progress) -> Path:
         """Write `checkpoint/` atomically."""
         meta = {
-            "update": self.update, "trained_s": self.trained_s, "config": dataclasses.asdict(self.config),
-            "action_space": dataclasses.asdict(self.action_space), "image_size": self.config.network.image_size,
-            "data_hash": store.data_hash, "episodes": len(store.episodes), "transitions": len(store),
-            "metrics": progress.metrics, "updates_per_s": progress.updates_per_s,
+            "update": self.update,
+            "trained_s": self.trained_s,
+            "config": dataclasses.asdict(self.config),
+            "action_space": dataclasses.asdict(self.action_space),
+            "image_size": self.config.network.image_size,
+            "data_hash": store.data_hash,
+            "episodes": len(store.episodes),
+            "transitions": len(store),
+            "metrics": progress.metrics,
+            "updates_per_s": progress.updates_per_s,
         }
-        return checkpoint.save(self.checkpoint_folder, meta, {
-            "model": self.target.state_dict(),
-            "learner": self.network.state_dict(),
-            "optimizer": checkpoint.flatten_optimizer(self.optimizer),
-        })
+        return checkpoint.save(
+            self.checkpoint_folder,
+            meta,
+            {
+                "model": self.target.state_dict(),
+                "learner": self.network.state_dict(),
+                "optimizer": checkpoint.flatten_optimizer(self.optimizer),
+            },
+        )
 
-    def _resume(self) -> None:
+    def _restore(self) -> None:
         if not (self.checkpoint_folder / "checkpoint.json").exists():
             return
         found = checkpoint.load(self.checkpoint_folder, "model", "learner", "optimizer")
@@ -224,8 +263,10 @@ class Trainer:
         for part in ("network", "method", "goals"):
             if theirs[part] != ours[part]:
                 changed = [k for k in ours[part] if theirs[part].get(k) != ours[part][k]]
-                raise AmRosError(f"{self.checkpoint_folder}: was trained with another {part} configuration "
-                                 f"({', '.join(changed)}); choose another output folder or the same values")
+                raise AmRosError(
+                    f"{self.checkpoint_folder}: was trained with another {part} configuration "
+                    f"({', '.join(changed)}); choose another output folder or the same values"
+                )
         self.target.load_state_dict(found.tensors["model"])
         self.network.load_state_dict(found.tensors["learner"])
         checkpoint.restore_optimizer(self.optimizer, found.tensors["optimizer"])
@@ -234,8 +275,10 @@ class Trainer:
 
 def to_tensors(batch: Batch, device) -> dict[str, torch.Tensor]:
     """The fields of a batch as tensors on the device; images stay uint8 until there."""
-    return {f.name: torch.from_numpy(getattr(batch, f.name)).to(device, non_blocking=True)
-            for f in dataclasses.fields(batch)}
+    return {
+        f.name: torch.from_numpy(getattr(batch, f.name)).to(device, non_blocking=True)
+        for f in dataclasses.fields(batch)
+    }
 
 
 class _Prefetcher:
@@ -286,8 +329,12 @@ class _MetricsFile:
             path.write_text("".join(row + "\n" for row in kept))
 
     def write(self, progress: Progress, trained_s: float) -> None:
-        values = {"update": progress.update, "trained_s": round(trained_s, 1),
-                  "updates_per_s": round(progress.updates_per_s, 2), **progress.metrics}
+        values = {
+            "update": progress.update,
+            "trained_s": round(trained_s, 1),
+            "updates_per_s": round(progress.updates_per_s, 2),
+            **progress.metrics,
+        }
         new = not self.path.exists() or self.path.stat().st_size == 0
         with self.path.open("a") as file:
             if new:

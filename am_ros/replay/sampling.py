@@ -80,10 +80,15 @@ class Sampler:
         # Sorted reads are kind to a store larger than memory.
         image, next_image, goal_image = self._images(np.stack([row, following, goal]), rng)
         return Batch(
-            image=image, next_image=next_image, goal_image=goal_image,
-            state=store.states[row], next_state=store.states[following],
-            action=action, next_action=store.actions[following],
-            steps_to_goal=steps_to_goal, final=random_goal & (cut == row + 1) & (following < last),
+            image=image,
+            next_image=next_image,
+            goal_image=goal_image,
+            state=store.states[row],
+            next_state=store.states[following],
+            action=action,
+            next_action=store.actions[following],
+            steps_to_goal=steps_to_goal,
+            final=random_goal & (cut == row + 1) & (following < last),
         )
 
     def _images(self, rows: np.ndarray, rng) -> np.ndarray:

@@ -146,10 +146,19 @@ class ReplayStore:
         lines, row = [], self.rows
         for episode in new:
             info = episode.info
-            lines.append(json.dumps({
-                "id": info.episode_id, "task": info.task, "first": row, "steps": len(episode), "seed": info.seed,
-                "outcome": int(info.outcome), "sha256": content_hash(episode),
-            }))
+            lines.append(
+                json.dumps(
+                    {
+                        "id": info.episode_id,
+                        "task": info.task,
+                        "first": row,
+                        "steps": len(episode),
+                        "seed": info.seed,
+                        "outcome": int(info.outcome),
+                        "sha256": content_hash(episode),
+                    }
+                )
+            )
             row += len(episode) + 1
         with (self.folder / "episodes.jsonl").open("r+b") as ledger:
             ledger.truncate(self._ledger_bytes)  # half a line of a writer that was killed

@@ -1,0 +1,97 @@
+"""Training in a process of its own, so that whoever started it (the trainer node) always answers."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from am_ros.action import ActionSpace
+from am_ros.errors import AmRosError
+from am_ros.learning.trainer import LearnerConfig, Progress, Trainer
+from am_ros.replay.store import ReplayStore
+
+
+class TrainingWorker:
+    """A child process that trains on a store on disk.
+
+    `on_event(kind, content)` is called in a thread: ("progress", Progress), then one of ("done", Progress) and
+    ("failed", sentence). If this process dies, the child sees the closed pipe, saves and ends.
+    """
+
+    def __init__(
+        self,
+        config: LearnerConfig,
+        store: Path,
+        out: Path,
+        action_space: ActionSpace,
+        on_event: Callable[[str, object], None],
+    ):
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_train, args=(theirs, config, store, out, action_space), name="training", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self._on_event = on_event
+        self._thread = threading.Thread(target=self._listen, daemon=True, name="training events")
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def send(self, command: str) -> None:
+        """One of stop, save, pause, resume; ignored after the end."""
+        try:
+            self._pipe.send(command)
+        except (BrokenPipeError, OSError):
+            pass
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Stop, with a checkpoint, and wait; a child that does not end in time is killed."""
+        self.send("stop")
+        self._process.join(timeout_s)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _listen(self) -> None:
+        ended = False
+        while not ended:
+            try:
+                kind, content = self._pipe.recv()
+            except (EOFError, OSError):
+                self._process.join(5.0)
+                kind, content = "failed", f"the training process died (exit code {self._process.exitcode})"
+            ended = kind in ("done", "failed")
+            self._on_event(kind, content)
+
+
+def _train(pipe, config, store_folder, out, action_space) -> None:
+    """The child: trains and obeys commands until it is done."""
+    os.nice(5)  # the robot's nodes on the same machine come first
+    try:
+        trainer = Trainer(config, out, action_space)
+        store = ReplayStore.open(store_folder)
+        threading.Thread(target=_obey, args=(pipe, trainer), daemon=True).start()
+        pipe.send(("done", trainer.fit(store, lambda progress: pipe.send(("progress", progress)))))
+    except AmRosError as error:
+        pipe.send(("failed", str(error)))
+    except BrokenPipeError:
+        pass  # the parent is gone; the trainer has saved on its way out
+
+
+def _obey(pipe, trainer: Trainer) -> None:
+    commands = {"stop": trainer.stop, "save": trainer.save_soon, "pause": trainer.pause, "resume": trainer.resume}
+    while True:
+        try:
+            command = pipe.recv()
+        except (EOFError, OSError):
+            trainer.stop()
+            return
+        commands[command]()
+
+
+__all__ = ["Progress", "TrainingWorker"]

@@ -1,0 +1,214 @@
+"""Trainer node: takes bags from a folder and replayed topics, trains in a worker process, always answers."""
+
+import queue
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from am_msgs.msg import EpisodeEvent, Step, TrainingMetrics
+from am_msgs.srv import IngestBags
+from rclpy.node import Node
+from rclpy.task import Future
+from sensor_msgs.msg import CompressedImage
+from std_srvs.srv import SetBool, Trigger
+
+from am_ros import topics
+from am_ros.action import ActionSpace
+from am_ros.bags.assembler import EpisodeAssembler
+from am_ros.configuration import parameter
+from am_ros.errors import AmRosError
+from am_ros.learning.trainer import LearnerConfig, Progress, TrainerConfig
+from am_ros.learning.worker import TrainingWorker
+from am_ros.nodes.common import RELIABLE_QOS, declare, run
+from am_ros.replay.ingest import ingest
+from am_ros.replay.store import ReplayStore
+
+
+@dataclass(frozen=True)
+class TrainerNodeConfig:
+    """Where data comes from and where results go."""
+
+    out: str = parameter("runs/training", "folder for the replay store, checkpoints and metrics")
+    bags: str = parameter("", "bag folder to watch; empty: only replayed topics and ~/ingest")
+    watch_period_s: float = parameter(5.0, "look for new bags so often [s]", range=(0.2, 3600.0))
+    image_size: int = parameter(64, "height and width the network sees [px]", range=(16, 1024))
+    min_episodes: int = parameter(1, "begin to train once the store holds so many episodes", range=(1, 10_000_000))
+    preset: str = parameter("small", "network preset", choices=("small", "qt_opt"))
+
+
+class TrainerNode(Node):
+    """Replayed steps and images become episodes by the same code as bags; both land in one store."""
+
+    def __init__(self):
+        super().__init__("trainer")
+        self.config = declare(self, TrainerNodeConfig)
+        settings = declare(self, TrainerConfig)
+        learner = LearnerConfig(trainer=settings)
+        network = replace(learner.network, image_size=self.config.image_size, preset=self.config.preset)
+        self.learner = replace(learner, network=network)
+        self.action_space = declare(self, ActionSpace)
+        self.out = Path(self.config.out)
+        if self.config.bags and not Path(self.config.bags).is_dir():
+            raise AmRosError(f"parameter bags: {self.config.bags} is not a folder")
+        size = (self.config.image_size,) * 2
+        self.store = ReplayStore.open_or_create(self.out / "replay", size)
+        self._assembler = EpisodeAssembler(self.action_space, size)
+        self._jobs = queue.SimpleQueue()
+        self._refused: dict[Path, str] = {}
+        self._worker: TrainingWorker | None = None
+        self._paused = False
+        self._finished = False
+
+        self._metrics = self.create_publisher(TrainingMetrics, "~/metrics", RELIABLE_QOS)
+        for topic, kind in (
+            (topics.IMAGE_COMPRESSED, CompressedImage),
+            (topics.STEP, Step),
+            (topics.EPISODE_EVENT, EpisodeEvent),
+        ):
+            self.create_subscription(kind, topic, lambda m, t=topic: self._jobs.put(("message", t, m)), RELIABLE_QOS)
+        self.create_service(IngestBags, "~/ingest", self._on_ingest)
+        self.create_service(Trigger, "~/save", self._on_save)
+        self.create_service(SetBool, "~/pause", self._on_pause)
+        if self.config.bags:
+            self.create_timer(self.config.watch_period_s, lambda: self._jobs.put(("bags", self.config.bags, None)))
+            self._jobs.put(("bags", self.config.bags, None))
+        self._thread = threading.Thread(target=self._work, daemon=True, name="ingestion")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Save and end the training."""
+        self._jobs.put(None)
+        self._thread.join(timeout=5.0)
+        if self._worker is not None:
+            self._worker.close()
+
+    def _work(self) -> None:
+        """The ingestion thread: the only writer of the store."""
+        began = False
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._do(*job)
+            except AmRosError as error:
+                self.get_logger().warning(str(error))
+            if not began and len(self.store.episodes) >= self.config.min_episodes:
+                began = True
+                self._start_training()
+
+    def _do(self, kind: str, what, extra) -> None:
+        if kind == "message":
+            episode = self._assembler.add(what, extra)
+            if episode is not None and self.store.append([episode]):
+                self.get_logger().info(
+                    f"replayed episode {episode.info.episode_id}: {len(episode)} steps, "
+                    f"{len(self.store.episodes)} episodes in the store"
+                )
+            return
+        try:
+            report = ingest(what, self.store, self.action_space, self._log_ingestion(what), set(self._refused))
+        except AmRosError as error:
+            if extra is not None:
+                extra(None, str(error))
+            raise
+        for sentence in report.refused.values():
+            self.get_logger().warning(f"refused: {sentence}")
+        self._refused |= report.refused
+        if report.added:
+            self.get_logger().info(
+                f"{what}: {report.added} episodes added, {len(report.refused)} bags refused, "
+                f"{len(self.store.episodes)} episodes in the store"
+            )
+        if extra is not None:
+            extra(report, "")
+
+    def _log_ingestion(self, folder):
+        began = time.monotonic()
+
+        def log(done, total):
+            elapsed = time.monotonic() - began
+            if elapsed > 2.0:
+                self.get_logger().info(
+                    f"reading {folder}: {done}/{total} bags, {elapsed / done * (total - done):.0f} s left",
+                    throttle_duration_sec=2.0,
+                )
+
+        return log
+
+    def _start_training(self) -> None:
+        self.get_logger().info(f"training on {len(self.store.episodes)} episodes, {len(self.store)} transitions")
+        self._worker = TrainingWorker(self.learner, self.store.folder, self.out, self.action_space, self._on_training)
+        if self._paused:
+            self._worker.send("pause")
+
+    def _on_training(self, kind: str, content) -> None:
+        if kind == "failed":
+            self.get_logger().error(f"training failed: {content}")
+            return
+        self._publish(content)
+        if kind == "done":
+            self._finished = True
+            self.get_logger().info(f"training done: {content}; checkpoint in {self.out / 'checkpoint'}")
+        else:
+            self.get_logger().info(str(content), throttle_duration_sec=5.0)
+
+    def _publish(self, progress: Progress) -> None:
+        message = TrainingMetrics(
+            update=progress.update,
+            updates_total=progress.updates,
+            updates_per_s=progress.updates_per_s,
+            data_wait_share=progress.data_wait_share,
+            seconds_left=progress.seconds_left,
+            episodes=len(self.store.episodes),
+            transitions=len(self.store),
+            names=list(progress.metrics),
+            values=[float(v) for v in progress.metrics.values()],
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._metrics.publish(message)
+
+    async def _on_ingest(self, request, response):
+        """Read bags now; the answer comes when they are in the store."""
+        done = _Answer(self.executor)
+        self._jobs.put(("bags", request.path, done))
+        report, sentence = await done.future
+        response.success = report is not None
+        if report is None:
+            response.message = sentence
+        else:
+            response.episodes, response.refused = report.added, len(report.refused)
+            response.message = f"{report.added} added, {report.known} known, {len(report.refused)} refused"
+        return response
+
+    def _on_save(self, _request, response):
+        response.success = self._worker is not None and self._worker.alive
+        response.message = "a checkpoint follows" if response.success else "no training is running"
+        if response.success:
+            self._worker.send("save")
+        return response
+
+    def _on_pause(self, request, response):
+        self._paused = request.data
+        if self._worker is not None:
+            self._worker.send("pause" if request.data else "resume")
+        response.success, response.message = True, "paused" if request.data else "running"
+        return response
+
+
+class _Answer:
+    """A future that the ingestion thread completes and an async callback of the executor awaits."""
+
+    def __init__(self, executor):
+        self.future = Future(executor=executor)
+
+    def __call__(self, report, sentence: str) -> None:
+        self.future.set_result((report, sentence))
+
+
+def main(args=None) -> int:
+    """Entry point of the executable."""
+    return run(TrainerNode, "trainer", args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
