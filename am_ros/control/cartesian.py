@@ -8,6 +8,7 @@ import pinocchio as pin
 from am_ros.action import ActionSpace, CartesianAction
 from am_ros.control.kinematics import Kinematics, tool_rotation
 from am_ros.control.limits import MotionLimits
+from am_ros.control.robot import robot_description, robot_model
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
 
@@ -53,6 +54,19 @@ class CartesianStepper:
         self._s, rate = quintic(self._tau)
         self._to_velocity = rate[:, None] * differentiation_matrix(self._s)
 
+    @classmethod
+    def for_model(cls, model: str = "iiwa14", limits: MotionLimits | None = None,
+                  action_space: ActionSpace | None = None, *, urdf_text: str = "", joint_names=None, tip: str = "tcp"):
+        """The stepper of one of our own robot descriptions, "iiwa14" or "iiwa7".
+
+        A real cell's own description is given as `urdf_text`, with its names of the joints A1 ... A7 and of the tip.
+        """
+        limits, facts = limits or MotionLimits(), robot_model(model)
+        if not urdf_text:
+            urdf_text, joint_names, tip = robot_description(model), facts.joint_names, facts.tip_frame
+        kinematics = Kinematics(urdf_text, joint_names, tip, facts.comfortable_rad, limits.joint_margin_rad)
+        return cls(kinematics, limits, action_space)
+
     def plan(self, q, action: CartesianAction) -> JointTrajectory:
         """Trajectory of one step from rest at joint angles q [joints].
 
@@ -71,6 +85,13 @@ class CartesianStepper:
         goal = self.goal(start, displacement)
         positions = self._along_line(q, start, start_rotation, goal, action.rotation_z_rad)
         return self._scale_time(positions)
+
+    def brake(self, q, qd) -> JointTrajectory:
+        """The shortest way to rest from a motion, all joints decelerating together; q [joints], qd [joints]."""
+        q, qd = np.asarray(q, float), np.asarray(qd, float)
+        duration = max(self.limits.min_duration_s, float((np.abs(qd) / self._acceleration).max()))
+        stop = np.clip(q + qd * duration / 2, self.kinematics.lower, self.kinematics.upper)
+        return JointTrajectory(np.array([0.0, duration]), np.stack([q, stop]), np.stack([qd, np.zeros_like(qd)]))
 
     def goal(self, start: np.ndarray, displacement: np.ndarray) -> np.ndarray:
         """Where the step ends [3]; raises AmRosError "workspace_limit: ..." if that is outside the box.

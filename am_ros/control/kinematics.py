@@ -73,6 +73,12 @@ class Kinematics:
         position, rotation = self.forward(q)
         return position, math.atan2(rotation[1, 0], rotation[0, 0])
 
+    def position_and_quaternion(self, q: np.ndarray) -> tuple[list[float], list[float]]:
+        """Position in metres and orientation as quaternion x, y, z, w of the tip in the base frame."""
+        pin.framesForwardKinematics(self._model, self._data, q)
+        values = pin.SE3ToXYZQUAT(self._data.oMf[self._tip]).tolist()
+        return values[:3], values[3:]
+
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """Jacobian [6, joints] of the tip: linear then angular velocity, along the axes of the base frame."""
         pin.computeJointJacobians(self._model, self._data, q)
@@ -109,7 +115,8 @@ class Kinematics:
             placement = self._data.oMf[self._tip]
             error[:3] = position_m - placement.translation
             error[3:] = pin.log3(rotation @ placement.rotation.T)
-            if error[:3] @ error[:3] < o.position_tolerance_m**2 and error[3:] @ error[3:] < o.rotation_tolerance_rad**2:
+            shift, turn = error[:3] @ error[:3], error[3:] @ error[3:]
+            if shift < o.position_tolerance_m**2 and turn < o.rotation_tolerance_rad**2:
                 return q
             pull[self._posture] = (reference - q)[self._posture]
             mobility = self._mobility

@@ -18,7 +18,7 @@ class MotionLimits:
     workspace_y_m: tuple[float, float] = parameter((-0.24, 0.24), "workspace box along y [m]", range=(-2, 2))
     workspace_z_m: tuple[float, float] = parameter((0.02, 0.32), "workspace box along z [m]", range=(-2, 2))
     border_tolerance_m: float = parameter(
-        0.005, "how far outside the box a tracking error may have put the arm at the start of a step [m]", range=(0, 0.05)
+        0.005, "how far outside the box tracking errors may have put the arm before a step [m]", range=(0, 0.05)
     )
     velocity_scale: float = parameter(0.9, "share of the joint velocity limits that is used", range=(0.01, 1.0))
     # MoveIt configurations of the LBR use 10 rad/s^2 for all joints.
@@ -28,7 +28,7 @@ class MotionLimits:
     min_duration_s: float = parameter(0.1, "shortest duration of a step [s]", range=(0.01, 10.0))
     joint_margin_rad: float = parameter(0.02, "distance kept to the joints' position limits [rad]", range=(0, 0.5))
     max_condition: float = parameter(
-        80.0, "largest condition number of the Jacobian, radians weighted with 0.3 m", range=(1, 1e6)
+        40.0, "largest condition number of the Jacobian, radians weighted with 0.3 m", range=(1, 1e6)
     )
 
     def __post_init__(self):

@@ -2,10 +2,10 @@
 
 import math
 import sys
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from xml.etree import ElementTree
 
 from am_ros.errors import AmRosError
 

@@ -60,17 +60,3 @@ class JointTrajectory:
         # Acceleration is a line per segment: its extrema lie at the ends.
         acceleration = (np.maximum(np.abs(2 * c2), np.abs(2 * c2 + 6 * c3)) / h**2).max(axis=0)
         return velocity, acceleration
-    def peaks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Largest |velocity| and |acceleration| of each joint over the whole spline, exact; [joints] each."""
-        h = np.diff(self.times_s)[:, None]
-        dp = np.diff(self.positions, axis=0)
-        m0, m1 = h * self.velocities[:-1], h * self.velocities[1:]
-        c2, c3 = 3 * dp - 2 * m0 - m1, m0 + m1 - 2 * dp
-        # Velocity is a parabola per segment: its extremum lies at the ends or at u = -c2 / (3 c3).
-        with np.errstate(divide="ignore", invalid="ignore"):
-            u = np.clip(np.nan_to_num(-c2 / (3 * c3)), 0, 1)
-        inside = np.abs(m0 + u * (2 * c2 + 3 * u * c3)) / h
-        velocity = np.maximum(np.abs(self.velocities).max(axis=0), inside.max(axis=0))
-        # Acceleration is a line per segment: its extrema lie at the ends.
-        acceleration = (np.maximum(np.abs(2 * c2), np.abs(2 * c2 + 6 * c3)) / h**2).max(axis=0)
-        return velocity, acceleration
