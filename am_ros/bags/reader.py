@@ -3,12 +3,13 @@
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 import yaml
 from mcap.exceptions import McapError
-from mcap.records import Channel, DataEnd, Message, Metadata, Schema, Statistics
+from mcap.records import Channel, Message, Metadata, Schema, Statistics
 from mcap.stream_reader import StreamReader
 from zstandard import ZstdError
 

@@ -1,6 +1,7 @@
 """ROS message types without ROS: ROS 2 Jazzy plus this project's am_msgs, as rosbags dataclasses."""
 
 import os
+import struct
 import sys
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,14 @@ def stamp(nanoseconds: int):
 def stamp_ns(time) -> int:
     """Nanoseconds of a builtin_interfaces Time, rclpy's or rosbags'."""
     return time.sec * 1_000_000_000 + time.nanosec
+
+
+def header_stamp_ns(raw: bytes) -> int:
+    """Nanoseconds of header.stamp of a serialised message whose first field is a std_msgs/Header."""
+    if len(raw) < 12 or raw[0] != 0 or raw[1] not in (0, 1):
+        raise AmRosError("not a serialised message with a header")
+    sec, nanosec = struct.unpack_from("<iI" if raw[1] else ">iI", raw, 4)
+    return sec * 1_000_000_000 + nanosec
 
 
 def serialize(type_name: str, msg) -> bytes:

@@ -1,0 +1,309 @@
+"""The episode logger without ROS: raw messages in, one bag per episode out, all disk work in one thread."""
+
+import os
+import queue
+import shutil
+import threading
+import time
+from collections import Counter, deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from am_ros import images, topics
+from am_ros.bags import types
+from am_ros.bags.assembler import DISCARD, END, START, consumed_name
+from am_ros.bags.writer import UNFINISHED, EpisodeBag, is_being_written, unique_episode_id
+from am_ros.configuration import parameter
+from am_ros.episode import EpisodeInfo, Outcome
+from am_ros.errors import AmRosError
+
+# How long after END the last image and step are waited for: they come by other topics, so they may be later.
+STRAGGLER_PATIENCE_S = 2.0
+QUARANTINE = "quarantine"
+
+
+@dataclass(frozen=True)
+class RecorderConfig:
+    """Parameters of the episode logger."""
+
+    folder: str = parameter("bags", "folder of the bags, made if it does not exist")
+    image_source: str = parameter("compressed", "image topic to record: image_raw/compressed as it is, or image_raw, "
+                                  "which the logger then encodes", choices=("compressed", "raw"))  # fmt: skip
+    image_encoding: str = parameter("jpeg", "encoding of images recorded from image_raw", choices=("jpeg", "png"))
+    jpeg_quality: int = parameter(95, "quality of JPEG images recorded from image_raw", range=(1, 100))
+    flush_period_s: float = parameter(1.0, "time between two flushes to disk; a crash loses no more [s]", range=(0.05, 60.0))
+    history_s: float = parameter(2.0, "what came this long before the start is recorded too, because the first image "
+                                 "may be older than the start [s]", range=(0.0, 30.0))  # fmt: skip
+    queue_mb: int = parameter(256, "memory for messages that wait for the disk; more are lost and counted [MB]",
+                              range=(1, 16_384))  # fmt: skip
+    free_disk_mb: int = parameter(500, "with less free disk space no episode is started [MB]", range=(0, 10_000_000))
+
+
+class Received(NamedTuple):
+    """A message as it came from DDS."""
+
+    topic: str
+    type_name: str
+    raw: bytes
+    time_ns: int  # of reception, by the node's clock
+
+
+class Closed(NamedTuple):
+    """A finished bag."""
+
+    path: Path
+    messages: int
+
+
+class EpisodeRecorder:
+    """Records episodes named by EpisodeEvent messages or by start() and stop().
+
+    Every method returns at once; a worker thread writes. `report(problem: bool, text: str)` is called from that
+    thread with one sentence per bag or problem. The futures carry an AmRosError if the request was refused.
+    """
+
+    def __init__(self, config: RecorderConfig, report=lambda problem, text: None):
+        self.config = config
+        self.folder = Path(config.folder)
+        self.messages_lost: Counter[str] = Counter()  # per topic, because the disk was too slow
+        self._report = report
+        self._queue: queue.SimpleQueue = queue.SimpleQueue()
+        self._queued_bytes = 0
+        self._lock = threading.Lock()
+        self._history: deque[Received] = deque()
+        self._history_bytes = 0
+        self._recordings: list[_Recording] = []
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AmRosError(f"parameter folder: {self.folder} cannot be made: {error.strerror}") from None
+        self._worker = threading.Thread(target=self._work, name="recorder", daemon=True)
+        quarantine(self.folder, report)
+        self._worker.start()
+
+    def receive(self, message: Received) -> None:
+        """Take a message; it is counted as lost if the queue is full."""
+        with self._lock:
+            if self._queued_bytes + len(message.raw) > self.config.queue_mb * 1_000_000:
+                self.messages_lost[message.topic] += 1
+                return
+            self._queued_bytes += len(message.raw)
+        self._queue.put(message)
+
+    def start(self, info: EpisodeInfo, now_ns: int) -> Future:
+        """Record everything from now on; result: path of the bag once it is closed. Empty id: one is chosen."""
+        if not info.episode_id:
+            info = replace(info, episode_id=unique_episode_id())
+        return self._request(lambda: self._start(info, now_ns, manual=True).bag.path)
+
+    def stop(self, outcome: Outcome = Outcome.UNKNOWN, reason: str = "stopped") -> Future:
+        """Close the newest bag; result: Closed."""
+        return self._request(lambda: self._close(self._newest(), outcome=outcome, reason=reason))
+
+    def discard(self) -> Future:
+        """Delete the newest bag that is being written; result: its episode id."""
+        return self._request(lambda: self._discard(self._newest()))
+
+    def close(self) -> None:
+        """Write what is queued, close all bags, end the thread."""
+        if self._worker.is_alive():
+            self._queue.put(None)
+            self._worker.join()
+
+    def check(self) -> None:
+        """Raise RuntimeError if the worker thread died, which only a programming error makes it do."""
+        if not self._worker.is_alive():
+            raise RuntimeError("the recorder's thread died; see the traceback above")
+
+    # Everything below runs in the worker thread.
+
+    def _work(self) -> None:
+        next_flush = time.monotonic() + self.config.flush_period_s
+        while True:
+            try:
+                item = self._queue.get(timeout=max(0.0, min(0.1, next_flush - time.monotonic())))
+                if item is None:
+                    break
+                if isinstance(item, Received):
+                    with self._lock:
+                        self._queued_bytes -= len(item.raw)
+                    self._handle(item)
+                else:
+                    item()
+            except queue.Empty:
+                pass
+            except (AmRosError, OSError, ValueError) as error:
+                self._report(True, str(error))
+            now = time.monotonic()
+            for recording in [r for r in self._recordings if r.close_at is not None and now >= r.close_at]:
+                self._guard(recording, lambda r=recording: self._close(r))
+            if now >= next_flush:
+                for recording in list(self._recordings):
+                    self._guard(recording, recording.bag.flush)
+                next_flush = now + self.config.flush_period_s
+        for recording in list(self._recordings):
+            self._guard(recording, lambda r=recording: self._close(r, reason=r.bag.info.reason or "logger stopped"))
+
+    def _request(self, action) -> Future:
+        future: Future = Future()
+
+        def answer():
+            try:
+                future.set_result(action())
+            except (AmRosError, OSError) as error:
+                future.set_exception(AmRosError(str(error)))
+
+        self._queue.put(answer)
+        return future
+
+    def _handle(self, message: Received) -> None:
+        event = None
+        if consumed_name(message.topic) == topics.EPISODE_EVENT:
+            event = types.deserialize(message.type_name, message.raw)
+            if event.type == START:
+                self._start_automatically(event, message.time_ns)
+        for recording in list(self._recordings):
+            self._guard(recording, lambda r=recording: self._write(r, message))
+        self._remember(message)
+        if event is not None and event.type in (END, DISCARD):
+            self._end(event)
+        for recording in [r for r in self._recordings if r.complete()]:
+            self._guard(recording, lambda r=recording: self._close(r))
+
+    def _start_automatically(self, event, time_ns: int) -> None:
+        if any(r.bag.info.episode_id == event.episode_id for r in self._recordings):
+            return  # begun by the start service
+        for recording in [r for r in self._recordings if not r.manual]:
+            # Its actor died, or its last image is lost: two episodes at once do not happen in one workcell.
+            reason = recording.bag.info.reason if recording.close_at else "interrupted"
+            self._guard(recording, lambda r=recording, why=reason: self._close(r, reason=why))
+        self._start(EpisodeInfo(event.episode_id, event.task, event.goal_id, event.source, event.seed), time_ns)
+
+    def _start(self, info: EpisodeInfo, now_ns: int, manual: bool = False) -> "_Recording":
+        free_mb = shutil.disk_usage(self.folder).free / 1e6
+        if free_mb < self.config.free_disk_mb:
+            raise AmRosError(f"episode {info.episode_id!r}: not recorded: {free_mb:.0f} MB free on the disk of "
+                             f"{self.folder}, parameter free_disk_mb wants {self.config.free_disk_mb}")  # fmt: skip
+        with self._lock:
+            lost = Counter(self.messages_lost)
+        recording = _Recording(EpisodeBag(self.folder, info), manual, lost)
+        self._recordings.append(recording)
+        for message in self._history:
+            if message.time_ns >= now_ns - self.config.history_s * 1e9:
+                self._guard(recording, lambda m=message: self._write(recording, m))
+        return recording
+
+    def _end(self, event) -> None:
+        for recording in [r for r in self._recordings if r.bag.info.episode_id == event.episode_id]:
+            if event.type == DISCARD:
+                self._discard(recording)
+                continue
+            recording.end = event
+            recording.close_at = time.monotonic() + STRAGGLER_PATIENCE_S
+            bag = recording.bag
+            bag.info = replace(bag.info, outcome=Outcome(event.outcome), reason=event.reason)
+
+    def _remember(self, message: Received) -> None:
+        self._history.append(message)
+        self._history_bytes += len(message.raw)
+        oldest_ns, limit = message.time_ns - self.config.history_s * 1e9, self.config.queue_mb * 1_000_000
+        while self._history[0].time_ns < oldest_ns or (self._history_bytes > limit and len(self._history) > 1):
+            self._history_bytes -= len(self._history.popleft().raw)
+
+    def _write(self, recording: "_Recording", message: Received) -> None:
+        """Write a message into a bag, unless it is of another episode."""
+        topic, type_name, raw, time_ns = message
+        kind = consumed_name(topic)
+        if kind in (topics.STEP, topics.EPISODE_EVENT):
+            msg = types.deserialize(type_name, raw)
+            if msg.episode_id == recording.bag.info.episode_id:
+                recording.steps_seen.update([msg.index] if kind == topics.STEP else [])
+            elif not recording.manual:
+                return
+        elif kind is not None:
+            recording.newest_image_ns = max(recording.newest_image_ns, types.header_stamp_ns(raw))
+        if kind == topics.IMAGE:
+            topic, type_name = topic + "/compressed", topics.RECORDED[topics.IMAGE_COMPRESSED]
+            raw = self._encode(raw)
+        recording.bag.write(topic, type_name, raw, time_ns)
+
+    def _encode(self, raw: bytes) -> bytes:
+        msg = types.deserialize("sensor_msgs/msg/Image", raw)
+        rgb = images.array_from_image(msg)
+        jpeg = self.config.image_encoding == "jpeg"
+        data = images.encode_jpeg(rgb, self.config.jpeg_quality) if jpeg else images.encode_png(rgb)
+        name = topics.RECORDED[topics.IMAGE_COMPRESSED]
+        return types.serialize(name, types.message(name, header=msg.header, format=self.config.image_encoding,
+                                                   data=np.frombuffer(data, np.uint8)))  # fmt: skip
+
+    def _newest(self) -> "_Recording":
+        if not self._recordings:
+            raise AmRosError("no episode is being recorded")
+        return self._recordings[-1]
+
+    def _close(self, recording: "_Recording", **changes) -> Closed:
+        self._recordings.remove(recording)
+        bag = recording.bag
+        with self._lock:
+            lost = self.messages_lost - recording.lost_before
+        extra = {**bag.info.extra, **{f"messages_lost {topic}": str(n) for topic, n in lost.items()}}
+        closed = Closed(bag.close(**{"extra": extra, **changes}), sum(bag.counts.values()))
+        losses = f", lost {sum(lost.values())}" if lost else ""
+        self._report(bool(lost), f"recorded {closed.path}: {closed.messages} messages{losses}")
+        return closed
+
+    def _discard(self, recording: "_Recording") -> str:
+        self._recordings.remove(recording)
+        recording.bag.discard()
+        self._report(False, f"discarded episode {recording.bag.info.episode_id!r}")
+        return recording.bag.info.episode_id
+
+    def _guard(self, recording: "_Recording", action) -> None:
+        """Do something with one recording; if the disk fails, give up that one and leave it for salvage."""
+        try:
+            action()
+        except OSError as error:
+            if recording in self._recordings:
+                self._recordings.remove(recording)
+            self._report(True, f"bag {recording.bag.unfinished_path}: given up, `am-ros bags salvage` recovers it: "
+                               f"{os.strerror(error.errno) if error.errno else error}")  # fmt: skip
+        except AmRosError as error:
+            self._report(True, str(error))
+
+
+@dataclass
+class _Recording:
+    bag: EpisodeBag
+    manual: bool  # started by a service: takes the steps and events of every episode
+    lost_before: Counter
+    steps_seen: set = field(default_factory=set)
+    newest_image_ns: int = -1
+    end: object = None  # EpisodeEvent, once it came
+    close_at: float | None = None  # after END: when to stop waiting for what is missing, by the monotonic clock
+
+    def complete(self) -> bool:
+        """END and everything it speaks of has been written."""
+        return (self.end is not None and len(self.steps_seen) >= self.end.steps
+                and self.newest_image_ns >= types.stamp_ns(self.end.observation.image_stamp))  # fmt: skip
+
+
+def quarantine(folder: Path, report=lambda problem, text: None) -> list[Path]:
+    """Move unfinished bags of dead processes to `folder/quarantine/`; return where they are now."""
+    moved = []
+    for path in sorted(folder.glob("*" + UNFINISHED)):
+        if is_being_written(path):
+            continue
+        target = folder / QUARANTINE / path.name
+        for n in range(1, 1000):
+            if not target.exists():
+                break
+            target = folder / QUARANTINE / f"{path.name.removesuffix(UNFINISHED)}.{n}{UNFINISHED}"
+        target.parent.mkdir(exist_ok=True)
+        path.rename(target)
+        moved.append(target)
+        report(True, f"unfinished bag of an earlier run moved to {target}: `am-ros bags salvage` recovers it")
+    return moved

@@ -1,0 +1,150 @@
+"""Check a bag thoroughly and say everything that is wrong with it, not just the first thing."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from am_ros import images, topics
+from am_ros.action import ActionSpace
+from am_ros.bags import types
+from am_ros.bags.assembler import CONSUMED, EpisodeAssembler, consumed_name
+from am_ros.bags.reader import BagReader
+from am_ros.bags.writer import UNFINISHED
+from am_ros.episode import EpisodeInfo
+from am_ros.errors import AmRosError
+
+# A pause in the images this many times longer than usual is a gap. A camera that skips one image makes 2.
+GAP_FACTOR = 4.0
+PROBLEMS_PER_TOPIC = 3  # further ones of the same kind are counted, not listed
+
+
+@dataclass
+class Report:
+    """What is in a bag and what is wrong with it."""
+
+    path: Path
+    info: EpisodeInfo | None = None
+    counts: Counter = field(default_factory=Counter)  # messages by topic
+    steps: int = 0
+    duration_s: float = 0.0  # from the first to the last message
+    bytes: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def summarize(path) -> Report:
+    """Contents of a bag, with checksums and counts verified but no image decoded."""
+    return _examine(path, action_space=None)
+
+
+def verify(path, action_space: ActionSpace) -> Report:
+    """Everything that can be checked: checksums, counts, topics, stamps, gaps, images, and whether it is an episode."""
+    return _examine(path, action_space)
+
+
+def _examine(path, action_space: ActionSpace | None) -> Report:
+    report = Report(Path(path))
+    try:
+        reader = BagReader(path)
+        report.bytes = sum(f.stat().st_size for f in reader.files)
+        examiner = _Examiner(report, action_space)
+        first = last = None
+        for message in reader.messages():
+            first = message.log_time_ns if first is None else min(first, message.log_time_ns)
+            last = max(last or 0, message.log_time_ns)
+            examiner.add(message)
+        report.duration_s = (last - first) / 1e9 if last is not None else 0.0
+        examiner.finish()
+        if report.path.name.endswith(UNFINISHED):
+            report.problems.append("was never closed: `am-ros bags salvage` makes a bag of it")
+        elif reader.metadata is None and report.path.is_dir():
+            report.problems.append("metadata.yaml is missing: `am-ros bags salvage` rebuilds it")
+        report.info = reader.info()
+    except AmRosError as error:
+        report.problems.append(str(error))
+    return report
+
+
+class _Examiner:
+    def __init__(self, report: Report, action_space: ActionSpace | None):
+        self._report = report
+        self._assembler = EpisodeAssembler(action_space) if action_space else None
+        self._stamps: dict[str, list[int]] = {}
+        self._repeats: Counter[str] = Counter()
+
+    def add(self, message) -> None:
+        """Look at one message."""
+        self._report.counts[message.topic] += 1
+        kind = consumed_name(message.topic)
+        if kind == topics.STEP:
+            self._report.steps += 1
+        if self._assembler is None:
+            return
+        if kind is not None and message.type_name != CONSUMED[kind]:
+            self._problem(message.topic, f"has type {message.type_name}, expected {CONSUMED[kind]}")
+            return
+        try:
+            if kind is not None:
+                msg = types.deserialize(message.type_name, message.raw)
+                if kind in (topics.IMAGE, topics.IMAGE_COMPRESSED):
+                    self._check_image(message.topic, kind, msg)
+                self._assembler.add(kind, msg)
+            elif "\nstd_msgs/Header header" in "\n" + types.definition(message.type_name)[:30]:
+                self._check_order(message.topic, types.header_stamp_ns(message.raw))
+        except AmRosError as error:
+            self._problem(message.topic, str(error))
+
+    def finish(self) -> None:
+        """Say what is missing, now that everything has been seen."""
+        if self._assembler is None:
+            return
+        kinds = {consumed_name(topic) for topic in self._report.counts}
+        if not kinds & {topics.IMAGE, topics.IMAGE_COMPRESSED}:
+            self._report.problems.append(f"no images: topic {topics.IMAGE_COMPRESSED} is missing")
+        for required in (topics.STEP, topics.EPISODE_EVENT):
+            if required not in kinds:
+                self._report.problems.append(f"topic {required} is missing")
+        self._check_gaps()
+        for topic, count in self._repeats.items():
+            if count > PROBLEMS_PER_TOPIC:
+                self._report.problems.append(f"topic {topic}: {count - PROBLEMS_PER_TOPIC} further problems")
+        try:
+            self._assembler.finish()
+        except AmRosError as error:
+            self._report.problems.append(str(error))
+
+    def _check_image(self, topic: str, kind: str, msg) -> None:
+        stamp = types.stamp_ns(msg.header.stamp)
+        self._check_order(topic, stamp)
+        try:
+            _ = images.decode(msg.data) if kind == topics.IMAGE_COMPRESSED else images.array_from_image(msg)
+        except AmRosError as error:
+            self._problem(topic, f"image {len(self._stamps[topic]) - 1}: {error}")
+
+    def _check_order(self, topic: str, stamp: int) -> None:
+        stamps = self._stamps.setdefault(topic, [])
+        if stamps and stamp < stamps[-1]:
+            self._problem(topic, f"message {len(stamps)}: its stamp goes back by {(stamps[-1] - stamp) / 1e9:.3f} s")
+        stamps.append(stamp)
+
+    def _check_gaps(self) -> None:
+        for topic, stamps in self._stamps.items():
+            if consumed_name(topic) not in (topics.IMAGE, topics.IMAGE_COMPRESSED) or len(stamps) < 4:
+                continue
+            pauses = np.diff(np.array(stamps, np.int64)) / 1e9
+            usual = float(np.median(pauses))
+            gaps = np.flatnonzero(pauses > GAP_FACTOR * max(usual, 1e-3))
+            if len(gaps):
+                worst = int(gaps[np.argmax(pauses[gaps])])
+                self._report.problems.append(f"topic {topic}: {len(gaps)} gaps, the longest of {pauses[worst]:.2f} s after image "
+                                             f"{worst} where {usual:.2f} s are usual")  # fmt: skip
+
+    def _problem(self, topic: str, text: str) -> None:
+        self._repeats[topic] += 1
+        if self._repeats[topic] <= PROBLEMS_PER_TOPIC:
+            self._report.problems.append(f"topic {topic}: {text}")

@@ -1,0 +1,127 @@
+"""am-ros bags: look at, check, repair, draw and replay recorded episodes."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from am_ros.action import ActionSpace
+from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.salvage import salvage
+from am_ros.bags.strip import draw_strip
+from am_ros.bags.verify import Report, summarize, verify
+from am_ros.bags.writer import UNFINISHED
+from am_ros.errors import AmRosError
+
+
+def register(subparsers) -> None:
+    """Add the verb and its own verbs."""
+    parser = subparsers.add_parser("bags", help="look at, check, repair, draw and replay recorded episodes")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    verb = verbs.add_parser("info", help="a table of the bags in a folder, or all about one")
+    verb.add_argument("path", type=Path, help="a bag, or a folder of bags")
+    verb = verbs.add_parser("verify", help="check checksums, counts, stamps, images; exit code 1 if anything is wrong")
+    verb.add_argument("path", type=Path, help="a bag, or a folder of bags")
+    verb = verbs.add_parser("salvage", help="make a proper bag of what is whole in an unfinished or damaged one")
+    verb.add_argument("path", type=Path, nargs="+", help="a bag, an unfinished bag, or an .mcap file")
+    verb.add_argument("--out", type=Path, help="folder of the new bags (default: `salvaged` beside the old one)")
+    verb = verbs.add_parser("show", help="draw an episode as a picture")
+    verb.add_argument("path", type=Path, help="a bag")
+    verb.add_argument("--out", type=Path, help="the PNG file (default: EPISODE.png here)")
+    verb = verbs.add_parser("play", help="publish bags as topics (a ROS node)")
+    verb.add_argument("path", type=Path, nargs="+", help="bags, or folders of bags")
+    verb.add_argument("--rate", type=float, default=1.0, help="times the original speed; 0: as fast as possible")
+    verb.add_argument("--subscribers", type=int, default=1, help="wait until each topic has so many (default 1)")
+
+
+def run(arguments) -> int:
+    """Exit code: 0 all well, 1 a bag is not."""
+    verbs = {"info": _info, "verify": _verify, "salvage": _salvage, "show": _show, "play": _play}
+    return verbs[arguments.verb](arguments)
+
+
+def _info(arguments) -> int:
+    bags = _bags_at(arguments.path)
+    if bags == [arguments.path]:
+        return _print_one(summarize(arguments.path))
+    print(f"{'bag':32} {'steps':>5} {'seconds':>8} {'MB':>7}  {'task':12} {'outcome':8} {'source':10} reason")
+    total, damaged = Counter(), 0
+    for bag in bags:
+        report = summarize(bag)
+        total.update(bags=1, steps=report.steps, bytes=report.bytes)
+        name = str(bag.relative_to(arguments.path))
+        if report.info is None:
+            print(f"{name:32} {report.problems[0]}")
+            damaged += 1
+            continue
+        info = report.info
+        print(f"{name:32} {report.steps:5} {report.duration_s:8.1f} {report.bytes / 1e6:7.2f}  {info.task:12} "
+              f"{info.outcome.name.lower():8} {info.source:10} {info.reason}")  # fmt: skip
+    print(f"{total['bags']} bags, {total['steps']} steps, {total['bytes'] / 1e6:.1f} MB")
+    return 1 if damaged else 0
+
+
+def _print_one(report: Report) -> int:
+    print(f"{report.path}: {report.bytes / 1e6:.2f} MB, {report.duration_s:.1f} s, {report.steps} steps")
+    if report.info is not None:
+        fields = {k: v for k, v in vars(report.info).items() if k != "extra"}
+        for name, value in {**fields, "outcome": report.info.outcome.name.lower(), **report.info.extra}.items():
+            print(f"  {name}: {value}")
+    for topic, count in sorted(report.counts.items()):
+        print(f"  {count:7} on {topic}")
+    for problem in report.problems:
+        print(f"  PROBLEM: {problem}")
+    return 0 if report.ok else 1
+
+
+def _verify(arguments) -> int:
+    bags, faulty = _bags_at(arguments.path), 0
+    for bag in bags:
+        report = verify(bag, ActionSpace())
+        faulty += not report.ok
+        for problem in report.problems:
+            print(problem if problem.startswith("bag ") else f"bag {bag}: {problem}")
+    print(f"{len(bags)} bags checked, {faulty} with problems")
+    return 1 if faulty else 0
+
+
+def _salvage(arguments) -> int:
+    for path in arguments.path:
+        result = salvage(path, arguments.out)
+        what = f"{result.steps} complete steps" if result.steps else "no complete step, so no episode to learn from"
+        ending = "" if result.complete else "; its end was lost"
+        print(f"{result.path}: {result.messages} messages, {what}{ending}")
+        for damage in result.damage:
+            print(f"  {damage}")
+    return 0
+
+
+def _show(arguments) -> int:
+    import cv2
+
+    action_space = ActionSpace()
+    episode = read_episode(arguments.path, action_space)
+    out = arguments.out or Path(f"{episode.info.episode_id}.png")
+    if out.suffix.lower() != ".png" or not cv2.imwrite(str(out), draw_strip(episode, action_space)[..., ::-1]):
+        raise AmRosError(f"--out {out}: cannot be written as a PNG file")
+    print(out)
+    return 0
+
+
+def _play(arguments) -> int:
+    from am_ros.nodes import bag_player
+
+    ros_arguments = ["--ros-args", "-p", f"rate:={float(arguments.rate)}", "-p", f"subscribers:={arguments.subscribers}"]
+    return bag_player.main([*ros_arguments, "-p", f"bags:={json.dumps([str(p) for p in arguments.path])}"])
+
+
+def _bags_at(path: Path) -> list[Path]:
+    """The bags of a folder with the unfinished ones in it, for here it is asked what is wrong; or the one bag."""
+    if path.is_file() or path.name.endswith(UNFINISHED):
+        return [path]
+    bags = find_bags(path)
+    if bags != [path]:
+        bags = sorted(bags + list(path.glob("*" + UNFINISHED)))
+    if not bags:
+        raise AmRosError(f"bag folder {path}: holds no bag")
+    return bags

@@ -1,0 +1,103 @@
+"""Record one bag per episode: on episode events, or by the services ~/start, ~/stop and ~/discard."""
+
+import sys
+from functools import partial
+
+from am_msgs.srv import StartEpisode, StopEpisode
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from am_ros import topics
+from am_ros.bags.recorder import EpisodeRecorder, Received, RecorderConfig
+from am_ros.episode import EpisodeInfo, Outcome
+from am_ros.errors import AmRosError
+from am_ros.nodes.common import declare, run
+from am_ros.nodes.message_types import message_class
+
+# Best effort hears reliable and best-effort publishers alike. 100 deep: three seconds of images.
+BEST_EFFORT_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
+# What the program itself publishes reliably: each one counts.
+RELIABLE_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST)
+RELIABLE = (topics.EPISODE_EVENT, topics.STEP, topics.JOINT_TRAJECTORY, topics.GRIPPER_COMMAND)
+
+
+class EpisodeLogger(Node):
+    """Passes raw bytes to the EpisodeRecorder; nothing but episode events and steps is deserialised."""
+
+    def __init__(self):
+        super().__init__("episode_logger")
+        config = declare(self, RecorderConfig)
+        self._recorder = EpisodeRecorder(config, self._report)
+        recorded = dict(topics.RECORDED)
+        if config.image_source == "raw":
+            del recorded[topics.IMAGE_COMPRESSED]
+            recorded[topics.IMAGE] = "sensor_msgs/msg/Image"
+        # Ready subscriptions are served in the order of their creation: the start of an episode comes first.
+        for topic in sorted(recorded, key=lambda t: t != topics.EPISODE_EVENT):
+            type_name = recorded[topic]
+            receive = partial(self._receive, self.resolve_topic_name(topic), type_name)
+            qos = RELIABLE_QOS if topic in RELIABLE else BEST_EFFORT_QOS
+            self.create_subscription(message_class(type_name), topic, receive, qos, raw=True)
+        self.create_service(StartEpisode, "~/start", self._start)
+        self.create_service(StopEpisode, "~/stop", self._stop)
+        self.create_service(Trigger, "~/discard", self._discard)
+        self.create_timer(1.0, self._recorder.check)
+        self.get_logger().info(f"ready: recording to {self._recorder.folder.resolve()}")
+
+    def close(self):
+        """Close the bags that are open."""
+        self._recorder.close()
+
+    def _receive(self, topic: str, type_name: str, raw: bytes) -> None:
+        self._recorder.receive(Received(topic, type_name, raw, self.get_clock().now().nanoseconds))
+
+    def _report(self, problem: bool, text: str) -> None:
+        (self.get_logger().warning if problem else self.get_logger().info)(text)
+
+    # The services wait for the recorder's thread as coroutines: meanwhile the executor serves the subscriptions.
+
+    async def _start(self, request, response):
+        try:
+            info = EpisodeInfo(request.episode_id, request.task, request.goal_id, source="operator")
+            path = await _result(self._recorder.start(info, self.get_clock().now().nanoseconds))
+            response.success, response.episode_id, response.path = True, path.name, str(path)
+        except AmRosError as error:
+            response.message = str(error)
+        return response
+
+    async def _stop(self, request, response):
+        try:
+            outcome = Outcome(request.outcome)
+            closed = await _result(self._recorder.stop(outcome, request.reason or "stopped"))
+            response.success, response.path, response.messages = True, str(closed.path), closed.messages
+        except AmRosError as error:
+            response.message = str(error)
+        except ValueError:
+            response.message = f"outcome {request.outcome} is not one of EpisodeEvent's OUTCOME_*"
+        return response
+
+    async def _discard(self, _request, response):
+        try:
+            response.message = f"discarded {await _result(self._recorder.discard())}"
+            response.success = True
+        except AmRosError as error:
+            response.message = str(error)
+        return response
+
+
+async def _result(future):
+    """Await a concurrent.futures.Future in a coroutine of rclpy's executor."""
+    done = Future()
+    future.add_done_callback(lambda _: done.set_result(None))
+    await done
+    return future.result()
+
+
+def main(args=None) -> int:
+    return run(EpisodeLogger, "episode_logger", args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
