@@ -97,6 +97,11 @@ def load(folder, *stems: str) -> Checkpoint:
     return Checkpoint(content, tensors, content["sha256"])
 
 
+def exists(folder) -> bool:
+    """Whether there is anything that load() would try to read."""
+    return Path(folder).exists() or _old(Path(folder)).exists()
+
+
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Optimiser state as named tensors: `<index>.<key>`."""
     state = optimizer.state_dict()["state"]
@@ -110,6 +115,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    # Fused AdamW walks parameter and moments in memory order: both must have the same layout (channels last).
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter).copy_(value)
 
 
 def _old(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from am_ros.action import CLOSE, CONTINUOUS_DIM, OPEN, TERMINATE, YAW
+from am_ros.errors import AmRosError
 
 # Sizes of the action and state blocks: translation 3, azimuth as sine and cosine 2, close 1, open 1, terminate 1,
 # gripper status 1, height 1.
@@ -65,6 +66,9 @@ class QtOptNetwork(nn.Module):
     def __init__(self, config, channels_in: int = 6):
         super().__init__()
         self.config = config
+        cells = self.sizes(config.image_size)["conv16"]
+        if cells < 1:
+            raise AmRosError(f"parameter image_size: {config.image_size} px are too few for the qt_opt network")
         self.conv1 = ConvBlock(channels_in, 6, padding=0, bias=True, stride=2)
         self.tower = nn.Sequential(*[ConvBlock(64, 5, padding="same") for _ in range(6)])
         self.action_in = nn.ModuleList([nn.Linear(size, 256) for size in BLOCKS])
@@ -72,7 +76,6 @@ class QtOptNetwork(nn.Module):
         self.action_out = DenseBlock(256, 64)
         self.tail1 = nn.Sequential(*[ConvBlock(64, 3, padding="same") for _ in range(6)])
         self.tail2 = nn.Sequential(*[ConvBlock(64, 3, padding=0) for _ in range(3)])
-        cells = self.sizes(config.image_size)["conv16"]
         self.head = nn.Sequential(DenseBlock(64 * cells * cells, 64), DenseBlock(64, 64), nn.Linear(64, 1))
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):

@@ -130,8 +130,12 @@ class Trainer:
         """Write a checkpoint after the current update."""
         self._save_now.set()
 
-    def fit(self, store: ReplayStore, on_progress: Callable[[Progress], None] | None = None) -> Progress:
+    def fit(
+        self, store: ReplayStore, on_progress: Callable[[Progress], None] | None = None, until_update: int | None = None
+    ) -> Progress:
         """Train until the planned updates or minutes are done or `stop()` is called; returns the last progress.
+
+        `until_update` ends this call earlier without shortening the plan (learning rate, resume).
 
         Raises AmRosError, naming the update and the figure, if the loss or a gradient is not finite; the last
         checkpoint stays as it is.
@@ -150,7 +154,8 @@ class Trainer:
         trained_before, first_update, waited = self.trained_s, self.update, 0.0
         progress = Progress(self.update, settings.updates, 0.0, 0.0, 0.0)
         with _Prefetcher(sampler, self.update) as prefetcher:
-            while self.update < settings.updates and self._share_done() < 1 and not self._stop.is_set():
+            last = min(settings.updates, until_update or settings.updates)
+            while self.update < last and self._share_done() < 1 and not self._stop.is_set():
                 if not self._running.is_set():
                     paused = time.monotonic()
                     self._running.wait()
@@ -163,7 +168,7 @@ class Trainer:
                 count += 1
                 now = time.monotonic()
                 self.trained_s = trained_before + now - began
-                if now - reported >= 1.0 or self.update == settings.updates:
+                if now - reported >= 1.0 or self.update == last:
                     means = {name: float(total) / count for name, total in sums.items()}
                     self._check_finite(means)
                     rate = (self.update - first_update) / (now - began)
@@ -196,7 +201,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_gradient_norm)
         if not torch.isfinite(norm):
             raise AmRosError(
-                f"update {self.update}: the gradient is not finite (loss {float(loss)}); training "
+                f"update {self.update}: the gradient is not finite (loss {float(loss.detach())}); training "
                 f"stopped, the last checkpoint is kept"
             )
         self.optimizer.step()
@@ -256,7 +261,7 @@ class Trainer:
         )
 
     def _restore(self) -> None:
-        if not (self.checkpoint_folder / "checkpoint.json").exists():
+        if not checkpoint.exists(self.checkpoint_folder):
             return
         found = checkpoint.load(self.checkpoint_folder, "model", "learner", "optimizer")
         theirs, ours = found.meta["config"], json.loads(json.dumps(dataclasses.asdict(self.config)))

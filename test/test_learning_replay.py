@@ -1,0 +1,121 @@
+"""The replay store and the relabelling of its transitions."""
+
+import numpy as np
+import pytest
+from learning_data import random_episodes
+
+from am_ros.action import TERMINATE
+from am_ros.errors import AmRosError
+from am_ros.replay.sampling import GoalConfig, Sampler
+from am_ros.replay.store import ReplayStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = ReplayStore.create(tmp_path / "store", (16, 16))
+    store.append(random_episodes(20, steps=6, size=16))
+    return store
+
+
+def test_a_store_gives_back_what_went_in(tmp_path):
+    episodes = random_episodes(3, steps=4, size=16)
+    ReplayStore.create(tmp_path / "s", (16, 16)).append(episodes)
+    store = ReplayStore.open(tmp_path / "s")
+    assert len(store) == 12 and store.rows == 15
+    np.testing.assert_array_equal(store.images[5:10], episodes[1].images)
+    np.testing.assert_array_equal(store.states[10:15], episodes[2].states)
+    np.testing.assert_array_equal(store.actions[5:9], episodes[1].actions)
+    assert (store.actions[9] == 0).all()
+
+
+def test_an_episode_is_stored_once(store):
+    assert store.append(random_episodes(20, steps=6, size=16)) == 0
+    assert len(store.episodes) == 20
+
+
+def test_rows_of_a_killed_writer_are_cut_off(store):
+    with (store.folder / "images.u8").open("ab") as file:
+        file.write(b"half an image")
+    with (store.folder / "episodes.jsonl").open("ab") as file:
+        file.write(b'{"id": "half a li')
+    reopened = ReplayStore.open(store.folder)
+    assert len(reopened.episodes) == 20
+    new = random_episodes(21, steps=6, size=16)[20:]
+    assert reopened.append(new) == 1
+    again = ReplayStore.open(store.folder)
+    np.testing.assert_array_equal(again.images[-7:], new[0].images)
+
+
+def test_a_store_shorter_than_its_ledger_is_refused(store):
+    path = store.folder / "states.f32"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(AmRosError, match="states.f32: is shorter"):
+        ReplayStore.open(store.folder)
+
+
+def test_an_image_of_another_size_is_refused_by_name(store):
+    with pytest.raises(AmRosError, match="episode 'e0_s32'.*\\(32, 32\\)"):
+        store.append(random_episodes(1, steps=2, size=32))
+    assert len(store.episodes) == 20
+
+
+def test_the_data_hash_does_not_depend_on_the_order(tmp_path):
+    episodes = random_episodes(4, steps=3, size=16)
+    one, two = (ReplayStore.create(tmp_path / n, (16, 16)) for n in "ab")
+    one.append(episodes)
+    two.append(episodes[::-1])
+    assert one.data_hash == two.data_hash
+    two.append(random_episodes(5, steps=3, size=16)[4:])
+    assert one.data_hash != two.data_hash
+
+
+def _find_row(store, image):
+    return int(np.flatnonzero((store.images == image).all(axis=(1, 2, 3)))[0])
+
+
+def test_goals_are_what_their_label_says(store):
+    config = GoalConfig(random_share=0.4, at_goal_share=0.2, random_shift_px=0)
+    batch = Sampler(store, config, 400, seed=3).batch(0)
+    shares = {"random": 0, "at": 0, "hindsight": 0}
+    for i in range(len(batch)):
+        row, goal = _find_row(store, batch.image[i]), _find_row(store, batch.goal_image[i])
+        steps = batch.steps_to_goal[i]
+        if steps == 0:
+            shares["at"] += 1
+            assert goal == row and batch.action[i, TERMINATE] == 1
+            np.testing.assert_array_equal(batch.next_image[i], batch.image[i])
+            continue
+        assert _find_row(store, batch.next_image[i]) == row + 1
+        np.testing.assert_array_equal(batch.action[i], store.actions[row])
+        if steps > 0:
+            shares["hindsight"] += 1
+            assert goal == row + steps and goal <= store.last_row[row]
+            assert not batch.final[i]
+        else:
+            shares["random"] += 1
+            if batch.final[i]:
+                np.testing.assert_array_equal(batch.next_action[i], store.actions[row + 1])
+    assert 0.3 < shares["random"] / 400 < 0.5 and 0.12 < shares["at"] / 400 < 0.28
+    assert batch.final.any()
+
+
+def test_a_batch_is_a_function_of_seed_and_step(store):
+    sampler = Sampler(store, GoalConfig(), 32, seed=7)
+    first, later = sampler.batch(5), sampler.batch(6)
+    again = Sampler(store, GoalConfig(), 32, seed=7).batch(5)
+    np.testing.assert_array_equal(first.goal_image, again.goal_image)
+    assert not np.array_equal(first.action, later.action)
+
+
+def test_image_and_goal_are_shifted_alike(store):
+    """An item at its goal sees the same pixels twice, whatever the shift."""
+    batch = Sampler(store, GoalConfig(random_share=0, at_goal_share=0.5, random_shift_px=3), 64, seed=1).batch(0)
+    at = batch.steps_to_goal == 0
+    np.testing.assert_array_equal(batch.image[at], batch.goal_image[at])
+    assert at.any()
+
+
+def test_an_empty_store_is_refused(tmp_path):
+    store = ReplayStore.create(tmp_path / "empty", (16, 16))
+    with pytest.raises(AmRosError, match="holds no transition"):
+        Sampler(store, GoalConfig(), 4, seed=0)
