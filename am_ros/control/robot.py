@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.parsers.expat import ExpatError
 
 from am_ros.errors import AmRosError
 
@@ -47,24 +48,38 @@ def urdf_folder() -> Path:
 
 
 @lru_cache(maxsize=16)
-def robot_description(model: str = "iiwa14", **arguments: str) -> str:
+def robot_description(model: str = "iiwa14", prefix: str = "", camera_xyz: str = "", camera_rpy: str = "") -> str:
     """URDF text of the workcell with the given robot.
 
-    Further `arguments` are those of workcell.urdf.xacro (prefix, camera_xyz, camera_rpy). Raises AmRosError if the
-    model is unknown or the xacro files do not evaluate.
+    `prefix` goes before joint and link names; `camera_xyz` [m] and `camera_rpy` [rad], three numbers each, place the
+    camera in the base frame (empty: where urdf/workcell.urdf.xacro puts it). Raises AmRosError if the model is
+    unknown, a pose is not three numbers, or the xacro files do not evaluate.
     """
     if model not in MODELS:
         raise AmRosError(f"robot model {model!r}: use one of {', '.join(MODELS)}")
+    mappings = {"model": model, "prefix": prefix}
+    for name, value in (("camera_xyz", camera_xyz), ("camera_rpy", camera_rpy)):
+        if value:
+            _check_three_numbers(name, value)
+            mappings[name] = value
     try:
         import xacro
     except ImportError as error:
         raise AmRosError("the Python package xacro is missing: pip install xacro, or apt's ros-jazzy-xacro") from error
     file = urdf_folder() / "workcell.urdf.xacro"
     try:
-        document = xacro.process_file(str(file), mappings={"model": model, **arguments})
-    except (xacro.XacroException, OSError) as error:
+        return xacro.process_file(str(file), mappings=mappings).toprettyxml(indent="  ")
+    except (xacro.XacroException, ExpatError, OSError) as error:
         raise AmRosError(f"{file}: {error}") from error
-    return document.toprettyxml(indent="  ")
+
+
+def _check_three_numbers(name: str, text: str) -> None:
+    try:
+        numbers = [float(word) for word in text.split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise AmRosError(f"{name} {text!r}: expected three numbers")
 
 
 @lru_cache(maxsize=16)
