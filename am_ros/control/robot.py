@@ -1,13 +1,12 @@
 """The robot's description: URDF text from urdf/*.xacro, and the limits and names read back from it."""
 
 import math
-import sys
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers.expat import ExpatError
 
+from am_ros.environment import share_directory
 from am_ros.errors import AmRosError
 
 MODELS = ("iiwa14", "iiwa7")
@@ -31,22 +30,6 @@ class RobotModel:
     comfortable_rad: tuple[float, ...] = (0.0, 0.55, 0.0, -1.45, 0.0, math.pi - 2.0, 0.0)
 
 
-def urdf_folder() -> Path:
-    """The folder of the xacro files: of the source tree this module lies in, else installed under share/am_ros."""
-    source = Path(__file__).resolve().parents[2] / "urdf"
-    candidates = [source, Path(sys.prefix) / "share" / "am_ros" / "urdf"]
-    try:
-        from ament_index_python.packages import get_package_share_directory
-
-        candidates.insert(1, Path(get_package_share_directory("am_ros")) / "urdf")
-    except (ImportError, LookupError):
-        pass  # no ROS, or am_ros not in its index: the other places remain
-    for folder in candidates:
-        if (folder / "workcell.urdf.xacro").is_file():
-            return folder
-    raise AmRosError("workcell.urdf.xacro: not found in " + ", ".join(map(str, candidates)))
-
-
 @lru_cache(maxsize=16)
 def robot_description(model: str = "iiwa14", prefix: str = "", camera_xyz: str = "", camera_rpy: str = "") -> str:
     """URDF text of the workcell with the given robot.
@@ -66,7 +49,7 @@ def robot_description(model: str = "iiwa14", prefix: str = "", camera_xyz: str =
         import xacro
     except ImportError as error:
         raise AmRosError("the Python package xacro is missing: pip install xacro, or apt's ros-jazzy-xacro") from error
-    file = urdf_folder() / "workcell.urdf.xacro"
+    file = share_directory() / "urdf" / "workcell.urdf.xacro"
     try:
         return xacro.process_file(str(file), mappings=mappings).toprettyxml(indent="  ")
     except (xacro.XacroException, ExpatError, OSError) as error:
