@@ -70,9 +70,9 @@ class ExactArm:
 def cell(ros, start_node):
     """A controller that is ready to move, and the arm it moves."""
 
-    def start(**options):
+    def start(velocity_scale=0.9, **options):
         arm = ExactArm(ros, **options)
-        process = start_node("cartesian_controller")
+        process = start_node("cartesian_controller", velocity_scale=velocity_scale)
         wait_for_state(ros, ControllerStatus.IDLE)
         return arm, process
 
@@ -153,7 +153,7 @@ def test_a_terminating_action_is_done_without_motion(ros, cell):
 
 
 def test_a_second_goal_is_rejected_while_moving(ros, cell):
-    _, process = cell()
+    _, process = cell(velocity_scale=0.3)
     first = move(ros, x=0.08, y=0.08)
     with pytest.raises(AmRosError, match="rejected"):
         move(ros, x=-0.01)
@@ -163,9 +163,9 @@ def test_a_second_goal_is_rejected_while_moving(ros, cell):
 
 
 def test_cancel_stops_the_arm_on_the_way(ros, cell):
-    arm, _ = cell()
+    arm, _ = cell(velocity_scale=0.1)
     run = move(ros, x=0.08, y=0.08, z=0.08)
-    time.sleep(0.15)
+    time.sleep(0.3)
     run.cancel()
     result = run.result()
     assert (result.end, result.reason, run.status()) == (MoveCartesian.Result.STOPPED, "cancelled", "canceled")
@@ -183,7 +183,7 @@ def test_an_arm_that_cannot_move_has_stalled(ros, cell):
 
 
 def test_lost_joint_states_stop_the_arm_until_reset(ros, cell):
-    arm, _ = cell()
+    arm, _ = cell(velocity_scale=0.2)
     run = move(ros, x=0.08)
     time.sleep(0.1)
     arm.silent = True
@@ -208,6 +208,14 @@ def test_without_joint_states_every_step_is_refused(ros, start_node):
     result = move(ros, x=0.01).result()
     assert result.end == MoveCartesian.Result.REFUSED and "never came on joint_states" in result.reason
     assert wait_for_state(ros, ControllerStatus.INACTIVE).reason.startswith("joint_states_stale")
+
+
+def test_parameters_of_the_limits_reach_the_planner(ros, start_node):
+    ExactArm(ros)
+    start_node("cartesian_controller", workspace_x_m=[0.5, 0.56], max_translation_m=[0.02, 0.02, 0.02])
+    wait_for_state(ros, ControllerStatus.IDLE)
+    assert move(ros, x=0.02).result().reason == "workspace_limit: x = 0.570 m above 0.560 m"
+    assert move(ros, y=0.03).result().reason == "action_too_large: |y| = 0.030 above 0.020"
 
 
 def test_a_wrong_parameter_ends_the_node_with_one_sentence(start_node):
