@@ -1,0 +1,73 @@
+"""am-ros train: learn from a folder of bags, without ROS."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from am_ros import configuration
+from am_ros.action import ActionSpace
+from am_ros.errors import AmRosError
+from am_ros.evaluation.pictures import learning_curve
+from am_ros.learning.actionable_models import ActionableModelsConfig
+from am_ros.learning.networks import NetworkConfig
+from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig
+from am_ros.replay.ingest import ingest
+from am_ros.replay.sampling import GoalConfig
+from am_ros.replay.store import ReplayStore
+
+PARTS = {"network": NetworkConfig, "method": ActionableModelsConfig, "goals": GoalConfig, "trainer": TrainerConfig}
+
+
+def register(subparsers) -> None:
+    """Add the parser; one flag per field of the learner's configuration."""
+    parser = subparsers.add_parser("train", help="learn from a folder of bags, without ROS")
+    parser.add_argument("bags", type=Path, nargs="*", help="bags or folders of bags (or a replay store in --out)")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for store, checkpoint, metrics; resumed if used"
+    )
+    parser.add_argument("--json", type=Path, help="write what was learned from, and how fast, to this file")
+    for name, part in PARTS.items():
+        configuration.add_flags(parser.add_argument_group(name), part)
+
+
+def run(arguments) -> int:
+    """Ingest, train with progress on stderr, draw the curve."""
+    config = LearnerConfig(**{name: configuration.from_flags(part, arguments) for name, part in PARTS.items()})
+    action_space = ActionSpace()
+    store = ReplayStore.open_or_create(arguments.out / "replay", (config.network.image_size,) * 2)
+    refused = 0
+    for folder in arguments.bags:
+        report = ingest(
+            folder, store, action_space, lambda done, total: _say(f"reading bags: {done}/{total}", end="\r")
+        )
+        refused += len(report.refused)
+        for sentence in report.refused.values():
+            _say(f"refused: {sentence}")
+        _say(f"{folder}: {report.added} episodes added, {report.known} known, {len(report.refused)} refused")
+    if not len(store):
+        raise AmRosError(f"{arguments.out}: there is no episode to learn from")
+    _say(f"{len(store.episodes)} episodes, {len(store)} transitions")
+    trainer = Trainer(config, arguments.out, action_space)
+    if trainer.update:
+        _say(f"resuming at update {trainer.update}")
+    try:
+        progress = trainer.fit(store, lambda p: _say(str(p), end="\r" if sys.stderr.isatty() else "\n"))
+    except KeyboardInterrupt:
+        _say(f"\ninterrupted; {trainer.checkpoint_folder} holds the last checkpoint")
+        return 130
+    _say(f"\n{progress}")
+    if (arguments.out / "metrics.csv").exists():
+        learning_curve(arguments.out / "metrics.csv", arguments.out / "learning_curve.png")
+    if arguments.json:
+        result = {
+            **dataclasses.asdict(progress), "trained_s": trainer.trained_s, "episodes": len(store.episodes),
+            "transitions": len(store), "refused": refused, "data_hash": store.data_hash,
+        }  # fmt: skip
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    _say(f"checkpoint: {trainer.checkpoint_folder}")
+    return 0
+
+
+def _say(text: str, end: str = "\n") -> None:
+    print(text, end=end, file=sys.stderr, flush=True)
