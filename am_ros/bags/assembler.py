@@ -147,8 +147,9 @@ class EpisodeAssembler:
         end = episode.end
         try:
             steps = [episode.steps[t] for t in range(end.steps)]
-            info = EpisodeInfo(episode.episode_id, end.task, end.goal_id, end.source, end.seed,
-                               Outcome(end.outcome), end.reason)  # fmt: skip
+            info = EpisodeInfo(
+                episode.episode_id, end.task, end.goal_id, end.source, end.seed, Outcome(end.outcome), end.reason
+            )
         except ValueError as error:
             raise AmRosError(f"episode {episode.episode_id!r}: {error}") from None
         observations = [s.observation for s in steps] + [end.observation]

@@ -87,7 +87,7 @@ def find_bags(folder) -> list[Path]:
         if any(e.name == "metadata.yaml" or e.name.endswith(".mcap") for e in entries):
             found.append(Path(path))
             continue
-        waiting += [e.path for e in entries if not e.name.endswith(UNFINISHED) and not e.name.startswith(".") and e.is_dir()]
+        waiting += [e.path for e in entries if not e.name.endswith(UNFINISHED) and e.name[0] != "." and e.is_dir()]
     return sorted(found)
 
 
@@ -108,36 +108,62 @@ def _check_topic(message, kinds: dict) -> str | None:
 def _write_messages(bag: EpisodeBag, episode: Episode, action_space: ActionSpace) -> None:
     info = episode.info
     stamps = episode.stamps_ns.tolist()
-    event = {"episode_id": info.episode_id, "task": info.task, "goal_id": info.goal_id, "source": info.source,
-             "seed": info.seed}  # fmt: skip
+    event = {
+        "episode_id": info.episode_id,
+        "task": info.task,
+        "goal_id": info.goal_id,
+        "source": info.source,
+        "seed": info.seed,
+    }
 
-    def write(topic, type_name, stamp, frame, **fields):
+    def write(topic, stamp, frame, **fields):
+        type_name = CONSUMED[topic]
         header = types.message("std_msgs/msg/Header", stamp=types.stamp(stamp), frame_id=frame)
         raw = types.serialize(type_name, types.message(type_name, header=header, **fields))
         bag.write("/" + topic, type_name, raw, stamp)
 
     def write_image(t):
         jpeg = images.encode_jpeg(episode.images[t], JPEG_QUALITY)
-        write(topics.IMAGE_COMPRESSED, CONSUMED[topics.IMAGE_COMPRESSED], stamps[t], CAMERA_FRAME, format="rgb8; jpeg compressed bgr8",
-              data=np.frombuffer(jpeg, np.uint8))  # fmt: skip
+        data = np.frombuffer(jpeg, np.uint8)
+        write(topics.IMAGE_COMPRESSED, stamps[t], CAMERA_FRAME, format="jpeg", data=data)
 
-    write(topics.EPISODE_EVENT, CONSUMED[topics.EPISODE_EVENT], stamps[0], BASE_FRAME, type=START, **event)
+    write(topics.EPISODE_EVENT, stamps[0], BASE_FRAME, type=START, **event)
     for t, vector in enumerate(episode.actions):
         write_image(t)
         action = action_space.from_vector(vector)
         if not np.array_equal(action_space.to_vector(action), vector):
-            raise AmRosError(f"episode {info.episode_id!r} step {t}: {vector} is not in the action space")
+            raise AmRosError(f"episode {info.episode_id!r} step {t}: {vector.round(4).tolist()} is not in the action space")
         x, y, z = action.translation_m
         translation = types.message("geometry_msgs/msg/Vector3", x=x, y=y, z=z)
-        write(topics.STEP, CONSUMED[topics.STEP], stamps[t], BASE_FRAME, episode_id=info.episode_id, index=t,
-              observation=_observation(stamps[t], episode.states[t]), source=info.source, q_value=math.nan,
-              action=types.message("am_msgs/msg/CartesianAction", translation=translation,
-                                   rotation_z=action.rotation_z_rad, gripper=int(action.gripper),
-                                   terminate=action.terminate))  # fmt: skip
+        write(
+            topics.STEP,
+            stamps[t],
+            BASE_FRAME,
+            episode_id=info.episode_id,
+            index=t,
+            observation=_observation(stamps[t], episode.states[t]),
+            source=info.source,
+            q_value=math.nan,
+            action=types.message(
+                "am_msgs/msg/CartesianAction",
+                translation=translation,
+                rotation_z=action.rotation_z_rad,
+                gripper=int(action.gripper),
+                terminate=action.terminate,
+            ),
+        )
     write_image(len(episode))
-    write(topics.EPISODE_EVENT, CONSUMED[topics.EPISODE_EVENT], stamps[-1], BASE_FRAME, type=END, steps=len(episode),
-          observation=_observation(stamps[-1], episode.states[-1]), outcome=int(info.outcome), reason=info.reason,
-          **event)  # fmt: skip
+    write(
+        topics.EPISODE_EVENT,
+        stamps[-1],
+        BASE_FRAME,
+        type=END,
+        steps=len(episode),
+        observation=_observation(stamps[-1], episode.states[-1]),
+        outcome=int(info.outcome),
+        reason=info.reason,
+        **event,
+    )
 
 
 def _observation(stamp: int, state: np.ndarray):
@@ -145,7 +171,13 @@ def _observation(stamp: int, state: np.ndarray):
     values = dict(zip(STATE_NAMES, state.tolist(), strict=True))
     half_yaw = math.atan2(values["sin_yaw"], values["cos_yaw"]) / 2
     position = types.message("geometry_msgs/msg/Point", x=values["x_m"], y=values["y_m"], z=values["height_m"])
-    orientation = types.message("geometry_msgs/msg/Quaternion", x=math.cos(half_yaw), y=math.sin(half_yaw), z=0.0, w=0.0)
+    orientation = types.message(
+        "geometry_msgs/msg/Quaternion", x=math.cos(half_yaw), y=math.sin(half_yaw), z=0.0, w=0.0
+    )
     pose = types.message("geometry_msgs/msg/Pose", position=position, orientation=orientation)
-    return types.message("am_msgs/msg/Observation", image_stamp=types.stamp(stamp), ee_pose=pose,
-                         gripper_opening=values["gripper_opening"])  # fmt: skip
+    return types.message(
+        "am_msgs/msg/Observation",
+        image_stamp=types.stamp(stamp),
+        ee_pose=pose,
+        gripper_opening=values["gripper_opening"],
+    )

@@ -86,13 +86,20 @@ class BagReader:
                     if isinstance(record, Message):
                         channel, schema = channels[record.channel_id]
                         counted += 1
-                        yield Recorded(channel.topic, schema.name, record.log_time, record.data,
-                                       channel.metadata.get("topic_type_hash", ""))  # fmt: skip
+                        yield Recorded(
+                            channel.topic,
+                            schema.name,
+                            record.log_time,
+                            record.data,
+                            channel.metadata.get("topic_type_hash", ""),
+                        )
                     elif isinstance(record, Schema):
                         schemas[record.id] = record
                     elif isinstance(record, Channel):
                         if record.message_encoding != "cdr":
-                            raise self.error(f"topic {record.topic} is serialised as {record.message_encoding!r}, not cdr")
+                            raise self.error(
+                                f"topic {record.topic} is serialised as {record.message_encoding!r}, not cdr"
+                            )
                         channels[record.id] = (record, schemas[record.schema_id])
                     elif isinstance(record, Metadata):
                         self.records[record.name] = record.metadata
@@ -112,11 +119,14 @@ class BagReader:
         try:
             content = yaml.load(path.read_bytes(), _YAML_LOADER)["rosbag2_bagfile_information"]
             if content.get("storage_identifier") != "mcap":
-                raise self.error(f"storage {content.get('storage_identifier')!r} is not supported, only mcap "
-                                 "(`ros2 bag convert` changes it)")  # fmt: skip
+                raise self.error(
+                    f"storage {content.get('storage_identifier')!r} is not supported, only mcap "
+                    "(`ros2 bag convert` changes it)"
+                )
             if content.get("compression_mode"):
-                raise self.error(f"compression mode {content['compression_mode']!r} is not supported "
-                                 "(`ros2 bag convert` changes it)")  # fmt: skip
+                raise self.error(
+                    f"compression mode {content['compression_mode']!r} is not supported (`ros2 bag convert` changes it)"
+                )
             return content
         except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ValueError):
             raise self.error("metadata.yaml is damaged") from None
@@ -139,14 +149,18 @@ class BagReader:
         if self.metadata is None:
             return
         try:
-            listed = {t["topic_metadata"]["name"]: t["message_count"] for t in self.metadata["topics_with_message_count"]}
+            listed = {
+                t["topic_metadata"]["name"]: t["message_count"] for t in self.metadata["topics_with_message_count"]
+            }
             total = self.metadata["message_count"]
         except (KeyError, TypeError):
             raise self.error("metadata.yaml is damaged: no message counts") from None
         for topic in sorted(map(str, listed.keys() | counts.keys())):
             if listed.get(topic, 0) != counts.get(topic, 0):
-                raise self.error(f"metadata.yaml says {listed.get(topic, 0)} messages on {topic}, "
-                                 f"the file holds {counts.get(topic, 0)}")  # fmt: skip
+                raise self.error(
+                    f"metadata.yaml says {listed.get(topic, 0)} messages on {topic}, "
+                    f"the file holds {counts.get(topic, 0)}"
+                )
         if total != sum(counts.values()):
             raise self.error(f"metadata.yaml says {total} messages, the file holds {sum(counts.values())}")
 

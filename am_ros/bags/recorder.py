@@ -31,15 +31,24 @@ class RecorderConfig:
     """Parameters of the episode logger."""
 
     folder: str = parameter("bags", "folder of the bags, made if it does not exist")
-    image_source: str = parameter("compressed", "image topic to record: image_raw/compressed as it is, or image_raw, "
-                                  "which the logger then encodes", choices=("compressed", "raw"))  # fmt: skip
+    image_source: str = parameter(
+        "compressed",
+        "image topic to record: image_raw/compressed as it is, or image_raw, which the logger then encodes",
+        choices=("compressed", "raw"),
+    )
     image_encoding: str = parameter("jpeg", "encoding of images recorded from image_raw", choices=("jpeg", "png"))
     jpeg_quality: int = parameter(95, "quality of JPEG images recorded from image_raw", range=(1, 100))
-    flush_period_s: float = parameter(1.0, "time between two flushes to disk; a crash loses no more [s]", range=(0.05, 60.0))
-    history_s: float = parameter(2.0, "what came this long before the start is recorded too, because the first image "
-                                 "may be older than the start [s]", range=(0.0, 30.0))  # fmt: skip
-    queue_mb: int = parameter(256, "memory for messages that wait for the disk; more are lost and counted [MB]",
-                              range=(1, 16_384))  # fmt: skip
+    flush_period_s: float = parameter(
+        1.0, "time between flushes to disk, the most a crash loses [s]", range=(0.05, 60.0)
+    )
+    history_s: float = parameter(
+        2.0,
+        "what came this long before the start is recorded too, because the first image may be older than the start [s]",
+        range=(0.0, 30.0),
+    )
+    queue_mb: int = parameter(
+        256, "memory for messages that wait for the disk; more are lost and counted [MB]", range=(1, 16_384)
+    )
     free_disk_mb: int = parameter(500, "with less free disk space no episode is started [MB]", range=(0, 10_000_000))
 
 
@@ -186,8 +195,10 @@ class EpisodeRecorder:
     def _start(self, info: EpisodeInfo, now_ns: int, manual: bool = False) -> "_Recording":
         free_mb = shutil.disk_usage(self.folder).free / 1e6
         if free_mb < self.config.free_disk_mb:
-            raise AmRosError(f"episode {info.episode_id!r}: not recorded: {free_mb:.0f} MB free on the disk of "
-                             f"{self.folder}, parameter free_disk_mb wants {self.config.free_disk_mb}")  # fmt: skip
+            raise AmRosError(
+                f"episode {info.episode_id!r}: not recorded: {free_mb:.0f} MB free on the disk of "
+                f"{self.folder}, parameter free_disk_mb wants {self.config.free_disk_mb}"
+            )
         with self._lock:
             lost = Counter(self.messages_lost)
         recording = _Recording(EpisodeBag(self.folder, info), manual, lost)
@@ -237,8 +248,12 @@ class EpisodeRecorder:
         jpeg = self.config.image_encoding == "jpeg"
         data = images.encode_jpeg(rgb, self.config.jpeg_quality) if jpeg else images.encode_png(rgb)
         name = topics.RECORDED[topics.IMAGE_COMPRESSED]
-        return types.serialize(name, types.message(name, header=msg.header, format=self.config.image_encoding,
-                                                   data=np.frombuffer(data, np.uint8)))  # fmt: skip
+        return types.serialize(
+            name,
+            types.message(
+                name, header=msg.header, format=self.config.image_encoding, data=np.frombuffer(data, np.uint8)
+            ),
+        )
 
     def _newest(self) -> "_Recording":
         if not self._recordings:
@@ -269,8 +284,11 @@ class EpisodeRecorder:
         except OSError as error:
             if recording in self._recordings:
                 self._recordings.remove(recording)
-            self._report(True, f"bag {recording.bag.unfinished_path}: given up, `am-ros bags salvage` recovers it: "
-                               f"{os.strerror(error.errno) if error.errno else error}")  # fmt: skip
+            self._report(
+                True,
+                f"bag {recording.bag.unfinished_path}: given up, `am-ros bags salvage` recovers it: "
+                f"{os.strerror(error.errno) if error.errno else error}",
+            )
         except AmRosError as error:
             self._report(True, str(error))
 
@@ -287,8 +305,11 @@ class _Recording:
 
     def complete(self) -> bool:
         """END and everything it speaks of has been written."""
-        return (self.end is not None and len(self.steps_seen) >= self.end.steps
-                and self.newest_image_ns >= types.stamp_ns(self.end.observation.image_stamp))  # fmt: skip
+        return (
+            self.end is not None
+            and len(self.steps_seen) >= self.end.steps
+            and self.newest_image_ns >= types.stamp_ns(self.end.observation.image_stamp)
+        )
 
 
 def quarantine(folder: Path, report=lambda problem, text: None) -> list[Path]:

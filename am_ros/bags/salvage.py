@@ -171,9 +171,19 @@ def _cut(messages: list[Recorded], pieces: _Pieces, info: EpisodeInfo) -> tuple[
     gone |= {p for p, event in pieces.events if event.type == END}
     kept = [m for p, m in enumerate(messages) if p not in gone]
     type_name = CONSUMED[topics.EPISODE_EVENT]
-    end = types.message(type_name, header=last.header, type=END, episode_id=info.episode_id, task=info.task,
-                        goal_id=info.goal_id, source=info.source, seed=info.seed, steps=steps,
-                        observation=last.observation, reason=SALVAGED)  # fmt: skip
+    end = types.message(
+        type_name,
+        header=last.header,
+        type=END,
+        episode_id=info.episode_id,
+        task=info.task,
+        goal_id=info.goal_id,
+        source=info.source,
+        seed=info.seed,
+        steps=steps,
+        observation=last.observation,
+        reason=SALVAGED,
+    )
     namespace = messages[position].topic.removesuffix(topics.STEP)
     raw = types.serialize(type_name, end)
     kept.append(Recorded(namespace + topics.EPISODE_EVENT, type_name, kept[-1].log_time_ns, raw, ""))

@@ -17,8 +17,10 @@ def draw_strip(episode: Episode, action_space: ActionSpace) -> np.ndarray:
     info = episode.info
     count = len(episode) + 1
     columns, rows = min(count, PER_ROW), -(-count // PER_ROW)
-    title = f"{info.episode_id}  task {info.task or '-'}  goal {info.goal_id or '-'}  {info.source}  " \
-            f"{len(episode)} steps  {info.outcome.name.lower()} {info.reason}"  # fmt: skip
+    title = (
+        f"{info.episode_id}  task {info.task or '-'}  goal {info.goal_id or '-'}  {info.source}  "
+        f"{len(episode)} steps  {info.outcome.name.lower()} {info.reason}"
+    )
     picture = np.full((24 + rows * (TILE_PX + CAPTION_PX), columns * TILE_PX, 3), _PAPER, np.uint8)
     _write(picture, title, 4, 16)
     for t in range(count):

@@ -36,6 +36,13 @@ def stamp_ns(time) -> int:
     return time.sec * 1_000_000_000 + time.nanosec
 
 
+@cache
+def has_header(type_name: str) -> bool:
+    """Whether the first field of a message type is a std_msgs/Header; False for types that are not known."""
+    fields = _store().fielddefs.get(type_name, ([], []))[1]
+    return bool(fields) and fields[0][1] == (Nodetype.NAME, "std_msgs/msg/Header")
+
+
 def header_stamp_ns(raw: bytes) -> int:
     """Nanoseconds of header.stamp of a serialised message whose first field is a std_msgs/Header."""
     if len(raw) < 12 or raw[0] != 0 or raw[1] not in (0, 1):

@@ -94,7 +94,7 @@ class _Examiner:
                 if kind in (topics.IMAGE, topics.IMAGE_COMPRESSED):
                     self._check_image(message.topic, kind, msg)
                 self._assembler.add(kind, msg)
-            elif "\nstd_msgs/Header header" in "\n" + types.definition(message.type_name)[:30]:
+            elif types.has_header(message.type_name):
                 self._check_order(message.topic, types.header_stamp_ns(message.raw))
         except AmRosError as error:
             self._problem(message.topic, str(error))
@@ -141,8 +141,10 @@ class _Examiner:
             gaps = np.flatnonzero(pauses > GAP_FACTOR * max(usual, 1e-3))
             if len(gaps):
                 worst = int(gaps[np.argmax(pauses[gaps])])
-                self._report.problems.append(f"topic {topic}: {len(gaps)} gaps, the longest of {pauses[worst]:.2f} s after image "
-                                             f"{worst} where {usual:.2f} s are usual")  # fmt: skip
+                self._report.problems.append(
+                    f"topic {topic}: {len(gaps)} gaps, the longest of {pauses[worst]:.2f} s after image "
+                    f"{worst} where {usual:.2f} s are usual"
+                )
 
     def _problem(self, topic: str, text: str) -> None:
         self._repeats[topic] += 1

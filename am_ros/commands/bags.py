@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from am_ros import configuration
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import find_bags, read_episode
 from am_ros.bags.salvage import salvage
@@ -22,12 +23,14 @@ def register(subparsers) -> None:
     verb.add_argument("path", type=Path, help="a bag, or a folder of bags")
     verb = verbs.add_parser("verify", help="check checksums, counts, stamps, images; exit code 1 if anything is wrong")
     verb.add_argument("path", type=Path, help="a bag, or a folder of bags")
+    configuration.add_flags(verb, ActionSpace)
     verb = verbs.add_parser("salvage", help="make a proper bag of what is whole in an unfinished or damaged one")
     verb.add_argument("path", type=Path, nargs="+", help="a bag, an unfinished bag, or an .mcap file")
     verb.add_argument("--out", type=Path, help="folder of the new bags (default: `salvaged` beside the old one)")
     verb = verbs.add_parser("show", help="draw an episode as a picture")
     verb.add_argument("path", type=Path, help="a bag")
     verb.add_argument("--out", type=Path, help="the PNG file (default: EPISODE.png here)")
+    configuration.add_flags(verb, ActionSpace)
     verb = verbs.add_parser("play", help="publish bags as topics (a ROS node)")
     verb.add_argument("path", type=Path, nargs="+", help="bags, or folders of bags")
     verb.add_argument("--rate", type=float, default=1.0, help="times the original speed; 0: as fast as possible")
@@ -55,8 +58,10 @@ def _info(arguments) -> int:
             damaged += 1
             continue
         info = report.info
-        print(f"{name:32} {report.steps:5} {report.duration_s:8.1f} {report.bytes / 1e6:7.2f}  {info.task:12} "
-              f"{info.outcome.name.lower():8} {info.source:10} {info.reason}")  # fmt: skip
+        print(
+            f"{name:32} {report.steps:5} {report.duration_s:8.1f} {report.bytes / 1e6:7.2f}  {info.task:12} "
+            f"{info.outcome.name.lower():8} {info.source:10} {info.reason}"
+        )
     print(f"{total['bags']} bags, {total['steps']} steps, {total['bytes'] / 1e6:.1f} MB")
     return 1 if damaged else 0
 
@@ -75,9 +80,10 @@ def _print_one(report: Report) -> int:
 
 
 def _verify(arguments) -> int:
+    action_space = configuration.from_flags(ActionSpace, arguments)
     bags, faulty = _bags_at(arguments.path), 0
     for bag in bags:
-        report = verify(bag, ActionSpace())
+        report = verify(bag, action_space)
         faulty += not report.ok
         for problem in report.problems:
             print(problem if problem.startswith("bag ") else f"bag {bag}: {problem}")
@@ -99,7 +105,7 @@ def _salvage(arguments) -> int:
 def _show(arguments) -> int:
     import cv2
 
-    action_space = ActionSpace()
+    action_space = configuration.from_flags(ActionSpace, arguments)
     episode = read_episode(arguments.path, action_space)
     out = arguments.out or Path(f"{episode.info.episode_id}.png")
     if out.suffix.lower() != ".png" or not cv2.imwrite(str(out), draw_strip(episode, action_space)[..., ::-1]):
@@ -111,8 +117,14 @@ def _show(arguments) -> int:
 def _play(arguments) -> int:
     from am_ros.nodes import bag_player
 
-    ros_arguments = ["--ros-args", "-p", f"rate:={float(arguments.rate)}", "-p", f"subscribers:={arguments.subscribers}"]
-    return bag_player.main([*ros_arguments, "-p", f"bags:={json.dumps([str(p) for p in arguments.path])}"])
+    parameters = {
+        "bags": json.dumps([str(path) for path in arguments.path]),
+        "rate": float(arguments.rate),
+        "subscribers": arguments.subscribers,
+    }
+    return bag_player.main(
+        ["--ros-args", *(a for name, value in parameters.items() for a in ("-p", f"{name}:={value}"))]
+    )
 
 
 def _bags_at(path: Path) -> list[Path]:

@@ -37,7 +37,7 @@ class PlayerConfig:
 
 
 class BagPlayer(Node):
-    """Plays in a thread of its own and ends the process when it is done; bags that are damaged are named and left out."""
+    """Plays in a thread of its own, then ends the process; damaged bags are named and left out."""
 
     def __init__(self):
         super().__init__("bag_player")
@@ -129,8 +129,10 @@ class BagPlayer(Node):
                 if self._stop.wait(0.02):
                     return
                 if time.monotonic() > deadline:
-                    raise AmRosError(f"topic {name}: fewer than {self.config.subscribers} subscribers "
-                                     f"after {self.config.subscriber_timeout_s:g} s")  # fmt: skip
+                    raise AmRosError(
+                        f"topic {name}: fewer than {self.config.subscribers} subscribers "
+                        f"after {self.config.subscriber_timeout_s:g} s"
+                    )
 
     def _wait_for_acknowledgement(self) -> None:
         """Flow control: go on when every reliable subscriber has received everything."""
@@ -140,8 +142,9 @@ class BagPlayer(Node):
                 if self._stop.is_set():
                     return
                 if time.monotonic() > deadline:
-                    raise AmRosError(f"topic {name}: a subscriber did not receive everything "
-                                     f"within {self.config.ack_timeout_s:g} s")  # fmt: skip
+                    raise AmRosError(
+                        f"topic {name}: a subscriber did not receive everything within {self.config.ack_timeout_s:g} s"
+                    )
 
 
 def _bags_at(path: str) -> list[Path]:

@@ -1,0 +1,58 @@
+"""Episodes for the tests of bags, and the messages they are recorded as."""
+
+import cv2
+import numpy as np
+
+from am_ros.action import ACTION_DIM, CONTINUOUS_DIM, OPEN, TERMINATE
+from am_ros.bags.assembler import CONSUMED
+from am_ros.bags.reader import BagReader
+from am_ros.episode import Episode, EpisodeInfo, Outcome, state_vector
+
+START_NS = 1_750_000_000_123_456_789
+
+
+def make_episode(episode_id: str = "e0", steps: int = 6, size: int = 64, seed: int = 0, period_ns: int = 400_000_000):
+    """A smooth random picture per step (JPEG keeps it nearly as it is), random states and actions, the last terminates."""
+    rng = np.random.default_rng(seed)
+    images = np.stack([_picture(rng, size) for _ in range(steps + 1)])
+    states = np.stack(
+        [state_vector(rng.uniform(-1, 1, 3), rng.uniform(-4, 4), rng.uniform()) for _ in range(steps + 1)]
+    )
+    actions = np.zeros((steps, ACTION_DIM), np.float32)
+    actions[:, :CONTINUOUS_DIM] = rng.uniform(-1, 1, (steps, CONTINUOUS_DIM))
+    actions[np.arange(steps), rng.integers(CONTINUOUS_DIM, OPEN + 1, steps)] = 1
+    actions[-1] = 0
+    actions[-1, TERMINATE] = 1
+    info = EpisodeInfo(
+        episode_id, "reach", "goal_1", "expert", seed, Outcome.SUCCESS, "terminated", {"note": "für C:\\x"}
+    )
+    return Episode(info, images, states, actions, START_NS + np.arange(steps + 1, dtype=np.int64) * period_ns)
+
+
+def _picture(rng, size: int) -> np.ndarray:
+    coarse = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def recorded(bag) -> list:
+    """The messages of a bag as (topic, rosbags message, raw bytes, type name)."""
+    from am_ros.bags import types
+
+    return [(m.topic, types.deserialize(m.type_name, m.raw), m.raw, m.type_name) for m in BagReader(bag).messages()]
+
+
+def assert_same_episode(first: Episode, second: Episode, images: str = "equal") -> None:
+    """Equal bit by bit; `images="jpeg"` lets pixels differ by what JPEG at quality 95 does to them."""
+    assert first.info == second.info
+    np.testing.assert_array_equal(first.stamps_ns, second.stamps_ns)
+    np.testing.assert_array_equal(first.actions, second.actions)
+    np.testing.assert_array_equal(first.states, second.states)
+    if images == "equal":
+        np.testing.assert_array_equal(first.images, second.images)
+    else:
+        assert first.images.shape == second.images.shape
+        difference = np.abs(first.images.astype(int) - second.images)
+        assert difference.mean() < 1.5 and difference.max() < 30
+
+
+IMAGE_TYPE, STEP_TYPE, EVENT_TYPE = (CONSUMED[t] for t in ("image_raw/compressed", "step", "episode_event"))

@@ -1,0 +1,227 @@
+"""Messages become an episode whatever order they come in, and never a wrong one."""
+
+import am_msgs.msg
+import numpy as np
+import pytest
+from bag_data import START_NS, assert_same_episode, make_episode, recorded
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from am_ros.action import CLOSE, OPEN, ActionSpace
+from am_ros.bags import assembler as module
+from am_ros.bags import types
+from am_ros.bags.assembler import EpisodeAssembler
+from am_ros.bags.episodes import read_episode, write_episode
+from am_ros.episode import Outcome
+from am_ros.errors import AmRosError
+
+SPACE = ActionSpace()
+
+
+@pytest.fixture(scope="module")
+def episode(tmp_path_factory):
+    return read_episode(write_episode(make_episode(), tmp_path_factory.mktemp("bags"), SPACE), SPACE)
+
+
+@pytest.fixture(scope="module")
+def messages(tmp_path_factory):
+    bag = write_episode(make_episode(), tmp_path_factory.mktemp("bags"), SPACE)
+    return [(topic, msg) for topic, msg, _, _ in recorded(bag)]
+
+
+def assemble(messages, **options):
+    """All episodes that come of the messages, and the assembler."""
+    assembler = EpisodeAssembler(SPACE, **options)
+    episodes = [e for e in (assembler.add(topic, msg) for topic, msg in messages) if e is not None]
+    return episodes, assembler
+
+
+def select(messages, topic):
+    return [(t, m) for t, m in messages if t == topic]
+
+
+def is_event(kind):
+    return lambda topic, msg: topic == "/episode_event" and msg.type == kind
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_arrival_does_not_matter(messages, episode, random):
+    shuffled = list(messages)
+    random.shuffle(shuffled)
+    episodes, _ = assemble(shuffled)
+    assert len(episodes) == 1
+    assert_same_episode(episodes[0].with_info(extra=episode.info.extra), episode)
+
+
+def test_constants_are_those_of_the_interface():
+    event, action = am_msgs.msg.EpisodeEvent, am_msgs.msg.CartesianAction
+    assert (module.START, module.END, module.DISCARD) == (event.START, event.END, event.DISCARD)
+    outcomes = event.OUTCOME_UNKNOWN, event.OUTCOME_SUCCESS, event.OUTCOME_FAILURE
+    assert outcomes == (Outcome.UNKNOWN, Outcome.SUCCESS, Outcome.FAILURE)
+    assert (action.GRIPPER_HOLD, action.GRIPPER_OPEN, action.GRIPPER_CLOSE) == (0, 1, 2)
+
+
+def test_messages_of_rclpy_and_of_rosbags_give_the_same(tmp_path, episode):
+    from rclpy.serialization import deserialize_message
+
+    from am_ros.nodes.message_types import message_class
+
+    bag = write_episode(make_episode(), tmp_path, SPACE)
+    live = [(t, deserialize_message(raw, message_class(n))) for t, _, raw, n in recorded(bag)]
+    episodes, _ = assemble(live)
+    assert_same_episode(episodes[0].with_info(extra=episode.info.extra), episode)
+
+
+def test_uncompressed_images_serve_as_well(messages, episode):
+    def raw(msg, rgb):
+        data = rgb.reshape(-1)
+        return types.message("sensor_msgs/msg/Image", header=msg.header, height=64, width=64, step=192, encoding="rgb8",
+                             data=data)  # fmt: skip
+
+    pictures = iter(episode.images)
+    stream = [("/image_raw", raw(m, next(pictures))) if "image" in t else (t, m) for t, m in messages]
+    episodes, _ = assemble(stream)
+    np.testing.assert_array_equal(episodes[0].images, episode.images)
+
+
+def test_two_episodes_whose_messages_are_mixed_are_told_apart(tmp_path):
+    bags = [write_episode(make_episode(f"e{i}", seed=i), tmp_path, SPACE) for i in range(2)]
+    streams = [[(t, m) for t, m, _, _ in recorded(bag)] for bag in bags]
+    for stamp_shift, stream in enumerate(streams):
+        for _, msg in stream:  # the two must not share stamps
+            for time in _stamps_of(msg):
+                time.nanosec += stamp_shift
+    mixed = [pair for both in zip(*streams, strict=True) for pair in both]
+    episodes, _ = assemble(mixed)
+    assert [e.info.episode_id for e in episodes] == ["e0", "e1"]
+    np.testing.assert_array_equal(episodes[1].images, read_episode(bags[1], SPACE).images)
+
+
+def _stamps_of(msg):
+    stamps = [msg.header.stamp]
+    return stamps + ([msg.observation.image_stamp] if hasattr(msg, "observation") else [])
+
+
+def test_the_same_bag_played_twice_gives_the_episode_twice(messages):
+    episodes, _ = assemble(messages + messages)
+    assert len(episodes) == 2
+
+
+def test_hold_becomes_what_the_gripper_does(messages):
+    stream = [(t, _copy(m)) for t, m in messages]
+    for t, msg in select(stream, "/step"):
+        msg.action.gripper, msg.action.terminate = 0, False
+        msg.observation.gripper_opening = 0.9 if msg.index < 3 else 0.1
+    actions = assemble(stream)[0][0].actions
+    assert (actions[:3, OPEN] == 1).all() and (actions[3:, CLOSE] == 1).all()
+
+
+def _copy(msg):
+    name = msg.__msgtype__
+    return types.deserialize(name, types.serialize(name, msg))
+
+
+def test_a_discarded_episode_gives_nothing_and_its_stragglers_neither(messages):
+    discard = types.message("am_msgs/msg/EpisodeEvent", type=module.DISCARD, episode_id="e0")
+    episodes, assembler = assemble([*messages[:6], ("/episode_event", discard), *messages[6:]])
+    assert episodes == []
+    assembler.finish()
+
+
+@pytest.mark.parametrize(
+    "lost, sentence",
+    [
+        (lambda t, m: t == "/step" and m.index == 2, "'e0': step 2 of 6 is missing"),
+        (lambda t, m: "image" in t and types.stamp_ns(m.header.stamp) == START_NS + 3 * 400_000_000,
+         "'e0': the image of step 3 is missing"),
+        (lambda t, m: "image" in t and types.stamp_ns(m.header.stamp) == START_NS + 6 * 400_000_000,
+         "'e0': the image of the end is missing"),
+        (is_event(module.END), "'e0': its END is missing after 6 steps"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_named(messages, lost, sentence):
+    episodes, assembler = assemble([(t, m) for t, m in messages if not lost(t, m)])
+    assert episodes == []
+    with pytest.raises(AmRosError, match=sentence):
+        assembler.finish()
+    assembler.finish()  # named once, then forgotten
+
+
+def test_in_a_stream_a_lost_image_is_named_once_newer_images_have_come(messages):
+    lost = next(i for i, (t, _) in enumerate(messages) if "image" in t)
+    assembler = assemble(messages[:lost] + messages[lost + 1 :])[1]
+    late = _copy(messages[lost][1])
+    late.header.stamp = types.stamp(START_NS + 60 * 10**9)
+    with pytest.raises(AmRosError, match="'e0': the image of step 0 is missing"):
+        assembler.add("/image_raw/compressed", late)
+    assert len([e for e in (assembler.add(t, m) for t, m in messages) if e]) == 1  # and it goes on
+
+
+def test_a_start_is_not_needed(messages, episode):
+    episodes, _ = assemble([(t, m) for t, m in messages if not is_event(module.START)(t, m)])
+    assert episodes[0].info.task == episode.info.task
+
+
+@pytest.mark.parametrize(
+    "topic, change, sentence",
+    [
+        ("/step", lambda m: setattr(m.action, "rotation_z", 9.0), "'e0' step 0: action_too_large"),
+        ("/step", lambda m: setattr(m.action, "gripper", 7), "'e0' step 0: 7 is not a valid Gripper"),
+        ("/step", lambda m: setattr(m.action.translation, "x", float("nan")), "'e0' step 0: action_not_finite"),
+        ("/episode_event", lambda m: setattr(m, "outcome", 9), "'e0': 9 is not a valid Outcome"),
+        ("/episode_event", lambda m: setattr(m, "steps", 0), "'e0': step 5 came, but END says there were 0"),
+        ("/image_raw/compressed", lambda m: setattr(m, "data", m.data[:-300]), "'e0' step 0: .*cut short"),
+    ],
+)
+def test_what_is_wrong_is_named(messages, topic, change, sentence):
+    stream = [(t, _copy(m)) for t, m in messages]
+    first = next(m for t, m in stream if t == topic and not is_event(module.START)(t, m))
+    change(first)
+    with pytest.raises(AmRosError, match=sentence):
+        assemble(stream)[1].finish()
+
+
+def test_a_step_that_comes_twice_is_refused(messages):
+    with pytest.raises(AmRosError, match="'e0' step 0: came twice"):
+        assemble([*messages[:4], *select(messages, "/step")[:1]])
+
+
+def test_images_of_different_sizes_are_refused_unless_resized(messages, tmp_path):
+    small = recorded(write_episode(make_episode(size=32), tmp_path, SPACE))[1][1]
+    stream = [(t, small if "image" in t and types.stamp_ns(m.header.stamp) == START_NS else m) for t, m in messages]
+    with pytest.raises(AmRosError, match="'e0' step 1: image is .64, 64., those before are .32, 32."):
+        assemble(stream)
+    assert assemble(stream, image_size=(16, 16))[0][0].images.shape == (7, 16, 16, 3)
+
+
+def test_the_memory_for_images_is_bounded(messages, monkeypatch):
+    monkeypatch.setattr(module, "IMAGE_BYTES", 50_000)
+    assembler = EpisodeAssembler(SPACE)
+    image = select(messages, "/image_raw/compressed")[0][1]
+    for i in range(500):
+        other = _copy(image)
+        other.header.stamp = types.stamp(i)
+        assembler.add("/image_raw/compressed", other)
+    held = len(assembler._recent)
+    assert held * len(image.data) <= 50_000 and assembler.images_forgotten == 500 - held
+    assert len([e for e in (assembler.add(t, m) for t, m in messages) if e]) == 1
+
+
+def test_actors_that_died_do_not_fill_the_memory(messages):
+    assembler = EpisodeAssembler(SPACE)
+    step = select(messages, "/step")[0][1]
+    dropped = []
+    for i in range(40):
+        other = _copy(step)
+        other.episode_id = f"dead{i}"
+        try:
+            assembler.add("/step", other)
+        except AmRosError as error:
+            dropped.append(str(error))
+    assert len(assembler._open) <= module.OPEN_EPISODES
+    assert len(dropped) >= 30 and "'dead0': its END is missing" in dropped[0]
+
+
+def test_other_topics_are_ignored():
+    assert EpisodeAssembler(SPACE).add("/joint_states", object()) is None
