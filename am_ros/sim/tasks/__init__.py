@@ -1,0 +1,60 @@
+"""The tasks of the simulated cell, by name. One small file each: scene, success, expert."""
+
+from typing import Protocol
+
+import numpy as np
+
+from am_ros.action import CartesianAction
+from am_ros.errors import AmRosError
+from am_ros.sim.scene import Scenario, SceneState
+from am_ros.sim.tasks.pick_place import PickPlace
+from am_ros.sim.tasks.reach import Reach
+
+
+class Task(Protocol):
+    """What a task has to say: how its scenes are drawn, how far from the goal a scene is, how it is done."""
+
+    name: str
+    max_steps: int
+    tolerance_m: float  # a trial counts as reached at this distance or below
+
+    def draw(self, rng: np.random.Generator) -> Scenario:
+        """Draw a trial."""
+
+    def distance(self, state: SceneState) -> float:
+        """Distance [m] of what has to be moved from its goal."""
+
+    def act(self, state: SceneState) -> CartesianAction:
+        """The scripted expert: the next step, from the state alone."""
+
+
+TASKS: dict[str, Task] = {task.name: task for task in (Reach(), PickPlace())}
+
+# Scenes of training and scenes of evaluation never meet: evaluation seeds have this bit set.
+EVALUATION_BIT = 1 << 40
+
+
+def find_task(name: str) -> Task:
+    """The task of that name; AmRosError with the names there are otherwise."""
+    if name not in TASKS:
+        raise AmRosError(f"task {name!r}: use one of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def train_seed(index: int) -> int:
+    """Seed of the scene `index` (0 ... 2^40 - 1) of the training set."""
+    if not 0 <= index < EVALUATION_BIT:
+        raise AmRosError(f"scene index {index}: must lie in 0 ... {EVALUATION_BIT - 1}")
+    return index
+
+
+def evaluation_seed(index: int) -> int:
+    """Seed of the scene `index` (0 ... 2^40 - 1) of the evaluation set."""
+    return EVALUATION_BIT | train_seed(index)
+
+
+def draw_scenario(task: Task, seed: int) -> Scenario:
+    """The trial of that seed; the same seed gives the same trial. Raises AmRosError if the seed is negative."""
+    if seed < 0:
+        raise AmRosError(f"scene seed {seed}: must not be negative")
+    return task.draw(np.random.default_rng([seed, 0]))

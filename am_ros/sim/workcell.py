@@ -1,0 +1,282 @@
+"""The simulated workcell: PyBullet physics below a joint trajectory and a gripper command, as a real cell has them."""
+
+import itertools
+import os
+import tempfile
+from dataclasses import dataclass, field
+from typing import Self
+from xml.etree import ElementTree
+
+import numpy as np
+import pybullet
+
+from am_ros.configuration import parameter
+from am_ros.control.kinematics import Kinematics
+from am_ros.control.robot import robot_description, robot_model
+from am_ros.control.trajectory import JointTrajectory
+from am_ros.sim.camera import Camera, CameraConfig
+from am_ros.sim.scene import BLOCK, BLOCK_SIZE_M, Arrangement, Pose, tool_down
+
+BLOCK_MASS_KG = 0.1
+BLOCK_COLOUR = (0.05, 0.25, 0.9, 1.0)
+TABLE_SIZE_M, TABLE_CENTRE_M = (1.4, 1.4, 0.1), (0.5, 0.1, -0.05)
+TABLE_COLOUR = (0.93, 0.91, 0.86, 1.0)
+
+
+@dataclass(frozen=True)
+class SimConfig:
+    """Physics of the cell. Defaults: a stiff position controller and a gripper of 40 N, as parallel grippers have."""
+
+    model: str = parameter("iiwa14", "robot model", choices=("iiwa14", "iiwa7"))
+    rate_hz: int = parameter(240, "physics steps per second [Hz]", range=(60, 1000))
+    solver_iterations: int = parameter(10, "iterations of the contact solver per physics step", range=(1, 500))
+    gripper_force_n: float = parameter(40.0, "largest force of one finger [N]", range=(1, 500))
+    gripper_speed_m_s: float = parameter(0.2, "speed of one finger [m/s]", range=(0.01, 1))
+    camera: CameraConfig = field(default_factory=CameraConfig)
+
+
+@dataclass(frozen=True)
+class JointState:
+    """Measured joints: arm joints first, then fingers."""
+
+    names: tuple[str, ...]
+    positions: np.ndarray  # [joints] rad, m
+    velocities: np.ndarray  # [joints] rad/s, m/s
+
+
+class SimWorkcell:
+    """One arm, one gripper, a table, a block and a camera. Not thread-safe; several may live in one process."""
+
+    def __init__(self, config: SimConfig | None = None):
+        self.config = config or SimConfig()
+        self.robot = robot_model(self.config.model)
+        urdf = robot_description(self.config.model)
+        self.kinematics = Kinematics(urdf, self.robot.joint_names, self.robot.tip_frame, self.robot.comfortable_rad)
+        self._client = pybullet.connect(pybullet.DIRECT)
+        if self._client < 0:
+            raise RuntimeError("PyBullet: no free physics client")
+        self._build(urdf)
+        self.camera = Camera(self.config.camera, self._client)
+        self.time_s = 0.0
+        self._initial = pybullet.saveState(physicsClientId=self._client)
+        self._hold(np.array(self.robot.comfortable_rad), 1.0)
+
+    def close(self) -> None:
+        """Free the physics client."""
+        if self._client >= 0:
+            pybullet.disconnect(physicsClientId=self._client)
+            self._client = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error) -> None:
+        self.close()
+
+    # -- building ------------------------------------------------------------------------------------------------
+
+    def _build(self, urdf: str) -> None:
+        c = self._client
+        pybullet.setGravity(0, 0, -9.81, physicsClientId=c)
+        pybullet.setTimeStep(1 / self.config.rate_hz, physicsClientId=c)
+        pybullet.setPhysicsEngineParameter(
+            numSolverIterations=self.config.solver_iterations, deterministicOverlappingPairs=1, physicsClientId=c
+        )
+        handle, path = tempfile.mkstemp(suffix=".urdf")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(essential(urdf))
+            self._arm = pybullet.loadURDF(path, useFixedBase=True, physicsClientId=c)
+        finally:
+            os.unlink(path)
+        count = pybullet.getNumJoints(self._arm, physicsClientId=c)
+        joint = {pybullet.getJointInfo(self._arm, i, physicsClientId=c)[1].decode(): i for i in range(count)}
+        self._joints = [joint[n] for n in self.robot.joint_names]
+        self._fingers = [joint[n] for n in self.robot.finger_names]
+        self._add_table()
+        self._couple_fingers()
+        self._objects = {BLOCK: self._add_block()}
+
+    def _add_table(self) -> None:
+        """The table as a body of its own: links of one URDF do not collide with each other in PyBullet."""
+        c = self._client
+        size, centre = TABLE_SIZE_M, TABLE_CENTRE_M
+        shape = pybullet.createCollisionShape(
+            pybullet.GEOM_BOX, halfExtents=[x / 2 for x in size], collisionFramePosition=centre, physicsClientId=c
+        )
+        vertices, indices = table_mesh()
+        visual = pybullet.createVisualShape(
+            pybullet.GEOM_MESH, vertices=vertices, indices=indices, normals=[(0, 0, 1)] * len(vertices),
+            rgbaColor=TABLE_COLOUR, physicsClientId=c,
+        )
+        table = pybullet.createMultiBody(0, shape, visual, physicsClientId=c)
+        pybullet.changeDynamics(table, -1, lateralFriction=0.8, physicsClientId=c)
+
+    def _couple_fingers(self) -> None:
+        """Both fingers hang on one drive: PyBullet knows no mimic joints, a gear does the same."""
+        left, right = self._fingers
+        gear = pybullet.createConstraint(
+            self._arm, left, self._arm, right, pybullet.JOINT_GEAR, (0, 1, 0), (0, 0, 0), (0, 0, 0),
+            physicsClientId=self._client,
+        )
+        pybullet.changeConstraint(gear, gearRatio=-1, maxForce=200, erp=0.3, physicsClientId=self._client)
+
+    def _add_block(self) -> int:
+        c, half = self._client, [BLOCK_SIZE_M / 2] * 3
+        shape = pybullet.createCollisionShape(pybullet.GEOM_BOX, halfExtents=half, physicsClientId=c)
+        visual = pybullet.createVisualShape(
+            pybullet.GEOM_BOX, halfExtents=half, rgbaColor=BLOCK_COLOUR, physicsClientId=c
+        )
+        body = pybullet.createMultiBody(BLOCK_MASS_KG, shape, visual, (0.55, 0, half[2]), physicsClientId=c)
+        pybullet.changeDynamics(
+            body, -1, lateralFriction=0.8, spinningFriction=0.005, rollingFriction=0.0005, physicsClientId=c
+        )
+        return body
+
+    # -- scene ---------------------------------------------------------------------------------------------------
+
+    def arrange(self, arrangement: Arrangement, settle_s: float = 0.1) -> None:
+        """Put arm, gripper and objects where the arrangement says, let them come to rest, and restart the clock.
+
+        Raises AmRosError if the arm cannot be there.
+        """
+        c, arm = self._client, arrangement.end_effector
+        yaw = arm.yaw_rad
+        q = self.kinematics.home(arm.position_m, yaw)
+        # Restores the solver's memory of earlier contacts too: the same scene runs the same way each time.
+        pybullet.restoreState(self._initial, physicsClientId=c)
+        for joint, angle in zip(self._joints, q, strict=True):
+            pybullet.resetJointState(self._arm, joint, angle, 0.0, physicsClientId=c)
+        for finger in self._fingers:
+            pybullet.resetJointState(self._arm, finger, self._stroke(arrangement.gripper_opening), 0.0, physicsClientId=c)
+        for name, pose in arrangement.objects.items():
+            pybullet.resetBasePositionAndOrientation(
+                self._objects[name], pose.position_m, pose.quaternion, physicsClientId=c
+            )
+            pybullet.resetBaseVelocity(self._objects[name], (0, 0, 0), (0, 0, 0), physicsClientId=c)
+        self._hold(q, arrangement.gripper_opening)
+        self.advance(settle_s)
+        self.time_s = 0.0
+
+    def object_poses(self) -> dict[str, Pose]:
+        """Where the objects are."""
+        poses = {}
+        for name, body in self._objects.items():
+            poses[name] = Pose(*pybullet.getBasePositionAndOrientation(body, physicsClientId=self._client))
+        return poses
+
+    def end_effector(self) -> Pose:
+        """Where the tool centre point is, taken as pointing down."""
+        position, yaw = self.kinematics.pose(self.joint_state().positions[: len(self._joints)])
+        return tool_down(position, yaw)
+
+    def render(self) -> np.ndarray:
+        """What the camera sees now, uint8 [size, size, 3], RGB."""
+        return self.camera.render()
+
+    # -- motion --------------------------------------------------------------------------------------------------
+
+    def follow(self, trajectory: JointTrajectory) -> None:
+        """Make the arm follow a trajectory that starts now; whatever it followed before is forgotten."""
+        self._trajectory, self._trajectory_start_s = trajectory, self.time_s
+
+    def command_gripper(self, opening: float) -> None:
+        """Move the fingers to an opening (0 closed ... 1 fully open), as far as the force allows."""
+        self._gripper_goal = self._stroke(min(max(float(opening), 0.0), 1.0))
+
+    @property
+    def gripper_left_s(self) -> float:
+        """Time until the drive's set-point is at the last command; a held object stops the fingers earlier."""
+        return abs(self._gripper_goal - self._gripper_setpoint) / self.config.gripper_speed_m_s
+
+    @property
+    def trajectory_left_s(self) -> float:
+        """Time until the last set-point of the trajectory."""
+        return max(0.0, self._trajectory_start_s + self._trajectory.duration_s - self.time_s)
+
+    def advance(self, seconds: float) -> None:
+        """Run the physics for a time, rounded to whole physics steps."""
+        c, step = self._client, 1 / self.config.rate_hz
+        count = max(0, round(seconds * self.config.rate_hz))
+        times = self.time_s - self._trajectory_start_s + step * np.arange(1, count + 1)
+        positions, velocities = self._trajectory.sample(times)
+        motors = self._joints + self._fingers
+        forces = [*self.robot.effort_nm, *[self.config.gripper_force_n] * len(self._fingers)]
+        reach = self.config.gripper_speed_m_s * step
+        gains = {"positionGains": [0.4] * len(motors), "velocityGains": [1.0] * len(motors)}
+        for q, v in zip(positions.tolist(), velocities.tolist(), strict=True):
+            left = self._gripper_goal - self._gripper_setpoint
+            self._gripper_setpoint = self._gripper_goal if abs(left) <= reach else (
+                self._gripper_setpoint + (reach if left > 0 else -reach))
+            pybullet.setJointMotorControlArray(
+                self._arm, motors, pybullet.POSITION_CONTROL, targetPositions=q + [self._gripper_setpoint] * 2,
+                targetVelocities=v + [0.0, 0.0], forces=forces, physicsClientId=c, **gains,
+            )
+            pybullet.stepSimulation(physicsClientId=c)
+        self.time_s += count * step
+
+    def joint_state(self) -> JointState:
+        """Measured positions and velocities of arm joints and fingers."""
+        states = pybullet.getJointStates(self._arm, self._joints + self._fingers, physicsClientId=self._client)
+        positions, velocities = np.array([s[:2] for s in states]).T
+        return JointState(self.robot.joint_names + self.robot.finger_names, positions, velocities)
+
+    def gripper_opening(self) -> float:
+        """Measured: 0 closed ... 1 fully open."""
+        opening = self.joint_state().positions[len(self._joints):].mean() / self.robot.finger_stroke_m
+        return float(min(max(opening, 0.0), 1.0))
+
+    def _stroke(self, opening: float) -> float:
+        return opening * self.robot.finger_stroke_m
+
+    def _hold(self, q: np.ndarray, opening: float) -> None:
+        positions = np.stack([q, q])
+        self._trajectory = JointTrajectory(np.array([0.0, 0.1]), positions, np.zeros_like(positions))
+        self._trajectory_start_s = self.time_s
+        self._gripper_goal = self._gripper_setpoint = self._stroke(opening)
+
+
+def essential(urdf: str) -> str:
+    """The URDF without what only costs time in physics.
+
+    That is the table, frames at the ends of chains, and the collision shapes of links that touch nothing because the
+    workspace box keeps them away.
+    """
+    root = ElementTree.fromstring(urdf)
+    touching = ("palm", "finger")
+    for link in root.iter("link"):
+        shapes = link.findall("collision") if not any(t in link.get("name") for t in touching) else []
+        if link.get("name").endswith("table"):
+            shapes += link.findall("visual")
+        for shape in shapes:
+            link.remove(shape)
+    while ends := _empty_ends(root):
+        for element in ends:
+            root.remove(element)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _empty_ends(root) -> list:
+    """Links without shape on which nothing hangs, and the joints that hold them."""
+    parents = {joint.find("parent").get("link") for joint in root.findall("joint")}
+    empty = [n for n in root.findall("link") if n.get("name") not in parents and n.find("visual") is None]
+    names = {link.get("name") for link in empty}
+    return empty + [joint for joint in root.findall("joint") if joint.find("child").get("link") in names]
+
+
+def table_mesh() -> tuple[list, list]:
+    """Vertices and indices of the table top at z = 0, in squares of 10 cm.
+
+    TinyRenderer does not clip: it drops every triangle of which one corner lies behind the camera. Small ones drop out
+    of sight.
+    """
+    (width, depth, _), (x0, y0, _) = TABLE_SIZE_M, TABLE_CENTRE_M
+    columns = np.linspace(x0 - width / 2, x0 + width / 2, 15)
+    rows = np.linspace(y0 - depth / 2, y0 + depth / 2, 15)
+    vertices = [(float(x), float(y), 0.0) for x in columns for y in rows]
+    indices = []
+    for i, j in itertools.product(range(len(columns) - 1), range(len(rows) - 1)):
+        a = i * len(rows) + j
+        b = a + len(rows)
+        indices += [a, b, b + 1, a, b + 1, a + 1]
+    return vertices, indices
