@@ -8,8 +8,6 @@ import pinocchio as pin
 
 from am_ros.errors import AmRosError
 
-# Columns: x, y, z axis of a tool that points down at yaw 0, in the base frame.
-TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 # Weighs radians against metres: the distance from the wrist to the tool tip, roughly.
 CHARACTERISTIC_LENGTH_M = 0.3
 
@@ -23,7 +21,7 @@ class InverseOptions:
     max_iterations: int = 60
     max_step_rad: float = 0.3  # of any joint per iteration: keeps the linearisation honest
     damping: float = 0.05  # largest lambda, reached at a singularity
-    # Nakamura's manipulability below which damping sets in. It is about 0.03 in the middle of the workspace.
+    # Manipulability, with the mobility below, under which damping sets in: 0.0065 ... 0.018 within the workspace.
     manipulability: float = 4e-3
     # Mobility of a posture joint (A3, A5) in the least squares: small, so it leaves its reference only if it must.
     posture_mobility: float = 0.02
