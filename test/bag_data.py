@@ -12,7 +12,7 @@ START_NS = 1_750_000_000_123_456_789
 
 
 def make_episode(episode_id: str = "e0", steps: int = 6, size: int = 64, seed: int = 0, period_ns: int = 400_000_000):
-    """A smooth random picture per step (JPEG keeps it nearly as it is), random states and actions, the last terminates."""
+    """A smooth picture per step, which JPEG keeps nearly as it is; random states and actions; the last terminates."""
     rng = np.random.default_rng(seed)
     images = np.stack([_picture(rng, size) for _ in range(steps + 1)])
     states = np.stack(

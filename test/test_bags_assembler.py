@@ -110,7 +110,7 @@ def test_the_same_bag_played_twice_gives_the_episode_twice(messages):
 
 def test_hold_becomes_what_the_gripper_does(messages):
     stream = [(t, _copy(m)) for t, m in messages]
-    for t, msg in select(stream, "/step"):
+    for _, msg in select(stream, "/step"):
         msg.action.gripper, msg.action.terminate = 0, False
         msg.observation.gripper_opening = 0.9 if msg.index < 3 else 0.1
     actions = assemble(stream)[0][0].actions

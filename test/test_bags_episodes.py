@@ -258,10 +258,19 @@ def test_an_episode_of_another_name_is_refused(bag):
     assert "is of episode 'e8', but holds 'e0'" in refused(copy)  # ... but what it says of itself must fit
 
 
-@pytest.mark.parametrize("content", ["", "x", "rosbag2_bagfile_information: 3", "- [", "rosbag2_bagfile_information: {}",
-                                     "rosbag2_bagfile_information: {storage_identifier: sqlite3}",
-                                     "rosbag2_bagfile_information: {storage_identifier: mcap, relative_file_paths: [../x]}",
-                                     "rosbag2_bagfile_information: {storage_identifier: mcap, compression_mode: FILE}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "x",
+        "- [",
+        "rosbag2_bagfile_information: 3",
+        "rosbag2_bagfile_information: {}",
+        "rosbag2_bagfile_information: {storage_identifier: sqlite3}",
+        "rosbag2_bagfile_information: {storage_identifier: mcap, relative_file_paths: [../x]}",
+        "rosbag2_bagfile_information: {storage_identifier: mcap, compression_mode: FILE}",
+    ],
+)
 def test_metadata_that_is_none_is_refused(bag, content):
     (bag / "metadata.yaml").write_text(content)
     refused(bag)
