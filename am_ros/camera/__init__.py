@@ -1,0 +1,1 @@
+"""The camera without ROS: sources through OpenCV, capture in a thread, calibration."""
