@@ -1,6 +1,6 @@
 """A task in the simulated cell, one step of the arm at a time: the controller's planner without its node."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -90,18 +90,18 @@ class Environment:
     def step(self, action: CartesianAction) -> Observation:
         """Execute one action and wait until the arm rests.
 
-        The arm stands still if the planner refuses the action; the observation then says why. A terminating action
-        moves nothing.
+        If the planner refuses the action, the last observation comes back with the reason. A terminating action moves
+        nothing either, but takes time.
         """
         cell = self.workcell
         try:
             trajectory = self._stepper.plan(cell.joint_state().positions[: len(cell.robot.joint_names)], action)
         except AmRosError as error:
-            cell.advance(self.limits.min_duration_s)
-            return self._observe(refused=str(error))
+            return replace(self._last, refused=str(error))
         if action.terminate:
             cell.time_s += trajectory.duration_s
-            return self._observe()
+            self._last = replace(self._last, time_s=cell.time_s)
+            return self._last
         if action.gripper != Gripper.HOLD:
             cell.command_gripper(1.0 if action.gripper == Gripper.OPEN else 0.0)
         cell.follow(trajectory)
@@ -117,11 +117,12 @@ class Environment:
         """Judgement of the trial so far."""
         return self._outcome
 
-    def _observe(self, refused: str = "") -> Observation:
+    def _observe(self) -> Observation:
         cell = self.workcell
         tool = cell.end_effector()
         state = state_vector(tool.position_m, tool.yaw_rad, cell.gripper_opening())
-        return Observation(cell.render(), state, cell.time_s, refused)
+        self._last = Observation(cell.render(), state, cell.time_s)
+        return self._last
 
 
 def scene_state(cell: SimWorkcell, task: str, seed: int, scenario: Scenario) -> SceneState:

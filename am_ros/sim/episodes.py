@@ -1,0 +1,98 @@
+"""Episodes of the simulated cell: who acts, how, and what is kept of it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from am_ros.action import CartesianAction
+from am_ros.configuration import parameter
+from am_ros.episode import Episode, EpisodeInfo, Outcome
+from am_ros.sim.environment import Environment, Observation
+from am_ros.sim.expert import NoisyExpert
+from am_ros.sim.tasks import Task
+from am_ros.sim.workcell import SimConfig
+
+SOURCE = "expert"
+# Simulated time starts here, for a stamp of zero means "none" in ROS.
+FIRST_STAMP_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How the demonstrators of a data set differ from one episode to the next."""
+
+    random_share: float = parameter(0.2, "share of episodes that act at random", range=(0, 1))
+    lift_share: float = parameter(0.2, "share of episodes that end once an object is lifted", range=(0, 1))
+    noise_low: float = parameter(0.0, "least noise of the other episodes", range=(0, 1))
+    noise_high: float = parameter(0.5, "most noise of the other episodes", range=(0, 1))
+
+    def draw(self, task: Task, rng: np.random.Generator) -> NoisyExpert:
+        """The demonstrator of one episode."""
+        kind, noise = rng.random(), rng.uniform(self.noise_low, self.noise_high)
+        if kind < self.random_share:
+            noise = 1.0
+        stop_after_lift = self.random_share <= kind < self.random_share + self.lift_share
+        return NoisyExpert(task, noise, rng, stop_after_lift)
+
+
+def fixed_noise(noise: float) -> Mixture:
+    """All episodes with the same noise; 0 is the expert alone."""
+    return Mixture(0.0, 0.0, noise, noise)
+
+
+def generate_episodes(task: Task, seeds: Iterable[int], config: SimConfig | None = None,
+                      mixture: Mixture | None = None) -> Iterator[Episode]:
+    """Episodes of the scenes with these seeds, one by one. The same seed gives the same episode, byte by byte."""
+    mixture = mixture or Mixture()
+    with Environment(task, config) as environment:
+        for seed in seeds:
+            yield play(environment, seed, mixture)
+
+
+def episode_id(task: str, seed: int) -> str:
+    """Name of the episode of a scene."""
+    return f"{task}_{seed}"
+
+
+def play(environment: Environment, seed: int, mixture: Mixture) -> Episode:
+    """One episode: until the demonstrator terminates or the task's step limit."""
+    task = environment.task
+    demonstrator = mixture.draw(task, np.random.default_rng([seed, 1]))
+    observations, vectors = [environment.reset(seed)], []
+    terminated = False
+    while not terminated and len(vectors) < task.max_steps:
+        action = demonstrator.act(environment.scene())
+        vector, observation = execute(environment, observations[-1], action)
+        terminated = action.terminate
+        vectors.append(vector)
+        observations.append(observation)
+    reached = environment.outcome().reached
+    info = EpisodeInfo(
+        episode_id(task.name, seed), task.name, source=SOURCE, seed=seed,
+        outcome=Outcome.SUCCESS if reached else Outcome.FAILURE, reason="terminated" if terminated else "step_limit",
+        extra=demonstrator.description,
+    )
+    return Episode(
+        info,
+        np.stack([o.image for o in observations]),
+        np.stack([o.state for o in observations]),
+        np.stack(vectors),
+        np.array([FIRST_STAMP_NS + round(o.time_s * 1e9) for o in observations], np.int64),
+    )
+
+
+def execute(environment: Environment, last: Observation, action: CartesianAction) -> tuple[np.ndarray, Observation]:
+    """Do what an actor wants as far as the cell allows; return the action vector that was executed and what is seen.
+
+    A step out of the workspace box is cut short, one that the planner refuses becomes a step on the spot: what is
+    recorded is what happened.
+    """
+    space, opening = environment.action_space, float(last.state[0])
+    tool = environment.workcell.end_effector()
+    vector = space.to_vector(environment.limits.keep_inside(tool.position_m, action), opening)
+    observation = environment.step(space.from_vector(vector))
+    if observation.refused:
+        vector = space.to_vector(replace(action, translation_m=(0.0, 0.0, 0.0), rotation_z_rad=0.0), opening)
+        observation = environment.step(space.from_vector(vector))
+    return vector, observation
