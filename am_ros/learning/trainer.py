@@ -185,6 +185,7 @@ class Trainer:
                     self.save(store, progress)
                     saved = time.monotonic()
         self._check_finite({name: float(total) for name, total in sums.items()})
+        progress.update, progress.seconds_left = self.update, 0.0
         self.save(store, progress)
         return progress
 

@@ -145,15 +145,16 @@ class TrainerNode(Node):
         if kind == "failed":
             self.get_logger().error(f"training failed: {content}")
             return
-        self._publish(content)
+        self._publish(content, done=kind == "done")
         if kind == "done":
             self._finished = True
             self.get_logger().info(f"training done: {content}; checkpoint in {self.out / 'checkpoint'}")
         else:
             self.get_logger().info(str(content), throttle_duration_sec=5.0)
 
-    def _publish(self, progress: Progress) -> None:
+    def _publish(self, progress: Progress, done: bool) -> None:
         message = TrainingMetrics(
+            done=done,
             update=progress.update,
             updates_total=progress.updates,
             updates_per_s=progress.updates_per_s,
