@@ -16,8 +16,8 @@ class CameraConfig:
     """A square pinhole camera, cropped tight around the workspace so that few pixels are wasted."""
 
     image_size: int = parameter(64, "height and width of the image [px]", range=(16, 2048))
-    position_m: tuple[float, float, float] = parameter((0.25, -0.72, 0.85), "position, base frame [m]", range=(-5, 5))
-    target_m: tuple[float, float, float] = parameter((0.58, 0.02, 0.13), "point in the image centre [m]", range=(-5, 5))
+    camera_position_m: tuple[float, float, float] = parameter((0.25, -0.72, 0.85), "position, base frame [m]", range=(-5, 5))
+    camera_target_m: tuple[float, float, float] = parameter((0.58, 0.02, 0.13), "point in the image centre [m]", range=(-5, 5))
     field_of_view_rad: float = parameter(0.56, "opening angle [rad]", range=(0.05, 2.5))
 
 
@@ -27,7 +27,7 @@ class Camera:
     def __init__(self, config: CameraConfig, client: int):
         self.config = config
         self._client = client
-        self._view = pybullet.computeViewMatrix(config.position_m, config.target_m, (0, 0, 1))
+        self._view = pybullet.computeViewMatrix(config.camera_position_m, config.camera_target_m, (0, 0, 1))
         fov = math.degrees(config.field_of_view_rad)
         self._projection = pybullet.computeProjectionMatrixFOV(fov, 1.0, NEAR_M, FAR_M)
 

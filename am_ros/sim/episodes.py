@@ -25,7 +25,7 @@ class Mixture:
     random_share: float = parameter(0.2, "share of episodes that act at random", range=(0, 1))
     lift_share: float = parameter(0.2, "share of episodes that end once an object is lifted", range=(0, 1))
     noise_low: float = parameter(0.0, "least noise of the other episodes", range=(0, 1))
-    noise_high: float = parameter(0.5, "most noise of the other episodes", range=(0, 1))
+    noise_high: float = parameter(0.6, "most noise of the other episodes", range=(0, 1))
 
     def draw(self, task: Task, rng: np.random.Generator) -> NoisyExpert:
         """The demonstrator of one episode."""

@@ -28,7 +28,7 @@ class SimConfig:
     """Physics of the cell. Defaults: a stiff position controller and a gripper of 40 N, as parallel grippers have."""
 
     model: str = parameter("iiwa14", "robot model", choices=("iiwa14", "iiwa7"))
-    rate_hz: int = parameter(240, "physics steps per second [Hz]", range=(60, 1000))
+    physics_rate_hz: int = parameter(240, "physics steps per second [Hz]", range=(60, 1000))
     solver_iterations: int = parameter(10, "iterations of the contact solver per physics step", range=(1, 500))
     gripper_force_n: float = parameter(40.0, "largest force of one finger [N]", range=(1, 500))
     gripper_speed_m_s: float = parameter(0.2, "speed of one finger [m/s]", range=(0.01, 1))
@@ -78,7 +78,7 @@ class SimWorkcell:
     def _build(self, urdf: str) -> None:
         c = self._client
         pybullet.setGravity(0, 0, -9.81, physicsClientId=c)
-        pybullet.setTimeStep(1 / self.config.rate_hz, physicsClientId=c)
+        pybullet.setTimeStep(1 / self.config.physics_rate_hz, physicsClientId=c)
         pybullet.setPhysicsEngineParameter(
             numSolverIterations=self.config.solver_iterations, deterministicOverlappingPairs=1, physicsClientId=c
         )
@@ -196,8 +196,8 @@ class SimWorkcell:
 
     def advance(self, seconds: float) -> None:
         """Run the physics for a time, rounded to whole physics steps."""
-        c, step = self._client, 1 / self.config.rate_hz
-        count = max(0, round(seconds * self.config.rate_hz))
+        c, step = self._client, 1 / self.config.physics_rate_hz
+        count = max(0, round(seconds * self.config.physics_rate_hz))
         times = self.time_s - self._trajectory_start_s + step * np.arange(1, count + 1)
         positions, velocities = self._trajectory.sample(times)
         motors = self._joints + self._fingers

@@ -1,0 +1,47 @@
+"""am-ros collect: episodes of noisy scripted experts in the simulated cell, as bags."""
+
+import json
+import sys
+from pathlib import Path
+
+from am_ros.configuration import add_flags, from_flags
+from am_ros.errors import AmRosError
+from am_ros.sim.camera import CameraConfig
+from am_ros.sim.collect import Collection, Progress, collect
+from am_ros.sim.episodes import Mixture, fixed_noise
+from am_ros.sim.tasks import TASKS
+from am_ros.sim.workcell import SimConfig
+
+
+def register(subparsers) -> None:
+    """Add the parser."""
+    parser = subparsers.add_parser("collect", help="write bags of noisy scripted experts in the simulated cell")
+    parser.add_argument("--task", default="all", choices=("all", *TASKS), help="default: all")
+    parser.add_argument("--episodes", type=int, default=1000, help="of each task (default 1000)")
+    parser.add_argument("--out", type=Path, required=True, help="folder; what lies there is kept and counted")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of scenes and noise (default 0)")
+    parser.add_argument("--image-size", type=int, default=CameraConfig.image_size, help="pixels (default 64)")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--noise", type=float, help="the same noise in all episodes: 0 expert ... 1 random")
+    add_flags(parser.add_argument_group("mixture, unless --noise is given"), Mixture)
+
+
+def run(arguments) -> int:
+    """Collect, show progress, print the figures."""
+    if arguments.noise is not None and not 0 <= arguments.noise <= 1:
+        raise AmRosError(f"parameter noise: {arguments.noise} is outside 0 ... 1")
+    mixture = from_flags(Mixture, arguments) if arguments.noise is None else fixed_noise(arguments.noise)
+    tasks = tuple(TASKS) if arguments.task == "all" else (arguments.task,)
+    sim = SimConfig(camera=from_flags(CameraConfig, arguments))
+    collection = Collection(tasks, arguments.episodes, arguments.out, arguments.seed, mixture, sim)
+    figures = collect(collection, arguments.workers, Progress(sys.stderr))
+    print(f"{figures['episodes']} episodes collected, {figures['present']} were there; {figures['steps']} steps, "
+          f"{figures['steps_per_s']} per second")  # fmt: skip
+    for task, figure in figures["tasks"].items():
+        if figure["episodes"]:
+            print(f"  {task}: {figure['success_rate']:.0%} of the new ones reached the goal")
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
