@@ -41,6 +41,11 @@ def recorded(bag) -> list:
     return [(m.topic, types.deserialize(m.type_name, m.raw), m.raw, m.type_name) for m in BagReader(bag).messages()]
 
 
+def as_sent(raw: bytes) -> bytes:
+    """A serialised message as it comes out of DDS, which fills it up to a multiple of four bytes."""
+    return raw + bytes(-len(raw) % 4)
+
+
 def assert_same_episode(first: Episode, second: Episode, images: str = "equal") -> None:
     """Equal bit by bit; `images="jpeg"` lets pixels differ by what JPEG at quality 95 does to them."""
     assert first.info == second.info

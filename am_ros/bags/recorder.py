@@ -284,6 +284,7 @@ class EpisodeRecorder:
         except OSError as error:
             if recording in self._recordings:
                 self._recordings.remove(recording)
+            recording.bag.abandon()
             self._report(
                 True,
                 f"bag {recording.bag.unfinished_path}: given up, `am-ros bags salvage` recovers it: "

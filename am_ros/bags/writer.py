@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -122,8 +123,13 @@ class EpisodeBag:
 
     def discard(self) -> None:
         """Delete what was written."""
-        self._file.close()
+        self.abandon()
         shutil.rmtree(self.unfinished_path)
+
+    def abandon(self) -> None:
+        """Leave the unfinished bag as it is on the disk, for salvage; nothing can be written any more."""
+        with suppress(OSError):  # of the flush that goes with it: the disk may be full
+            self._file.close()
 
     def _add_channel(self, topic: str, type_name: str, schema: Schema) -> "_Channel":
         schema_id = self._schemas.get(type_name)

@@ -44,7 +44,7 @@ class BagPlayer(Node):
         self.config = declare(self, PlayerConfig)
         self._bags = [bag for path in self.config.bags for bag in _bags_at(path)]
         names = topics.RECORDED if self.config.all_topics else EPISODE_TOPICS
-        self._publishers = {
+        self._topic_publishers = {
             name: self.create_publisher(message_class(topics.RECORDED[name]), name, PLAYER_QOS) for name in names
         }
         self._stop = threading.Event()
@@ -111,20 +111,20 @@ class BagPlayer(Node):
             publisher.publish(message.raw)
             count, size = count + 1, size + len(message.raw)
         if count == 0 and not self._stop.is_set():
-            raise AmRosError(f"bag {path}: has none of the topics {', '.join(self._publishers)}")
+            raise AmRosError(f"bag {path}: has none of the topics {', '.join(self._topic_publishers)}")
         if self.config.rate == 0:
             self._wait_for_acknowledgement()
         return count, size
 
     def _publisher_of(self, message):
-        for name, publisher in self._publishers.items():
+        for name, publisher in self._topic_publishers.items():
             if message.topic == name or message.topic.endswith("/" + name):
                 return publisher if message.type_name == topics.RECORDED[name] else None
         return None
 
     def _wait_for_subscribers(self) -> None:
         deadline = time.monotonic() + self.config.subscriber_timeout_s
-        for name, publisher in self._publishers.items():
+        for name, publisher in self._topic_publishers.items():
             while publisher.get_subscription_count() < self.config.subscribers:
                 if self._stop.wait(0.02):
                     return
@@ -137,7 +137,7 @@ class BagPlayer(Node):
     def _wait_for_acknowledgement(self) -> None:
         """Flow control: go on when every reliable subscriber has received everything."""
         deadline = time.monotonic() + self.config.ack_timeout_s
-        for name, publisher in self._publishers.items():
+        for name, publisher in self._topic_publishers.items():
             while not publisher.wait_for_all_acked(Duration(seconds=0.2)):
                 if self._stop.is_set():
                     return

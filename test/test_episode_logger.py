@@ -1,0 +1,137 @@
+"""The episode logger as a process: what goes over DDS lands in the bag, and a kill costs no more than a second."""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+from am_msgs.msg import EpisodeEvent
+from am_msgs.srv import StartEpisode, StopEpisode
+from bag_data import EVENT_TYPE, IMAGE_TYPE, STEP_TYPE, as_sent, assert_same_episode, make_episode
+from conftest import wait_until
+from std_srvs.srv import Trigger
+
+from am_ros.action import ActionSpace
+from am_ros.bags.assembler import EpisodeAssembler
+from am_ros.bags.episodes import find_bags, read_episode, write_episode
+from am_ros.bags.reader import BagReader
+from am_ros.bags.salvage import salvage
+from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS
+from am_ros.nodes.message_types import message_class
+
+SPACE = ActionSpace()
+EPISODE_TOPICS = {"/episode_event": EVENT_TYPE, "/image_raw/compressed": IMAGE_TYPE, "/step": STEP_TYPE}
+
+
+@pytest.fixture
+def logger(start_node, tmp_path):
+    (tmp_path / "bags").mkdir()
+    return start_node("episode_logger", ready="ready", folder=str(tmp_path / "bags"), free_disk_mb=0)
+
+
+class Live:
+    """Publishes the messages of a bag as the nodes of a workcell do: images best effort, the rest reliable."""
+
+    def __init__(self, ros, image_qos=SENSOR_QOS, subscribers=1):
+        self.publishers = {
+            topic: ros.publisher(
+                message_class(kind), topic, image_qos if "image" in topic else RELIABLE_QOS, subscribers
+            )
+            for topic, kind in EPISODE_TOPICS.items()
+        }
+
+    def publish(self, messages, pause_s=0.002):
+        for message in messages:
+            self.publishers[message.topic].publish(message.raw)
+            time.sleep(pause_s)
+
+
+def wait_for_bag(folder, name):
+    wait_until(lambda: name in [b.name for b in find_bags(folder)], 10, f"bag {name}")
+    return folder / name
+
+
+def test_live_topics_and_the_bag_give_the_same_episode(logger, ros, tmp_path):
+    source = write_episode(make_episode(steps=15), tmp_path / "source", SPACE)
+    assembler, episodes = EpisodeAssembler(SPACE), []
+
+    def hear(topic):
+        return lambda msg: episodes.append(episode) if (episode := assembler.add(topic, msg)) else None
+
+    for topic, kind in EPISODE_TOPICS.items():
+        ros.node.create_subscription(message_class(kind), topic, hear(topic), RELIABLE_QOS)
+    live = Live(ros, image_qos=RELIABLE_QOS, subscribers=2)  # reliable, as the subscriber of this test is
+    live.publish(BagReader(source).messages())
+    wait_until(lambda: episodes, 10, "the live episode")
+    from_bag = read_episode(wait_for_bag(tmp_path / "bags", "e0"), SPACE)
+    assert_same_episode(episodes[0], from_bag)
+    assert_same_episode(from_bag, read_episode(source, SPACE).with_info(extra={}))
+
+
+def test_messages_are_recorded_bit_by_bit(logger, ros, tmp_path):
+    source = write_episode(make_episode(), tmp_path / "source", SPACE)
+    Live(ros).publish(BagReader(source).messages())
+    copy = wait_for_bag(tmp_path / "bags", "e0")
+    assert {(m.topic, m.raw) for m in BagReader(copy).messages()} == {
+        (m.topic, as_sent(m.raw)) for m in BagReader(source).messages()
+    }
+    times = [m.log_time_ns for m in BagReader(copy).messages()]
+    assert abs(times[0] - time.time_ns()) < 60e9  # of reception, by this machine's clock
+
+
+def test_start_stop_and_discard_are_services(logger, ros, tmp_path):
+    source = list(BagReader(write_episode(make_episode(), tmp_path / "source", SPACE)).messages())
+    live = Live(ros)
+    assert "no episode is being recorded" in ros.call(StopEpisode, "episode_logger/stop").message
+    refused = ros.call(StartEpisode, "episode_logger/start", episode_id="../x")
+    assert not refused.success and "letters, digits" in refused.message
+    started = ros.call(StartEpisode, "episode_logger/start", episode_id="manual", task="teach")
+    assert started.success and started.episode_id == "manual" and started.path == str(tmp_path / "bags" / "manual")
+    live.publish(source[1:5])
+    time.sleep(0.3)
+    stopped = ros.call(StopEpisode, "episode_logger/stop", outcome=EpisodeEvent.OUTCOME_SUCCESS, reason="done")
+    assert stopped.success and stopped.messages == 4 and stopped.path == started.path
+    assert ros.call(StartEpisode, "episode_logger/start").success
+    assert ros.call(Trigger, "episode_logger/discard").success
+    assert sorted(p.name for p in (tmp_path / "bags").iterdir()) == ["manual"]
+
+
+def test_a_killed_logger_loses_at_most_the_last_second(logger, ros, start_node, tmp_path):
+    bags = tmp_path / "bags"
+    live = Live(ros)
+    first = write_episode(make_episode("first", steps=2), tmp_path / "source", SPACE)
+    live.publish(BagReader(first).messages())
+    wait_for_bag(bags, "first")
+    # An image and a step every 50 ms; the kill comes after 2.5 s, in the middle of the episode.
+    long = list(BagReader(write_episode(make_episode("long", steps=60), tmp_path / "source", SPACE)).messages())
+    live.publish(long[:101], pause_s=0.025)
+    logger.signal(signal.SIGKILL)
+    killed_after = 50  # steps
+    assert read_episode(bags / "first", SPACE).info.episode_id == "first"
+    assert [b.name for b in find_bags(bags)] == ["first"]
+
+    again = start_node("episode_logger", ready="ready", folder=str(bags), free_disk_mb=0)
+    unfinished = bags / "quarantine" / "long.unfinished"
+    assert "long.unfinished" in again.output and unfinished.is_dir()
+    result = salvage(unfinished)
+    assert result.path == bags / "salvaged" / "long" and not result.complete
+    assert result.steps >= killed_after - 20 - 4  # one second, and the step whose result was not seen
+    episode, original = read_episode(result.path, SPACE), make_episode("long", steps=60)
+    np.testing.assert_array_equal(episode.actions, original.actions[: result.steps])
+    np.testing.assert_array_equal(episode.stamps_ns, original.stamps_ns[: result.steps + 1])
+
+
+def test_a_stopped_logger_closes_its_bag(logger, ros, tmp_path):
+    source = list(BagReader(write_episode(make_episode(), tmp_path / "source", SPACE)).messages())
+    Live(ros).publish(source[:6])
+    time.sleep(0.3)
+    assert logger.stop() == 0
+    reader = BagReader(tmp_path / "bags" / "e0")
+    assert sum(1 for _ in reader.messages()) == 6
+    assert reader.info().reason == "logger stopped"
+
+
+def test_a_parameter_out_of_range_is_named_and_the_node_ends(start_node, tmp_path):
+    process = start_node("episode_logger", folder=str(tmp_path), flush_period_s=1000.0)
+    assert process.wait(15) == 2
+    assert "flush_period_s" in process.output
