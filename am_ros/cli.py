@@ -11,6 +11,8 @@ from am_ros.errors import AmRosError
 # One line per verb: its module in am_ros/commands and the line that `am-ros --help` shows. Only the module of the
 # verb that is called is imported, so that `am-ros bags` does not wait for torch.
 COMMANDS = (
+    ("demo", "record, learn, reach goals: the whole loop on the simulated cell"),
+    ("collect", "record episodes of the simulated cell in parallel, without ROS"),
     ("bags", "look at, check, repair, draw and replay recorded episodes"),
     ("train", "learn from a folder of bags, without ROS"),
     ("evaluate", "trials of a checkpoint, the expert or random actions"),
