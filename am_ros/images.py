@@ -158,7 +158,7 @@ def fill_image(msg, rgb: np.ndarray) -> None:
 
 
 def fault_of(rgb: np.ndarray) -> str | None:
-    """Why an image [H, W, 3] shows nothing ("black image: ...", "uniform image: ..."), or None if it shows something."""
+    """Why an image [H, W, 3] shows nothing ("black image: ...", "uniform image: ..."); None if it shows something."""
     mean, deviation = float(rgb.mean()), float(rgb.std(axis=(0, 1)).max())
     if mean < BLACK_BELOW_MEAN:
         return f"black image: mean {mean:.1f} below {BLACK_BELOW_MEAN:g}"

@@ -38,8 +38,9 @@ def test_a_goal_comes_back_exactly_and_after_a_restart(library):
     np.testing.assert_array_equal(rgb, picture())
     assert goal == stored
     assert (goal.goal_id, goal.width, goal.height) == ("cup", 64, 48)
-    assert (goal.note, goal.image_stamp_ns, goal.joint_positions) == (METADATA.note, METADATA.image_stamp_ns, (0.1, 0.04))
-    assert (goal.joint_names, goal.gripper_opening) == (("joint_a1", "finger"), 0.25)
+    assert (goal.note, goal.image_stamp_ns) == (METADATA.note, METADATA.image_stamp_ns)
+    assert (goal.joint_names, goal.joint_positions) == (("joint_a1", "finger"), (0.1, 0.04))
+    assert goal.gripper_opening == 0.25
     np.testing.assert_array_equal(cv2.imread(str(library.folder / "cup.png"))[..., ::-1], picture())
 
 
@@ -78,7 +79,8 @@ def test_names_like_paths_are_refused_by_every_verb(library, name):
 
 
 def test_images_of_no_use_and_long_notes_are_refused(library, monkeypatch):
-    for rgb, sentence in ((picture().astype(float), "expected uint8"), (picture(0, 15, 64), "64x15 px is outside 16x16"),
+    for rgb, sentence in ((picture().astype(float), "expected uint8"),
+                          (picture(0, 15, 64), "64x15 px is outside 16x16"),
                           (np.zeros((4097, 16, 3), np.uint8), "16x4097 px is outside")):
         with pytest.raises(AmRosError, match=sentence):
             library.record("cup", rgb)

@@ -75,7 +75,7 @@ def load_calibration(url: str) -> Calibration:
         raise AmRosError(f"calibration {path}: distortion_model {model!r} is not one of {', '.join(_DISTORTIONS)}")
     size = [content.get(name) for name in ("image_width", "image_height")]
     if not all(isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**16 for n in size):
-        raise AmRosError(f"calibration {path}: image_width and image_height must be whole numbers of pixels, got {size}")
+        raise AmRosError(f"calibration {path}: image_width and image_height must be whole numbers, got {size}")
     k = _matrix(content, "camera_matrix", 9, path)
     if k[0] <= 0 or k[4] <= 0:
         raise AmRosError(f"calibration {path}: the focal lengths in camera_matrix must be positive, got {k[0]}, {k[4]}")

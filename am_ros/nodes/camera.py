@@ -31,7 +31,7 @@ class CameraConfig:
     jpeg_quality: int = parameter(95, "of image_raw/compressed", range=(1, 100))
     camera_info_url: str = parameter("", "calibration file (path or file:// URL); empty: a pinhole guess")
     horizontal_fov_rad: float = parameter(1.05, "opening angle for the pinhole guess [rad]", range=(0.05, 3.0))
-    stale_after_s: float = parameter(1.0, "diagnostics say ERROR after so long without an image [s]", range=(0.05, 60.0))
+    stale_after_s: float = parameter(1.0, "diagnostics say ERROR after so long without image [s]", range=(0.05, 60.0))
 
 
 class CameraNode(Node):
@@ -62,7 +62,10 @@ class CameraNode(Node):
         self._capture.close()
 
     def _report(self, problem: bool, sentence: str) -> None:
-        (self.get_logger().error if problem else self.get_logger().info)(sentence)
+        if problem:  # on two lines: rclpy's logger refuses another severity from the same line
+            self.get_logger().error(sentence)
+        else:
+            self.get_logger().info(sentence)
 
     def _publish_newest(self) -> None:
         frame = self._capture.newest()

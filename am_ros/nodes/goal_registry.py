@@ -1,0 +1,237 @@
+"""Goal registry: stores what the camera sees now as a goal image, and hands goals out (~/record, list, get, delete)."""
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from am_msgs.msg import Goal as GoalMsg
+from am_msgs.srv import DeleteGoal, GetGoal, ListGoals, RecordGoal
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.task import Future
+from sensor_msgs.msg import Image, JointState
+
+from am_ros import topics
+from am_ros.configuration import parameter
+from am_ros.episode import check_name
+from am_ros.errors import AmRosError
+from am_ros.goals import Goal, GoalLibrary
+from am_ros.images import array_from_image, fault_of, fill_image
+from am_ros.nodes.common import SENSOR_QOS, declare, from_ns, run, to_ns
+
+
+@dataclass(frozen=True)
+class GoalRegistryConfig:
+    """Where goals are kept and what is refused."""
+
+    folder: str = parameter("~/.ros/am_ros/goals", "folder of the goal library; made if it is not there")
+    width: int = parameter(0, "width that images must have [px]; 0: any", range=(0, 4096))
+    height: int = parameter(0, "height that images must have [px]; 0: any", range=(0, 4096))
+    fresh: bool = parameter(True, "record an image captured after the request; false: the newest one will do")
+    fresh_timeout_s: float = parameter(1.0, "wait so long for an image after the request [s]", range=(0.05, 30.0))
+    max_age_s: float = parameter(2.0, "older images and joint states are stale [s]", range=(0.05, 60.0))
+    require_joint_state: bool = parameter(False, "refuse to record without a current joint state")
+    finger_joints: tuple[str, ...] = parameter(
+        ("finger_left_joint", "finger_right_joint"), "gripper joints in joint_states"
+    )
+    finger_stroke_m: float = parameter(0.045, "position of one finger joint when fully open [m]", range=(1e-3, 1.0))
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message and the time.monotonic() of its arrival."""
+
+    message: Image | JointState
+    arrived_s: float
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it arrived."""
+        return time.monotonic() - self.arrived_s
+
+
+class GoalRegistry(Node):
+    """Wiring between the services and the GoalLibrary; every refusal is one sentence in `message`."""
+
+    def __init__(self):
+        super().__init__("goal_registry")
+        self.config = declare(self, GoalRegistryConfig)
+        self._library = GoalLibrary(self.config.folder)
+        self._image: Received | None = None
+        self._joints: Received | None = None
+        self._waiting: Future | None = None
+        self.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
+        self.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, SENSOR_QOS)
+        # A group of its own: while a record waits for its image, the other callbacks go on and the next record waits.
+        self.create_service(RecordGoal, "~/record", self._record, callback_group=MutuallyExclusiveCallbackGroup())
+        self.create_service(ListGoals, "~/list", self._list)
+        self.create_service(GetGoal, "~/get", self._get)
+        self.create_service(DeleteGoal, "~/delete", self._delete)
+        self.create_timer(0.1, self._wake)  # so that a record gives up when no image comes at all
+        self._named: set[str] = set()
+        self.get_logger().info(f"ready: {len(self._whole_goals())} goals in {self._library.folder.resolve()}")
+
+    def _on_image(self, message: Image) -> None:
+        self._image = Received(message, time.monotonic())
+        self._wake()
+
+    def _on_joints(self, message: JointState) -> None:
+        self._joints = Received(message, time.monotonic())
+
+    async def _record(self, request, response):
+        try:
+            if request.goal_id:
+                check_name(request.goal_id, "goal id")  # before waiting: a typing error is told at once
+            if self.config.fresh:
+                await self._next_image(self._now_ns())
+            image = self._current_image()
+            goal = self._library.record(request.goal_id, self._pixels(image), self._metadata(request, image))
+            response.success, response.goal = True, goal_message(goal)
+            response.message = f"recorded {goal.goal_id}: {goal.width}x{goal.height} px" + (
+                "" if goal.joint_names else f", without joint state (none on topic {topics.JOINT_STATES})"
+            )
+            self.get_logger().info(response.message)
+        except AmRosError as error:
+            response.message = str(error)
+            self.get_logger().warning(f"not recorded: {error}")
+        return response
+
+    async def _next_image(self, after_ns: int) -> None:
+        """Wait until an image captured after `after_ns` is here, or the time is up; the executor goes on meanwhile."""
+        deadline_s = time.monotonic() + self.config.fresh_timeout_s
+        while self._image is None or to_ns(self._image.message.header.stamp) <= after_ns:
+            if time.monotonic() >= deadline_s:
+                raise self._no_fresh_image(after_ns)
+            self._waiting = Future()
+            await self._waiting
+
+    def _wake(self) -> None:
+        """Let a record that waits look again: an image came, or time passed."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.set_result(None)
+
+    def _no_fresh_image(self, after_ns: int) -> AmRosError:
+        topic, timeout_s = self.resolve_topic_name(topics.IMAGE), self.config.fresh_timeout_s
+        if self._image is None:
+            return AmRosError(f"topic {topic}: no image came yet (waited {timeout_s:g} s)")
+        if self._image.age_s > timeout_s:
+            return AmRosError(f"topic {topic}: stale image: the newest came {self._image.age_s:.1f} s ago")
+        behind_s = (after_ns - to_ns(self._image.message.header.stamp)) / 1e9
+        return AmRosError(f"topic {topic}: stale image: the newest is stamped {behind_s:.2f} s before the request, "
+                          "though images come (a slow camera, or a clock that differs)")
+
+    def _current_image(self) -> Image:
+        topic = self.resolve_topic_name(topics.IMAGE)
+        if self._image is None:
+            raise AmRosError(f"topic {topic}: no image came yet")
+        if self._image.age_s > self.config.max_age_s:
+            raise AmRosError(f"topic {topic}: stale image: the newest came {self._image.age_s:.1f} s ago, more than "
+                             f"{self.config.max_age_s:g} s")
+        stamp_ns = to_ns(self._image.message.header.stamp)
+        if stamp_ns <= 0:
+            raise AmRosError(f"topic {topic}: the image has no stamp")
+        age_s = (self._now_ns() - stamp_ns) / 1e9
+        if age_s > self.config.max_age_s:
+            raise AmRosError(f"topic {topic}: stale image: its stamp is {age_s:.1f} s old, more than "
+                             f"{self.config.max_age_s:g} s")
+        if age_s < -self.config.max_age_s:
+            raise AmRosError(f"topic {topic}: the image is stamped {-age_s:.1f} s in the future: the clocks differ")
+        return self._image.message
+
+    def _pixels(self, image: Image) -> np.ndarray:
+        what = f"topic {self.resolve_topic_name(topics.IMAGE)}"
+        rgb = array_from_image(image, what)
+        height, width = rgb.shape[:2]
+        wanted = self.config.width or width, self.config.height or height
+        if (width, height) != wanted:
+            raise AmRosError(f"{what}: image of {width}x{height} px, but {wanted[0]}x{wanted[1]} is expected")
+        fault = fault_of(rgb)
+        if fault:
+            raise AmRosError(f"{what}: {fault}")
+        return rgb
+
+    def _metadata(self, request, image: Image) -> Goal:
+        """What the library is to know; size, hash and a name that was left empty are the library's to fill in."""
+        names, positions = self._current_joints()
+        position = dict(zip(names, positions, strict=True))
+        fingers = [position.get(name) for name in self.config.finger_joints]
+        opening = None
+        if fingers and None not in fingers:
+            opening = float(np.clip(np.mean(fingers) / self.config.finger_stroke_m, 0, 1))
+        return Goal(request.goal_id or "unnamed", request.note, to_ns(image.header.stamp), joint_names=names,
+                    joint_positions=positions, gripper_opening=opening)
+
+    def _current_joints(self) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """Names and positions; both empty if there is no current joint state and none is required."""
+        topic, joints = self.resolve_topic_name(topics.JOINT_STATES), self._joints
+        if joints is None or joints.age_s > self.config.max_age_s:
+            if self.config.require_joint_state:
+                age = "none came yet" if joints is None else f"the newest came {joints.age_s:.1f} s ago"
+                raise AmRosError(f"topic {topic}: no current joint state ({age})")
+            return (), ()
+        names, positions = tuple(joints.message.name), tuple(joints.message.position)
+        if len(names) != len(positions) or not np.isfinite(positions).all():
+            raise AmRosError(f"topic {topic}: {len(names)} names and {len(positions)} positions, of which some are not "
+                             "finite or not there")
+        return names, positions
+
+    def _whole_goals(self) -> list[Goal]:
+        """All goals that are not damaged; those that are, are named in the log once."""
+        goals, damaged = self._library.list()
+        for sentence in damaged:
+            if sentence not in self._named:
+                self._named.add(sentence)
+                self.get_logger().error(sentence)
+        return goals
+
+    def _list(self, _request, response):
+        try:
+            response.goals = [goal_message(goal) for goal in self._whole_goals()]
+        except AmRosError as error:  # the folder itself is gone
+            self.get_logger().error(str(error))
+        return response
+
+    def _get(self, request, response):
+        try:
+            goal, rgb = self._library.get(request.goal_id)
+            fill_image(response.image, rgb)
+            response.image.header.stamp = from_ns(goal.image_stamp_ns)
+            response.success, response.goal = True, goal_message(goal)
+        except AmRosError as error:
+            response.message = str(error)
+            self.get_logger().warning(str(error))
+        return response
+
+    def _delete(self, request, response):
+        try:
+            self._library.delete(request.goal_id)
+            response.success, response.message = True, f"deleted {request.goal_id}"
+            self.get_logger().info(response.message)
+        except AmRosError as error:
+            response.message = str(error)
+        return response
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+
+def goal_message(goal: Goal) -> GoalMsg:
+    """A Goal of the library as its message; an unknown gripper opening is NaN."""
+    message = GoalMsg(goal_id=goal.goal_id, note=goal.note, image_stamp=from_ns(goal.image_stamp_ns),
+                      width=goal.width, height=goal.height, sha256=goal.sha256)
+    message.joint_state.header.stamp = message.image_stamp
+    message.joint_state.name, message.joint_state.position = list(goal.joint_names), list(goal.joint_positions)
+    message.gripper_opening = math.nan if goal.gripper_opening is None else goal.gripper_opening
+    return message
+
+
+def main(args=None) -> int:
+    """Entry point of the console script `goal_registry`."""
+    return run(GoalRegistry, "goal_registry", args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
