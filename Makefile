@@ -1,0 +1,90 @@
+# am_ros. `make help` lists what can be made; everything lands in .venv/, build/ and runs/.
+#
+# PYTHON=python3.11 chooses the interpreter of a new .venv; PIP_INSTALL_FLAGS adds to pip's command line, for instance
+# an index with CPU builds of torch (its default build for Linux brings gigabytes of CUDA libraries).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+CXX_COMPILER = $(firstword $(foreach c,$(CXX) c++ g++ clang++,$(shell command -v $(c))))
+
+# A stamp's name carries the hash of what it was made from: other contents, another stamp, and the step runs again.
+STAMPS := $(VENV)/stamps
+hash = $(shell cat $(sort $(1)) 2>/dev/null | sha256sum | cut -c1-16)
+PACKAGE_FILES := constraints.txt setup.py setup.cfg pyproject.toml package.xml $(wildcard config/* launch/* urdf/*)
+MESSAGE_FILES := $(wildcard msg/* msg/*/*)
+PACKAGES := $(STAMPS)/packages-$(call hash,$(PACKAGE_FILES))
+MESSAGES := $(STAMPS)/messages-$(call hash,$(filter-out msg/msg msg/srv msg/action,$(MESSAGE_FILES)))
+COLCON := $(STAMPS)/colcon-$(call hash,constraints.txt)
+
+# pybullet has wheels for 3.10 and 3.11; those come first. A version that pyenv only pretends to have does not count.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3 python3.12 python3.13,$(shell $(p) -c '' 2>/dev/null && echo $(p))))
+
+.PHONY: help setup demo test slow lint clean distclean check-machine
+
+help:  ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(PACKAGES) $(MESSAGES)  ## Set up .venv: ROS 2 wheels, am_msgs, this package; about two minutes, then nothing
+
+demo: setup  ## Record, train, and reach goals through ROS on the simulated workcell; results in runs/demo
+	@$(BIN)/am-ros demo
+
+test: setup  ## Every test but the slow ones
+	@$(BIN)/python -m pytest -m "not slow"
+
+slow: setup $(COLCON)  ## The slow tests: the colcon build and long runs
+	@$(BIN)/python -m pytest -m slow
+
+lint: setup  ## Style and import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-logo
+
+clean:  ## Remove build outputs and caches; keep .venv and runs
+	@rm -rf build install log *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean  ## Remove .venv and runs too
+	@rm -rf $(VENV) runs
+
+# What is missing is said in one sentence, before anything is written.
+check-machine:
+	@[ -n "$(PYTHON)" ] || { echo "make: no Python 3.10 to 3.13 found: install python3, or name one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1): am_ros needs Python 3.10 to 3.13, name one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "make: $(PYTHON) cannot make virtual environments: install its venv package (apt: python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { echo "make: $(PYTHON) has no Python.h, which am_msgs is compiled against: install its headers (apt: python3-dev)" >&2; exit 1; }
+	@command -v git >/dev/null || { echo "make: git not found: install it (apt: git)" >&2; exit 1; }
+	@[ -n "$(CXX_COMPILER)" ] || { echo "make: no C++ compiler found, which am_msgs is compiled with: install one (apt: g++)" >&2; exit 1; }
+	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "make: the ROS 2 wheels exist for Linux x86-64 only: on $$(uname -sm), install ROS 2 Jazzy and build with colcon (README)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] >= (3, 12))' || echo "For this Python pip compiles pybullet, which takes ten minutes or more; PYTHON=python3.11 or python3.10 spares it."
+
+$(BIN)/python:
+	@$(MAKE) check-machine
+	@echo "Making $(VENV) with $(PYTHON) ($$($(PYTHON) --version))"
+	@$(PYTHON) -m venv $(VENV)
+
+PIP = $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt $(PIP_INSTALL_FLAGS)
+
+$(PACKAGES): | $(BIN)/python
+	@echo "Installing the Python packages that constraints.txt names (about a minute)"
+	@$(PIP) pip setuptools wheel
+	@$(PIP) --no-build-isolation --editable '.[ros,test]'
+	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/packages-* && touch $@
+
+# The wheels hold the CMake packages too: with both paths set to the environment, this is an ordinary ament build.
+$(MESSAGES): | $(PACKAGES)
+	@echo "Building the interfaces in msg/ (about half a minute)"
+	@export PATH="$(abspath $(BIN)):$$PATH" AMENT_PREFIX_PATH=$(abspath $(VENV)) CMAKE_PREFIX_PATH=$(abspath $(VENV)); \
+	mkdir -p build && \
+	{ cmake -G Ninja -S msg -B build/am_msgs -DPython3_EXECUTABLE=$(abspath $(BIN))/python -DCMAKE_INSTALL_PREFIX=$(abspath $(VENV)) \
+	  -DAM_MSGS_UNITY_BUILD=ON && ninja -C build/am_msgs install; } > build/am_msgs.log 2>&1 \
+	|| { tail -n 30 build/am_msgs.log >&2; echo "make: msg/ did not build; the whole log is build/am_msgs.log" >&2; exit 1; }
+	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/messages-* && touch $@
+
+$(COLCON): | $(PACKAGES)
+	@$(PIP) --no-build-isolation --editable '.[ros,test,colcon]'
+	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/colcon-* && touch $@
