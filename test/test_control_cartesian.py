@@ -22,9 +22,7 @@ LOW, HIGH = LIMITS.box
 REASONS = ("action_not_finite", "action_too_large", "workspace_limit", "unreachable", "joint_limit", "singular")
 
 step = st.floats(-0.08, 0.08)
-actions = st.builds(
-    CartesianAction, st.tuples(step, step, step), st.floats(-0.5, 0.5)
-)
+actions = st.builds(CartesianAction, st.tuples(step, step, step), st.floats(-0.5, 0.5))
 
 
 def check_trajectory(stepper, trajectory, q, action):
@@ -101,14 +99,17 @@ def test_any_input_is_planned_or_refused_by_name(translation, turn):
         check_trajectory(STEPPER, trajectory, q, None)
 
 
-@pytest.mark.parametrize("action, message", [
-    (CartesianAction((math.nan, 0, 0)), "action_not_finite: x"),
-    (CartesianAction((0, math.inf, 0)), "action_not_finite: y"),
-    (CartesianAction((0, 0, 0.081)), r"action_too_large: \|z\| = 0.081 above 0.080"),
-    (CartesianAction((0, 0, 0), 0.6), r"action_too_large: \|rotation_z\|"),
-    (CartesianAction((0, 0, -0.05)), "workspace_limit: z = 0.010 m below 0.020 m"),
-    (CartesianAction((0.08, 0, 0)), "workspace_limit: x = 0.780 m above 0.720 m"),
-])
+@pytest.mark.parametrize(
+    "action, message",
+    [
+        (CartesianAction((math.nan, 0, 0)), "action_not_finite: x"),
+        (CartesianAction((0, math.inf, 0)), "action_not_finite: y"),
+        (CartesianAction((0, 0, 0.081)), r"action_too_large: \|z\| = 0.081 above 0.080"),
+        (CartesianAction((0, 0, 0), 0.6), r"action_too_large: \|rotation_z\|"),
+        (CartesianAction((0, 0, -0.05)), "workspace_limit: z = 0.010 m below 0.020 m"),
+        (CartesianAction((0.08, 0, 0)), "workspace_limit: x = 0.780 m above 0.720 m"),
+    ],
+)
 def test_refusals_name_the_component(action, message):
     q = STEPPER.kinematics.home((0.70, 0.0, 0.06))
     with pytest.raises(AmRosError, match="^" + message):
@@ -208,10 +209,13 @@ def test_planning_takes_about_a_millisecond():
     assert np.median(times) < 4e-3  # measured 0.7 ms
 
 
-@pytest.mark.parametrize("limits, message", [
-    (dict(workspace_z_m=(0.3, 0.1)), "parameter workspace_z_m: 0.3 ... 0.1 is empty"),
-    (dict(acceleration_rad_s2=(1.0,)), "parameter acceleration_rad_s2: expected 7 values"),
-])
+@pytest.mark.parametrize(
+    "limits, message",
+    [
+        (dict(workspace_z_m=(0.3, 0.1)), "parameter workspace_z_m: 0.3 ... 0.1 is empty"),
+        (dict(acceleration_rad_s2=(1.0,)), "parameter acceleration_rad_s2: expected 7 values"),
+    ],
+)
 def test_limits_that_make_no_sense_are_refused_by_name(limits, message):
     with pytest.raises(AmRosError, match=message):
         CartesianStepper.for_model("iiwa14", MotionLimits(**limits))

@@ -61,7 +61,7 @@ def test_the_elbow_stays_where_it_is_unless_a_posture_is_asked_for():
 
 @pytest.mark.parametrize("position", [(1.5, 0, 0.2), (0.15, 0, 0.1), (0.3, 0, 2.0)])
 def test_what_is_out_of_reach_is_refused_by_name(position):
-    with pytest.raises(AmRosError, match=r"^(unreachable|joint_limit): .*\({:.3f}, ".format(position[0])):
+    with pytest.raises(AmRosError, match=rf"^(unreachable|joint_limit): .*\({position[0]:.3f}, "):
         KINEMATICS["iiwa14"].home(position)
 
 
@@ -97,12 +97,15 @@ def test_a_solve_takes_less_than_a_millisecond():
     assert np.median(times) < 1e-3  # measured 0.2 ms
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(urdf_text="<robot"), "robot description: "),
-    (dict(joint_names=("joint_a1", "elbow")), "robot description: has no elbow"),
-    (dict(tip="nose"), "robot description: has no frame nose"),
-    (dict(joint_names=robot_model().joint_names[::-1]), "joint_names: expected the chain's order joint_a1, "),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(urdf_text="<robot"), "robot description: "),
+        (dict(joint_names=("joint_a1", "elbow")), "robot description: has no elbow"),
+        (dict(tip="nose"), "robot description: has no frame nose"),
+        (dict(joint_names=robot_model().joint_names[::-1]), "joint_names: expected the chain's order joint_a1, "),
+    ],
+)
 def test_a_description_that_does_not_fit_is_refused_by_name(change, message):
     with pytest.raises(AmRosError, match="^" + message):
         arguments = dict(urdf_text=robot_description(), joint_names=robot_model().joint_names, tip="tcp")

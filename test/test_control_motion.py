@@ -128,11 +128,14 @@ def test_a_real_cell_brings_its_own_description_and_names():
     assert make_stepper(ControllerConfig(joint_names=names)).kinematics.joint_names == NAMES
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(joint_names=("a", "b")), "parameter joint_names: expected 7 names, got 2"),
-    (dict(finger_names=()), "parameter finger_names: expected at least one name"),
-    (dict(robot_description="<robot name='x'/>"), "robot description: "),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(joint_names=("a", "b")), "parameter joint_names: expected 7 names, got 2"),
+        (dict(finger_names=()), "parameter finger_names: expected at least one name"),
+        (dict(robot_description="<robot name='x'/>"), "robot description: "),
+    ],
+)
 def test_a_configuration_that_does_not_fit_is_refused_by_name(change, message):
     with pytest.raises(AmRosError, match="^" + message):
         make_stepper(ControllerConfig(**change))

@@ -132,11 +132,14 @@ def test_prefix_and_camera_pose_are_arguments():
     assert np.allclose(rotation @ [0, 0, 1], [1, 0, 0])  # the optical axis looks along x of camera_link
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"model": "iiwa99"}, "robot model 'iiwa99': use one of iiwa14, iiwa7"),
-    ({"camera_xyz": "1 2"}, "camera_xyz '1 2': expected three numbers"),
-    ({"camera_rpy": "0 0 ${pi}"}, "camera_rpy '0 0 .*': expected three numbers"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"model": "iiwa99"}, "robot model 'iiwa99': use one of iiwa14, iiwa7"),
+        ({"camera_xyz": "1 2"}, "camera_xyz '1 2': expected three numbers"),
+        ({"camera_rpy": "0 0 ${pi}"}, "camera_rpy '0 0 .*': expected three numbers"),
+    ],
+)
 def test_arguments_that_make_no_sense_are_refused_by_name(arguments, message):
     with pytest.raises(AmRosError, match=message):
         robot_description(**arguments)

@@ -38,8 +38,9 @@ def differentiation_matrix(x: np.ndarray) -> np.ndarray:
 class CartesianStepper:
     """Plans Cartesian steps. The controller node and the simulated environment use it alike, so they move alike."""
 
-    def __init__(self, kinematics: Kinematics, limits: MotionLimits | None = None,
-                 action_space: ActionSpace | None = None):
+    def __init__(
+        self, kinematics: Kinematics, limits: MotionLimits | None = None, action_space: ActionSpace | None = None
+    ):
         self.kinematics = kinematics
         self.limits = limits or MotionLimits()
         self.action_space = action_space or ActionSpace()
@@ -55,8 +56,16 @@ class CartesianStepper:
         self._to_velocity = rate[:, None] * differentiation_matrix(self._s)
 
     @classmethod
-    def for_model(cls, model: str = "iiwa14", limits: MotionLimits | None = None,
-                  action_space: ActionSpace | None = None, *, urdf_text: str = "", joint_names=None, tip: str = "tcp"):
+    def for_model(
+        cls,
+        model: str = "iiwa14",
+        limits: MotionLimits | None = None,
+        action_space: ActionSpace | None = None,
+        *,
+        urdf_text: str = "",
+        joint_names=None,
+        tip: str = "tcp",
+    ):
         """The stepper of one of our own robot descriptions, "iiwa14" or "iiwa7".
 
         A real cell's own description is given as `urdf_text`, with its names of the joints A1 ... A7 and of the tip.
@@ -127,16 +136,21 @@ class CartesianStepper:
         condition = self.kinematics.condition(last)
         if jump > MAX_KNOT_STEP_RAD or condition > self.limits.max_condition:
             x, y, z = goal
-            raise AmRosError(f"singular: near ({x:.3f}, {y:.3f}, {z:.3f}) m the arm is stretched or folded "
-                             f"(condition number {condition:.0f})")
+            raise AmRosError(
+                f"singular: near ({x:.3f}, {y:.3f}, {z:.3f}) m the arm is stretched or folded "
+                f"(condition number {condition:.0f})"
+            )
         return positions
 
     def _scale_time(self, positions: np.ndarray) -> JointTrajectory:
         """The fastest trajectory through the knots that every joint can follow."""
         unit = JointTrajectory(self._tau, positions, self._to_velocity @ positions)
         velocity, acceleration = unit.peaks()
-        duration = max(self.limits.min_duration_s, (velocity / self._velocity).max(),
-                       math.sqrt((acceleration / self._acceleration).max()))
+        duration = max(
+            self.limits.min_duration_s,
+            (velocity / self._velocity).max(),
+            math.sqrt((acceleration / self._acceleration).max()),
+        )
         return JointTrajectory(self._tau * duration, positions, unit.velocities / duration)
 
     def _stand_still(self, q: np.ndarray) -> JointTrajectory:

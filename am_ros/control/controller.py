@@ -41,6 +41,10 @@ def make_stepper(config: ControllerConfig) -> CartesianStepper:
     if not config.finger_names:
         raise AmRosError("parameter finger_names: expected at least one name")
     return CartesianStepper.for_model(
-        config.robot_model, config.limits, config.action_space,
-        urdf_text=config.robot_description, joint_names=config.joint_names, tip=config.tip_frame,
+        config.robot_model,
+        config.limits,
+        config.action_space,
+        urdf_text=config.robot_description,
+        joint_names=config.joint_names,
+        tip=config.tip_frame,
     )

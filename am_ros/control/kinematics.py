@@ -30,8 +30,15 @@ class InverseOptions:
 class Kinematics:
     """Kinematics of one serial arm. Not thread-safe: it owns Pinocchio's work space."""
 
-    def __init__(self, urdf_text: str, joint_names, tip: str, comfortable_rad=None, joint_margin_rad: float = 0.02,
-                 options: InverseOptions | None = None):
+    def __init__(
+        self,
+        urdf_text: str,
+        joint_names,
+        tip: str,
+        comfortable_rad=None,
+        joint_margin_rad: float = 0.02,
+        options: InverseOptions | None = None,
+    ):
         """Build from URDF text; the joints not in `joint_names` are locked at zero.
 
         `comfortable_rad` [joints] is where the search for a home configuration starts (default: all zero).

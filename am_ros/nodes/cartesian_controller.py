@@ -62,8 +62,12 @@ class CartesianController(Node):
         self.create_subscription(JointState, topics.JOINT_STATES, self._on_joint_state, SENSOR_QOS)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._server = ActionServer(
-            self, MoveCartesian, "~/move_cartesian", self._execute,
-            goal_callback=self._on_goal, handle_accepted_callback=self._on_accepted,
+            self,
+            MoveCartesian,
+            "~/move_cartesian",
+            self._execute,
+            goal_callback=self._on_goal,
+            handle_accepted_callback=self._on_accepted,
             cancel_callback=lambda _goal: CancelResponse.ACCEPT,
         )
         self.create_timer(0.02, self._watch)
@@ -113,8 +117,14 @@ class CartesianController(Node):
         state = self._state
         trajectory = self._stepper.plan(state.q, action)
         opening = None if action.terminate else OPENING.get(action.gripper)
-        monitor = MotionMonitor(state.q, trajectory.positions[-1], trajectory.duration_s, opening,
-                                self.config.tolerance, self.config.joint_names)
+        monitor = MotionMonitor(
+            state.q,
+            trajectory.positions[-1],
+            trajectory.duration_s,
+            opening,
+            self.config.tolerance,
+            self.config.joint_names,
+        )
         self._motion = Motion(trajectory, monitor, goal, now_s)
         if action.terminate:
             self._motion.ended.set_result((End.DONE, ""))
