@@ -1,0 +1,87 @@
+"""The trainer node: bags from a folder, replayed topics, services that always answer, no orphans."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+from am_msgs.msg import TrainingMetrics
+from am_msgs.srv import IngestBags
+from conftest import wait_until
+from learning_data import DotWorld
+from std_srvs.srv import SetBool, Trigger
+
+from am_ros.action import ActionSpace
+from am_ros.bags.episodes import write_episode
+from am_ros.learning.policy import Policy
+from am_ros.nodes.common import RELIABLE_QOS
+
+SMALL = {"image_size": 16, "batch_size": 16, "updates": 40, "precision": "fp32"}
+
+
+def write_bags(folder, seeds):
+    """Bags of the dot world."""
+    return [write_episode(DotWorld.episode(seed), folder, ActionSpace()) for seed in seeds]
+
+
+def test_bags_in_the_watched_folder_are_learned_from_and_a_damaged_one_is_named(ros, start_node, tmp_path):
+    bags = write_bags(tmp_path / "bags", range(6))
+    mcap = next(bags[2].glob("*.mcap"))
+    mcap.write_bytes(mcap.read_bytes()[:-200])
+    metrics = ros.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
+    node = start_node("trainer", bags=str(tmp_path / "bags"), out=str(tmp_path / "out"), min_episodes=5, **SMALL)
+    wait_until(lambda: metrics and metrics[-1].done, 60, "the end of the training")
+    assert metrics[-1].update == 40 and metrics[-1].episodes == 5 and metrics[-1].transitions == 30
+    assert Policy.load(tmp_path / "out" / "checkpoint").meta["update"] == 40
+    refusals = [line for line in node.lines if "refused" in line and bags[2].name in line]
+    assert len(refusals) == 1  # once, although the folder is looked at again and again
+
+
+def test_replayed_bags_are_learned_from(ros, start_node, tmp_path):
+    write_bags(tmp_path / "bags", range(5))
+    metrics = ros.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
+    start_node("trainer", out=str(tmp_path / "out"), min_episodes=5, **SMALL)
+    start_node("bag_player", bags=[str(tmp_path / "bags")], rate=0.0)
+    wait_until(lambda: metrics and metrics[-1].done, 60, "the end of the training")
+    assert metrics[-1].episodes == 5 and metrics[-1].transitions == 30
+
+
+def test_services_answer_while_the_training_runs(ros, start_node, tmp_path):
+    write_bags(tmp_path / "bags", range(3))
+    endless = {**SMALL, "updates": 1_000_000}
+    metrics = ros.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
+    node = start_node("trainer", out=str(tmp_path / "out"), **endless)
+
+    answer = ros.call(IngestBags, "trainer/ingest", path=str(tmp_path / "bags"), timeout_s=20)
+    assert answer.success and answer.episodes == 3
+    missing = ros.call(IngestBags, "trainer/ingest", path=str(tmp_path / "nowhere"))
+    assert not missing.success and "nowhere" in missing.message
+    metrics.wait(1, 60)
+    began = time.monotonic()
+    assert ros.call(Trigger, "trainer/save").success
+    assert ros.call(SetBool, "trainer/pause", data=True).message == "paused"
+    assert time.monotonic() - began < 2.0
+    wait_until(lambda: (tmp_path / "out" / "checkpoint").exists(), 20, "the checkpoint that was asked for")
+    time.sleep(1.5)
+    halted = len(metrics)
+    time.sleep(2.5)
+    assert len(metrics) == halted
+    ros.call(SetBool, "trainer/pause", data=False)
+    wait_until(lambda: len(metrics) > halted, 20, "progress after the pause")
+
+    children = psutil.Process(node.pid).children(recursive=True)
+    assert children
+    os.kill(node.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive  # the training process sees that the node is gone
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [({"batch_size": 0}, "batch_size"), ({"bags": "/nowhere"}, "parameter bags: /nowhere"), ({"preset": "huge"}, "preset")],
+)
+def test_a_bad_parameter_stops_the_node_by_name(start_node, tmp_path, parameters, sentence):
+    node = start_node("trainer", out=str(tmp_path), **parameters)
+    assert node.wait(20) == 2
+    assert sentence in "\n".join(node.lines)
