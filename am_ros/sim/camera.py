@@ -16,8 +16,12 @@ class CameraConfig:
     """A square pinhole camera, cropped tight around the workspace so that few pixels are wasted."""
 
     image_size: int = parameter(64, "height and width of the image [px]", range=(16, 2048))
-    camera_position_m: tuple[float, float, float] = parameter((0.25, -0.72, 0.85), "position, base frame [m]", range=(-5, 5))
-    camera_target_m: tuple[float, float, float] = parameter((0.58, 0.02, 0.13), "point in the image centre [m]", range=(-5, 5))
+    camera_position_m: tuple[float, float, float] = parameter(
+        (0.25, -0.72, 0.85), "position, base frame [m]", range=(-5, 5)
+    )
+    camera_target_m: tuple[float, float, float] = parameter(
+        (0.58, 0.02, 0.13), "point in the image centre [m]", range=(-5, 5)
+    )
     field_of_view_rad: float = parameter(0.56, "opening angle [rad]", range=(0.05, 2.5))
 
 
@@ -35,15 +39,24 @@ class Camera:
         """The image, uint8 [size, size, 3], RGB."""
         size = self.config.image_size
         rgba = pybullet.getCameraImage(
-            size, size, self._view, self._projection, shadow=0, renderer=pybullet.ER_TINY_RENDERER,
-            lightDirection=(0.2, -0.5, 1.0), lightAmbientCoeff=0.65, lightDiffuseCoeff=0.4, lightSpecularCoeff=0.0,
-            flags=pybullet.ER_NO_SEGMENTATION_MASK, physicsClientId=self._client,
+            size,
+            size,
+            self._view,
+            self._projection,
+            shadow=0,
+            renderer=pybullet.ER_TINY_RENDERER,
+            lightDirection=(0.2, -0.5, 1.0),
+            lightAmbientCoeff=0.65,
+            lightDiffuseCoeff=0.4,
+            lightSpecularCoeff=0.0,
+            flags=pybullet.ER_NO_SEGMENTATION_MASK,
+            physicsClientId=self._client,
         )[2]
         return np.ascontiguousarray(np.reshape(np.asarray(rgba, np.uint8), (size, size, 4))[..., :3])
 
-    def intrinsics(self) -> np.ndarray:
-        """Camera matrix K [3, 3] in pixels; no lens distortion."""
-        size = self.config.image_size
-        focal = size / 2 / math.tan(self.config.field_of_view_rad / 2)
-        centre = (size - 1) / 2
-        return np.array([[focal, 0, centre], [0, focal, centre], [0, 0, 1.0]])
+
+def intrinsics(config: CameraConfig) -> np.ndarray:
+    """Camera matrix K [3, 3] in pixels, with (0, 0) the centre of the upper left pixel; no lens distortion."""
+    focal = config.image_size / 2 / math.tan(config.field_of_view_rad / 2)
+    centre = (config.image_size - 1) / 2
+    return np.array([[focal, 0.0, centre], [0.0, focal, centre], [0.0, 0.0, 1.0]])

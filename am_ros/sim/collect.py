@@ -104,7 +104,7 @@ def _claim(collection: Collection) -> Iterator[None]:
     path = collection.out / RECORD
     try:
         collection.out.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
+        file = open(path, "a+", encoding="utf-8")
     except OSError as error:
         raise AmRosError(f"out {collection.out}: cannot be written ({error.strerror})") from None
     with file:

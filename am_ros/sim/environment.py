@@ -1,7 +1,6 @@
 """A task in the simulated cell, one step of the arm at a time: the controller's planner without its node."""
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 
@@ -10,13 +9,13 @@ from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.limits import MotionLimits
 from am_ros.episode import state_vector
 from am_ros.errors import AmRosError
-from am_ros.sim.scene import ObjectState, Scenario, SceneState
-from am_ros.sim.tasks import Task, draw_scenario
+from am_ros.sim.scene import SceneState
+from am_ros.sim.tasks import Task
+from am_ros.sim.trial_scene import TaskOutcome, TrialScene
 from am_ros.sim.workcell import SimConfig, SimWorkcell
 
-SETTLE_S = 0.05  # after a motion: the arm's tracking error dies away within three time constants
-GRIPPER_STALL_S = 0.05  # how long the drive may take longer than its ramp
-PHASES = ("start", "goal")
+# After a motion: the arm's tracking error is below 0.1 mm by then, and a released block has come down.
+SETTLE_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -29,49 +28,28 @@ class Observation:
     refused: str = ""
 
 
-@dataclass(frozen=True)
-class TaskOutcome:
-    """Judgement of a trial so far, from the simulator's state."""
-
-    reached: bool
-    distance_m: float
-    reached_once: bool  # at the end of any motion since the reset
-    best_distance_m: float
-
-
-class OutcomeTracker:
-    """Remembers how near a trial came to its goal."""
-
-    def __init__(self, task: Task):
-        self._task = task
-        self._best = float("inf")
-
-    def update(self, scene: SceneState) -> TaskOutcome:
-        """Judge a scene at rest."""
-        distance = self._task.distance(scene)
-        self._best = min(self._best, distance)
-        tolerance = self._task.tolerance_m
-        return TaskOutcome(distance <= tolerance, distance, self._best <= tolerance, self._best)
-
-
 class Environment:
     """Not thread-safe. Deterministic: the same seed and actions give the same images, byte by byte."""
 
-    def __init__(self, task: Task, config: SimConfig | None = None, limits: MotionLimits | None = None,
-                 action_space: ActionSpace | None = None):
+    def __init__(
+        self,
+        task: Task,
+        config: SimConfig | None = None,
+        limits: MotionLimits | None = None,
+        action_space: ActionSpace | None = None,
+    ):
         self.task = task
         self.workcell = SimWorkcell(config)
         self.limits = limits or MotionLimits()
         self.action_space = action_space or ActionSpace()
         self._stepper = CartesianStepper(self.workcell.kinematics, self.limits, self.action_space)
-        self._scenario: Scenario | None = None
-        self._seed = -1
+        self._trial = TrialScene(self.workcell)
 
     def close(self) -> None:
         """Free the simulator."""
         self.workcell.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Environment":
         return self
 
     def __exit__(self, *_error) -> None:
@@ -79,12 +57,8 @@ class Environment:
 
     def reset(self, seed: int, phase: str = "start") -> Observation:
         """Put the scene of that seed to its start, or to its goal for the goal image. Raises AmRosError."""
-        if phase not in PHASES:
-            raise AmRosError(f"phase {phase!r}: use one of {', '.join(PHASES)}")
-        self._scenario, self._seed = draw_scenario(self.task, seed), seed
-        self.workcell.arrange(self._scenario.start if phase == "start" else self._scenario.goal)
-        self._tracker = OutcomeTracker(self.task)
-        self._outcome = self._tracker.update(self.scene())
+        self._trial.reset(self.task, seed, phase)
+        self._outcome = self._trial.outcome()
         return self._observe()
 
     def step(self, action: CartesianAction) -> Observation:
@@ -95,23 +69,24 @@ class Environment:
         """
         cell = self.workcell
         try:
-            trajectory = self._stepper.plan(cell.joint_state().positions[: len(cell.robot.joint_names)], action)
+            trajectory = self._stepper.plan(cell.arm_positions(), action)
         except AmRosError as error:
             return replace(self._last, refused=str(error))
         if action.terminate:
             cell.time_s += trajectory.duration_s
-            self._last = replace(self._last, time_s=cell.time_s)
+            self._last = replace(self._last, time_s=cell.time_s, refused="")
             return self._last
+        # Both at once, as the cartesian_controller node commands them.
         if action.gripper != Gripper.HOLD:
             cell.command_gripper(1.0 if action.gripper == Gripper.OPEN else 0.0)
         cell.follow(trajectory)
-        cell.advance(max(trajectory.duration_s, cell.gripper_left_s) + SETTLE_S)
-        self._outcome = self._tracker.update(self.scene())
+        cell.advance(cell.motion_left_s + SETTLE_S)
+        self._outcome = self._trial.outcome()
         return self._observe()
 
     def scene(self) -> SceneState:
         """Ground truth, for experts and judges."""
-        return scene_state(self.workcell, self.task.name, self._seed, self._scenario)
+        return self._trial.state()
 
     def outcome(self) -> TaskOutcome:
         """Judgement of the trial so far."""
@@ -123,16 +98,3 @@ class Environment:
         state = state_vector(tool.position_m, tool.yaw_rad, cell.gripper_opening())
         self._last = Observation(cell.render(), state, cell.time_s)
         return self._last
-
-
-def scene_state(cell: SimWorkcell, task: str, seed: int, scenario: Scenario) -> SceneState:
-    """Ground truth of a scenario in progress."""
-    goals = scenario.goal.objects
-    objects = [
-        ObjectState(name, pose, goals[name] if name in scenario.wanted else None)
-        for name, pose in cell.object_poses().items()
-    ]
-    return SceneState(
-        task, seed, cell.end_effector(), scenario.goal.end_effector, cell.gripper_opening(),
-        scenario.goal.gripper_opening, tuple(objects),
-    )

@@ -41,8 +41,9 @@ def fixed_noise(noise: float) -> Mixture:
     return Mixture(0.0, 0.0, noise, noise)
 
 
-def generate_episodes(task: Task, seeds: Iterable[int], config: SimConfig | None = None,
-                      mixture: Mixture | None = None) -> Iterator[Episode]:
+def generate_episodes(
+    task: Task, seeds: Iterable[int], config: SimConfig | None = None, mixture: Mixture | None = None
+) -> Iterator[Episode]:
     """Episodes of the scenes with these seeds, one by one. The same seed gives the same episode, byte by byte."""
     mixture = mixture or Mixture()
     with Environment(task, config) as environment:
@@ -69,8 +70,12 @@ def play(environment: Environment, seed: int, mixture: Mixture) -> Episode:
         observations.append(observation)
     reached = environment.outcome().reached
     info = EpisodeInfo(
-        episode_id(task.name, seed), task.name, source=SOURCE, seed=seed,
-        outcome=Outcome.SUCCESS if reached else Outcome.FAILURE, reason="terminated" if terminated else "step_limit",
+        episode_id(task.name, seed),
+        task.name,
+        source=SOURCE,
+        seed=seed,
+        outcome=Outcome.SUCCESS if reached else Outcome.FAILURE,
+        reason="terminated" if terminated else "step_limit",
         extra=demonstrator.description,
     )
     return Episode(

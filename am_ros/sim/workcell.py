@@ -4,7 +4,6 @@ import itertools
 import os
 import tempfile
 from dataclasses import dataclass, field
-from typing import Self
 from xml.etree import ElementTree
 
 import numpy as np
@@ -67,7 +66,7 @@ class SimWorkcell:
             pybullet.disconnect(physicsClientId=self._client)
             self._client = -1
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "SimWorkcell":
         return self
 
     def __exit__(self, *_error) -> None:
@@ -106,8 +105,12 @@ class SimWorkcell:
         )
         vertices, indices = table_mesh()
         visual = pybullet.createVisualShape(
-            pybullet.GEOM_MESH, vertices=vertices, indices=indices, normals=[(0, 0, 1)] * len(vertices),
-            rgbaColor=TABLE_COLOUR, physicsClientId=c,
+            pybullet.GEOM_MESH,
+            vertices=vertices,
+            indices=indices,
+            normals=[(0, 0, 1)] * len(vertices),
+            rgbaColor=TABLE_COLOUR,
+            physicsClientId=c,
         )
         table = pybullet.createMultiBody(0, shape, visual, physicsClientId=c)
         pybullet.changeDynamics(table, -1, lateralFriction=0.8, physicsClientId=c)
@@ -116,7 +119,14 @@ class SimWorkcell:
         """Both fingers hang on one drive: PyBullet knows no mimic joints, a gear does the same."""
         left, right = self._fingers
         gear = pybullet.createConstraint(
-            self._arm, left, self._arm, right, pybullet.JOINT_GEAR, (0, 1, 0), (0, 0, 0), (0, 0, 0),
+            self._arm,
+            left,
+            self._arm,
+            right,
+            pybullet.JOINT_GEAR,
+            (0, 1, 0),
+            (0, 0, 0),
+            (0, 0, 0),
             physicsClientId=self._client,
         )
         pybullet.changeConstraint(gear, gearRatio=-1, maxForce=200, erp=0.3, physicsClientId=self._client)
@@ -128,9 +138,7 @@ class SimWorkcell:
             pybullet.GEOM_BOX, halfExtents=half, rgbaColor=BLOCK_COLOUR, physicsClientId=c
         )
         body = pybullet.createMultiBody(BLOCK_MASS_KG, shape, visual, (0.55, 0, half[2]), physicsClientId=c)
-        pybullet.changeDynamics(
-            body, -1, lateralFriction=0.8, spinningFriction=0.005, rollingFriction=0.0005, physicsClientId=c
-        )
+        pybullet.changeDynamics(body, -1, lateralFriction=0.8, physicsClientId=c)
         return body
 
     # -- scene ---------------------------------------------------------------------------------------------------
@@ -141,19 +149,21 @@ class SimWorkcell:
         Raises AmRosError if the arm cannot be there.
         """
         c, arm = self._client, arrangement.end_effector
-        yaw = arm.yaw_rad
-        q = self.kinematics.home(arm.position_m, yaw)
+        q = self.kinematics.home(arm.position_m, arm.yaw_rad)
         # Restores the solver's memory of earlier contacts too: the same scene runs the same way each time.
         pybullet.restoreState(self._initial, physicsClientId=c)
         for joint, angle in zip(self._joints, q, strict=True):
             pybullet.resetJointState(self._arm, joint, angle, 0.0, physicsClientId=c)
         for finger in self._fingers:
-            pybullet.resetJointState(self._arm, finger, self._stroke(arrangement.gripper_opening), 0.0, physicsClientId=c)
+            pybullet.resetJointState(
+                self._arm, finger, self._stroke(arrangement.gripper_opening), 0.0, physicsClientId=c
+            )
         for name, pose in arrangement.objects.items():
             pybullet.resetBasePositionAndOrientation(
                 self._objects[name], pose.position_m, pose.quaternion, physicsClientId=c
             )
             pybullet.resetBaseVelocity(self._objects[name], (0, 0, 0), (0, 0, 0), physicsClientId=c)
+        self.time_s = -settle_s
         self._hold(q, arrangement.gripper_opening)
         self.advance(settle_s)
         self.time_s = 0.0
@@ -167,7 +177,7 @@ class SimWorkcell:
 
     def end_effector(self) -> Pose:
         """Where the tool centre point is, taken as pointing down."""
-        position, yaw = self.kinematics.pose(self.joint_state().positions[: len(self._joints)])
+        position, yaw = self.kinematics.pose(self.arm_positions())
         return tool_down(position, yaw)
 
     def render(self) -> np.ndarray:
@@ -185,14 +195,11 @@ class SimWorkcell:
         self._gripper_goal = self._stroke(min(max(float(opening), 0.0), 1.0))
 
     @property
-    def gripper_left_s(self) -> float:
-        """Time until the drive's set-point is at the last command; a held object stops the fingers earlier."""
-        return abs(self._gripper_goal - self._gripper_setpoint) / self.config.gripper_speed_m_s
-
-    @property
-    def trajectory_left_s(self) -> float:
-        """Time until the last set-point of the trajectory."""
-        return max(0.0, self._trajectory_start_s + self._trajectory.duration_s - self.time_s)
+    def motion_left_s(self) -> float:
+        """Time until the last set-points of arm and gripper; a held object stops the fingers earlier."""
+        arm_s = self._trajectory_start_s + self._trajectory.duration_s - self.time_s
+        gripper_s = abs(self._gripper_goal - self._gripper_setpoint) / self.config.gripper_speed_m_s
+        return max(0.0, arm_s, gripper_s)
 
     def advance(self, seconds: float) -> None:
         """Run the physics for a time, rounded to whole physics steps."""
@@ -206,11 +213,18 @@ class SimWorkcell:
         gains = {"positionGains": [0.4] * len(motors), "velocityGains": [1.0] * len(motors)}
         for q, v in zip(positions.tolist(), velocities.tolist(), strict=True):
             left = self._gripper_goal - self._gripper_setpoint
-            self._gripper_setpoint = self._gripper_goal if abs(left) <= reach else (
-                self._gripper_setpoint + (reach if left > 0 else -reach))
+            self._gripper_setpoint = (
+                self._gripper_goal if abs(left) <= reach else (self._gripper_setpoint + (reach if left > 0 else -reach))
+            )
             pybullet.setJointMotorControlArray(
-                self._arm, motors, pybullet.POSITION_CONTROL, targetPositions=q + [self._gripper_setpoint] * 2,
-                targetVelocities=v + [0.0, 0.0], forces=forces, physicsClientId=c, **gains,
+                self._arm,
+                motors,
+                pybullet.POSITION_CONTROL,
+                targetPositions=q + [self._gripper_setpoint] * 2,
+                targetVelocities=v + [0.0, 0.0],
+                forces=forces,
+                physicsClientId=c,
+                **gains,
             )
             pybullet.stepSimulation(physicsClientId=c)
         self.time_s += count * step
@@ -221,9 +235,13 @@ class SimWorkcell:
         positions, velocities = np.array([s[:2] for s in states]).T
         return JointState(self.robot.joint_names + self.robot.finger_names, positions, velocities)
 
+    def arm_positions(self) -> np.ndarray:
+        """Measured positions of the arm's joints, [joints] rad."""
+        return self.joint_state().positions[: len(self._joints)]
+
     def gripper_opening(self) -> float:
         """Measured: 0 closed ... 1 fully open."""
-        opening = self.joint_state().positions[len(self._joints):].mean() / self.robot.finger_stroke_m
+        opening = self.joint_state().positions[len(self._joints) :].mean() / self.robot.finger_stroke_m
         return float(min(max(opening, 0.0), 1.0))
 
     def _stroke(self, opening: float) -> float:
