@@ -1,10 +1,17 @@
 """The one description of the nodes: launch files and `am-ros up` both start what these lists say."""
 
+import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+import typing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from am_ros import topics
+from am_ros.configuration import from_dict, parameter
+from am_ros.environment import share_directory
+from am_ros.errors import AmRosError
 
 
 @dataclass(frozen=True)
@@ -12,7 +19,7 @@ class NodeSpec:
     """One node: a process of its own.
 
     `executable` names the module in am_ros/nodes and the console script alike. `required`: when it dies, the rest
-    of the cell stops. `lifecycle`: somebody has to configure and activate it (see `autostart` in policy_server).
+    of the cell stops. `lifecycle`: its parameter `autostart` says whether it configures and activates itself.
     """
 
     executable: str
@@ -35,7 +42,7 @@ class NodeSpec:
         if self.name:
             command += ["-r", f"__node:={self.name}"]
         if self.namespace:
-            command += ["-r", f"__ns:={self.namespace}"]
+            command += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
         for source, target in self.remappings.items():
             command += ["-r", f"{source}:={target}"]
         for file in self.parameter_files:
@@ -43,6 +50,126 @@ class NodeSpec:
         for name, value in self.parameters.items():
             command += ["-p", f"{name}:={_yaml(value)}"]
         return command
+
+
+@dataclass(frozen=True)
+class CellArguments:
+    """What the simulated and the real workcell have in common."""
+
+    namespace: str = parameter("", "ROS namespace of all nodes; empty: the root")
+    goals: str = parameter("~/.ros/am_ros/goals", "folder of the goal library")
+    bags: str = parameter("~/.ros/am_ros/bags", "folder that recorded episodes go to")
+    checkpoint: str = parameter("", "checkpoint that the policy serves; empty: wait for policy_server/load_checkpoint")
+    device: str = parameter("cpu", "where the policy's network runs", choices=("cpu", "cuda"))
+    samples: int = parameter(64, "CEM: candidates per iteration", range=(2, 4096))
+    iterations: int = parameter(2, "CEM: refits of the distribution", range=(1, 20))
+    robot_model: str = parameter("iiwa14", "arm", choices=("iiwa14", "iiwa7"))
+    params_file: str = parameter("", "ROS parameter file that overrides those of am_ros")
+
+
+@dataclass(frozen=True)
+class SimArguments(CellArguments):
+    """The simulated workcell."""
+
+    image_size: int = parameter(64, "height and width of the camera's image [px]", range=(16, 2048))
+    real_time_factor: float = parameter(1.0, "speed of the simulation; 1: as a real cell", range=(0.1, 10.0))
+    expert: bool = parameter(False, "start scripted_expert too, which demonstrates the tasks")
+
+
+@dataclass(frozen=True)
+class WorkcellArguments(CellArguments):
+    """The real workcell: what the arm's own stack calls things, and where the camera is."""
+
+    stack: str = parameter("lbr_fri", "whose driver moves the arm", choices=("lbr_fri", "kuka_drivers"))
+    camera: str = parameter("0", "device index or path, RTSP or HTTP URL, video file, or folder of images")
+    image_size: int = parameter(64, "height and width that the camera's image is brought to [px]", range=(16, 2048))
+
+
+# What the drivers call the two topics of the arm. Names of joints and frames are parameters: config/<stack>.yaml.
+STACK_TOPICS = {
+    "lbr_fri": {
+        topics.JOINT_STATES: "/lbr/joint_states",
+        topics.JOINT_TRAJECTORY: "/lbr/joint_trajectory_controller/joint_trajectory",
+    },
+    "kuka_drivers": {
+        topics.JOINT_STATES: "/joint_states",
+        topics.JOINT_TRAJECTORY: "/joint_trajectory_controller/joint_trajectory",
+    },
+}
+
+
+def sim_nodes(**arguments) -> list[NodeSpec]:
+    """The nodes of the simulated workcell; `arguments` are the fields of SimArguments."""
+    a = from_dict(SimArguments, arguments)
+    files = _parameter_files("sim", a)
+    sim = {"model": a.robot_model, "image_size": a.image_size, "real_time_factor": a.real_time_factor}
+    nodes = [NodeSpec("sim_workcell", parameters=sim, parameter_files=files)]
+    nodes += _common_nodes(a, files)
+    if a.expert:
+        nodes.append(NodeSpec("scripted_expert", parameter_files=files))
+    return _in_namespace(nodes, a.namespace)
+
+
+def workcell_nodes(**arguments) -> list[NodeSpec]:
+    """The nodes of the real workcell beside the arm's own driver; `arguments` are the fields of WorkcellArguments."""
+    a = from_dict(WorkcellArguments, arguments)
+    files = _parameter_files("workcell", a, a.stack)
+    camera = {"source": a.camera, "width": a.image_size, "height": a.image_size}
+    nodes = [NodeSpec("camera", parameters=camera, parameter_files=files), *_common_nodes(a, files)]
+    nodes = [dataclasses.replace(node, remappings=STACK_TOPICS[a.stack]) for node in nodes]
+    return _in_namespace(nodes, a.namespace)
+
+
+GRAPHS: dict[str, tuple[type[CellArguments], Callable[..., list[NodeSpec]]]] = {
+    "sim": (SimArguments, sim_nodes),
+    "workcell": (WorkcellArguments, workcell_nodes),
+}
+
+
+def arguments_from_text(cls: type, texts: Mapping[str, str]) -> dict:
+    """Values of `key:=value` arguments, each as the type of the field of `cls`; raises AmRosError naming the key."""
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for name, text in texts.items():
+        kind = hints.get(name)
+        if kind is None:
+            raise AmRosError(f"argument {name}: unknown; there are {', '.join(hints)}")
+        try:
+            values[name] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        except (KeyError, ValueError):
+            wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+            raise AmRosError(f"argument {name}: {text!r} is not {wanted}") from None
+    return values
+
+
+def _common_nodes(a: CellArguments, files: tuple[Path, ...]) -> list[NodeSpec]:
+    policy = {"checkpoint": _path(a.checkpoint), "device": a.device, "samples": a.samples, "iterations": a.iterations}
+    return [
+        NodeSpec("cartesian_controller", parameters={"robot_model": a.robot_model}, parameter_files=files),
+        NodeSpec("goal_registry", parameters={"folder": _path(a.goals)}, parameter_files=files),
+        NodeSpec("episode_logger", parameters={"folder": _path(a.bags)}, parameter_files=files),
+        NodeSpec("policy_server", parameters=policy, parameter_files=files, lifecycle=True),
+    ]
+
+
+def _parameter_files(kind: str, a: CellArguments, stack: str = "") -> tuple[Path, ...]:
+    config = share_directory() / "config"
+    files = [config / f"{name}.yaml" for name in (kind, stack) if name]
+    if a.params_file:
+        files.append(Path(_path(a.params_file)))
+    for file in files:
+        if not file.is_file():
+            raise AmRosError(f"parameter file {file}: not found")
+    return tuple(files)
+
+
+def _path(text: str) -> str:
+    """An absolute path, so that nodes started elsewhere mean the same; empty stays empty."""
+    return str(Path(text).expanduser().absolute()) if text else ""
+
+
+def _in_namespace(nodes: list[NodeSpec], namespace: str) -> list[NodeSpec]:
+    return [dataclasses.replace(node, namespace=namespace) for node in nodes]
 
 
 def _yaml(value) -> str:

@@ -1,0 +1,68 @@
+"""am-ros up: start the nodes of a workcell as supervised processes; Ctrl-C stops them."""
+
+import argparse
+import dataclasses
+import shlex
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from am_ros.errors import AmRosError
+from am_ros.graph import GRAPHS, arguments_from_text
+from am_ros.supervisor import NodeDied, Supervisor
+
+
+def register(subparsers) -> None:
+    """Add the parser."""
+    parser = subparsers.add_parser(
+        "up",
+        help="start the nodes of the simulated or the real workcell and watch over them",
+        description="Start the nodes of a workcell as processes, the same ones as `ros2 launch am_ros`.",
+        epilog="\n\n".join(_describe(name) for name in GRAPHS),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("cell", choices=GRAPHS, help="which nodes")
+    parser.add_argument("settings", nargs="*", metavar="key:=value", help="arguments of the cell, listed below")
+    parser.add_argument("--log-dir", type=Path, help="folder of the nodes' log files (default ~/.ros/log/am_ros/TIME)")
+    parser.add_argument("--print", action="store_true", help="print the commands instead of running them")
+
+
+def run(arguments) -> int:
+    """Start, watch, stop; 0 after Ctrl-C or SIGTERM, 1 if a node died, 2 if it died of bad input."""
+    arguments_class, make_nodes = GRAPHS[arguments.cell]
+    nodes = make_nodes(**arguments_from_text(arguments_class, _split(arguments.settings)))
+    if arguments.print:
+        for node in nodes:
+            print(shlex.join(node.command()))
+        return 0
+    log_dir = arguments.log_dir or Path.home() / ".ros" / "log" / "am_ros" / time.strftime("%Y-%m-%d-%H-%M-%S")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with Supervisor(nodes, log_dir, echo=True) as cell:
+            print(f"{len(nodes)} nodes started, logs in {log_dir}; Ctrl-C stops them", flush=True)
+            cell.watch(stop)
+            print("stopping", flush=True)
+        return 0
+    except NodeDied as death:
+        print(f"am-ros up: {death}; the other nodes were stopped", file=sys.stderr)
+        return 2 if death.returncode == 2 else 1
+
+
+def _split(settings: list[str]) -> dict[str, str]:
+    for setting in settings:
+        if ":=" not in setting:
+            raise AmRosError(f"argument {setting!r}: expected key:=value")
+    return dict(setting.split(":=", 1) for setting in settings)
+
+
+def _describe(name: str) -> str:
+    lines = [f"arguments of {name}:"]
+    for field in dataclasses.fields(GRAPHS[name][0]):
+        choices = field.metadata["choices"]
+        default = f"{', '.join(choices)}; default {field.default}" if choices else f"default {field.default!r}"
+        lines.append(f"  {field.name:18} {field.metadata['help']} ({default})")
+    return "\n".join(lines)

@@ -1,0 +1,91 @@
+"""Turns the node list of `am_ros.graph` into launch_ros actions: the one place that imports launch and launch_ros."""
+
+import dataclasses
+import os
+
+from am_ros.environment import ros_environment
+from am_ros.errors import AmRosError
+from am_ros.graph import GRAPHS, NodeSpec, arguments_from_text
+
+# Only what launch itself does not set.
+ENVIRONMENT = ("FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE")
+
+
+def describe(cell: str):
+    """The LaunchDescription of a cell: one launch argument per field of its arguments, the environment, the nodes.
+
+    Raises AmRosError if launch_ros is not installed (it comes with ROS 2 from apt, not as a wheel).
+    """
+    try:
+        from launch import LaunchDescription
+        from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+    except ImportError as error:
+        raise AmRosError(f"{error.name} is not installed: source ROS 2, or use `am-ros up {cell}`") from None
+
+    arguments_class, make_nodes = GRAPHS[cell]
+    fields = dataclasses.fields(arguments_class)
+    environment = ros_environment()
+
+    def nodes(context):
+        texts = {f.name: context.launch_configurations[f.name] for f in fields}
+        return _actions(make_nodes(**arguments_from_text(arguments_class, texts)))
+
+    return LaunchDescription(
+        [SetEnvironmentVariable(name, environment[name]) for name in ENVIRONMENT if name not in os.environ]
+        + [DeclareLaunchArgument(f.name, default_value=_text(f.default), description=_help(f)) for f in fields]
+        + [OpaqueFunction(function=nodes)]
+    )
+
+
+def _actions(specs: list[NodeSpec]) -> list:
+    from launch.actions import EmitEvent, RegisterEventHandler, Shutdown
+    from launch.event_handlers import OnProcessStart
+    from launch.events import matches_action
+    from launch_ros.actions import LifecycleNode, Node
+    from launch_ros.event_handlers import OnStateTransition
+    from launch_ros.events.lifecycle import ChangeState
+    from lifecycle_msgs.msg import Transition
+
+    actions = []
+    for spec in specs:
+        options = dict(
+            package="am_ros",
+            executable=spec.executable,
+            name=spec.label,
+            namespace=spec.namespace,
+            parameters=[*map(str, spec.parameter_files), dict(spec.parameters)],
+            remappings=list(spec.remappings.items()),
+            output="both",
+            on_exit=[Shutdown(reason=f"{spec.label} ended")] if spec.required else None,
+        )
+        if not spec.lifecycle:
+            actions.append(Node(**options))
+            continue
+        options["parameters"].append({"autostart": False})
+        node = LifecycleNode(**options)
+
+        def change(transition_id, node=node):
+            return EmitEvent(
+                event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition_id)
+            )
+
+        configure, activate = change(Transition.TRANSITION_CONFIGURE), change(Transition.TRANSITION_ACTIVATE)
+        on_inactive = OnStateTransition(
+            target_lifecycle_node=node, start_state="configuring", goal_state="inactive", entities=[activate]
+        )
+        # The handlers first: what happens before somebody listens is missed.
+        actions += [
+            RegisterEventHandler(on_inactive),
+            RegisterEventHandler(OnProcessStart(target_action=node, on_start=[configure])),
+            node,
+        ]
+    return actions
+
+
+def _text(value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _help(field) -> str:
+    choices = field.metadata["choices"]
+    return field.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
