@@ -26,7 +26,8 @@ def make_episode(episode_id: str = "e0", steps: int = 6, size: int = 64, seed: i
     info = EpisodeInfo(
         episode_id, "reach", "goal_1", "expert", seed, Outcome.SUCCESS, "terminated", {"note": "für C:\\x"}
     )
-    return Episode(info, images, states, actions, START_NS + np.arange(steps + 1, dtype=np.int64) * period_ns)
+    start_ns = START_NS + seed * 1_000_000_000_000  # as if recorded a quarter of an hour after the one before
+    return Episode(info, images, states, actions, start_ns + np.arange(steps + 1, dtype=np.int64) * period_ns)
 
 
 def _picture(rng, size: int) -> np.ndarray:

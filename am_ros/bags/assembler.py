@@ -24,9 +24,11 @@ CONSUMED = {
 # Images that no step has named yet. A step names its image within a second or so; 64 MB are 3 s of uncompressed
 # 472x472 images at 30 Hz, and minutes of JPEGs.
 IMAGE_BYTES = 64_000_000
-# Once images this much newer than an episode's end have come, what is missing is not late but lost.
-PATIENCE_NS = 2_000_000_000
-OPEN_EPISODES = 8  # actors that died without an END must not fill the memory
+# Once so many images have come after an episode's END, what is missing is not late but lost. Topics are queued apart:
+# in a busy subscriber that takes one message of each in turn, the few events run far ahead of the many images.
+PATIENCE_IMAGES = 2000
+REMEMBERED_STAMPS = 100_000  # of images that belong to an episode
+OPEN_EPISODES = 100  # actors that died without an END must not fill the memory
 
 
 def consumed_name(topic: str) -> str | None:
@@ -49,7 +51,8 @@ class EpisodeAssembler:
         self._closed: deque[str] = deque(maxlen=64)  # discarded or refused; their stragglers are ignored
         self._recent: OrderedDict[int, object] = OrderedDict()  # images by stamp, not named by a step so far
         self._recent_bytes = 0
-        self._newest_ns = 0
+        self._images_seen = 0
+        self._claims: OrderedDict[int, tuple[str, str]] = OrderedDict()  # episode and role of an image, by stamp
 
     def add(self, topic: str, msg) -> Episode | None:
         """Take one message; return an Episode if it is now complete.
@@ -76,7 +79,7 @@ class EpisodeAssembler:
 
     def _add_image(self, msg) -> None:
         stamp = stamp_ns(msg.header.stamp)
-        self._newest_ns = max(self._newest_ns, stamp)
+        self._images_seen += 1
         if stamp in self._recent:
             return
         self._recent[stamp] = msg
@@ -97,7 +100,7 @@ class EpisodeAssembler:
             self._drop(episode)
             raise AmRosError(f"episode {episode.episode_id!r} step {msg.index}: came twice")
         episode.steps[msg.index] = msg
-        self._want(episode, msg.observation)
+        self._want(episode, msg.observation, "first" if msg.index == 0 else "inner")
 
     def _add_event(self, msg) -> None:
         if msg.type == START and msg.episode_id in self._closed:
@@ -107,7 +110,8 @@ class EpisodeAssembler:
             return
         if msg.type == END:
             episode.end = msg
-            self._want(episode, msg.observation)
+            episode.lost_at = self._images_seen + PATIENCE_IMAGES
+            self._want(episode, msg.observation, "last")
         elif msg.type == DISCARD:
             self._drop(episode)
 
@@ -119,8 +123,21 @@ class EpisodeAssembler:
             self._open[episode_id] = _OpenEpisode(episode_id)
         return self._open[episode_id]
 
-    def _want(self, episode: "_OpenEpisode", observation) -> None:
+    def _want(self, episode: "_OpenEpisode", observation, role: str) -> None:
+        """Note that an episode needs an image, and refuse it if that is another one's.
+
+        Bags whose clocks began at the same time (simulated time from zero) share stamps; played one after the other
+        they would silently get each other's images. Only the last image of one episode may be the first of another.
+        """
         stamp = stamp_ns(observation.image_stamp)
+        owner, owner_role = self._claims.setdefault(stamp, (episode.episode_id, role))
+        if owner != episode.episode_id and {role, owner_role} != {"first", "last"}:
+            self._drop(episode)
+            raise AmRosError(
+                f"episode {episode.episode_id!r}: an image of episode {owner!r} has the same stamp, {stamp} ns"
+            )
+        if len(self._claims) > REMEMBERED_STAMPS:
+            self._claims.popitem(last=False)
         if episode.images.get(stamp) is None:
             episode.images[stamp] = self._recent.get(stamp)
 
@@ -134,7 +151,7 @@ class EpisodeAssembler:
             if missing is None:
                 del self._open[episode.episode_id]
                 return self._build(episode)
-            if episode.end is not None and self._newest_ns > stamp_ns(episode.end.header.stamp) + PATIENCE_NS:
+            if episode.end is not None and self._images_seen > episode.lost_at:
                 self._drop(episode)
                 raise AmRosError(f"episode {episode.episode_id!r}: {missing}")
         if len(self._open) > OPEN_EPISODES:
@@ -194,6 +211,7 @@ class _OpenEpisode:
     steps: dict = field(default_factory=dict)  # Step by index
     images: dict = field(default_factory=dict)  # image by stamp [ns], None while it has not come
     end: object = None
+    lost_at: int = 0  # by the count of images: when to give up waiting, once END came
 
     def missing(self) -> str | None:
         """What is missing, in words; None if the episode is complete."""

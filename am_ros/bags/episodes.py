@@ -132,7 +132,8 @@ def _write_messages(bag: EpisodeBag, episode: Episode, action_space: ActionSpace
         write_image(t)
         action = action_space.from_vector(vector)
         if not np.array_equal(action_space.to_vector(action), vector):
-            raise AmRosError(f"episode {info.episode_id!r} step {t}: {vector.round(4).tolist()} is not in the action space")
+            values = vector.round(4).tolist()
+            raise AmRosError(f"episode {info.episode_id!r} step {t}: {values} is not in the action space")
         x, y, z = action.translation_m
         translation = types.message("geometry_msgs/msg/Vector3", x=x, y=y, z=z)
         write(

@@ -1,5 +1,6 @@
 """Episodes of the simulated cell: who acts, how, and what is kept of it."""
 
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -14,8 +15,10 @@ from am_ros.sim.tasks import Task
 from am_ros.sim.workcell import SimConfig
 
 SOURCE = "expert"
-# Simulated time starts here, for a stamp of zero means "none" in ROS.
+# Simulated time starts at a moment of its own for each episode, not at zero: a stamp of zero means "none" in ROS, and
+# when bags are played one after the other, images of different episodes must not have the same stamp.
 FIRST_STAMP_NS = 1_000_000_000
+_START_SPACING_NS = 250_000_007  # 2^32 starts fit into the 31 bits of seconds; never a whole number of frames apart
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ def episode_id(task: str, seed: int) -> str:
     return f"{task}_{seed}"
 
 
+def first_stamp_ns(name: str) -> int:
+    """Where the simulated clock of an episode of this name starts [ns]; the same name gives the same start."""
+    return FIRST_STAMP_NS + zlib.crc32(name.encode()) * _START_SPACING_NS
+
+
 def play(environment: Environment, seed: int, mixture: Mixture) -> Episode:
     """One episode: until the demonstrator terminates or the task's step limit."""
     task = environment.task
@@ -83,7 +91,7 @@ def play(environment: Environment, seed: int, mixture: Mixture) -> Episode:
         np.stack([o.image for o in observations]),
         np.stack([o.state for o in observations]),
         np.stack(vectors),
-        np.array([FIRST_STAMP_NS + round(o.time_s * 1e9) for o in observations], np.int64),
+        np.array([first_stamp_ns(info.episode_id) + round(o.time_s * 1e9) for o in observations], np.int64),
     )
 
 
