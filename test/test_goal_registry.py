@@ -149,7 +149,7 @@ def test_useless_images_are_refused_by_name(ros, registry):
 
 
 def test_without_a_camera_record_says_so_and_list_answers_meanwhile(ros, registry):
-    registry(cell=False, fresh_timeout_s=3.0)
+    registry(cell=False, fresh_timeout_s=1.5)
     assert names(ros) == []
     answers, begin = [], time.monotonic()
     thread = threading.Thread(target=lambda: answers.append((refusal(ros, "cup"), time.monotonic() - begin)))
@@ -157,10 +157,10 @@ def test_without_a_camera_record_says_so_and_list_answers_meanwhile(ros, registr
     time.sleep(0.2)
     asked = time.monotonic()
     assert names(ros) == []
-    assert time.monotonic() - asked < 1.0 and not answers  # record still waits
+    assert time.monotonic() - asked < 0.8 and not answers  # record still waits
     thread.join(10)
     message, took_s = answers[0]
-    assert message == "topic /image_raw: no image came yet (waited 3 s)" and 2.9 < took_s < 4.5
+    assert message == "topic /image_raw: no image came yet (waited 1.5 s)" and 1.4 < took_s < 3.0
 
 
 def test_a_camera_that_stopped_or_lags_is_stale(ros, registry):
@@ -234,7 +234,7 @@ def test_damaged_goals_are_named_and_the_rest_served(ros, registry, tmp_path):
 def test_kill_9_in_the_middle_of_records_loses_no_goal_that_was_confirmed(ros, registry, tmp_path):
     node, _cell = registry(fresh=False)
     confirmed = []
-    for round_number in range(3):
+    for round_number in range(2):
         # A client of its own: to one that knew the dead server, the service still seems to be there for a while.
         with RosClient(f"operator_{round_number}") as client:
             before = len(confirmed)
@@ -246,7 +246,7 @@ def test_kill_9_in_the_middle_of_records_loses_no_goal_that_was_confirmed(ros, r
                 try:
                     for i in range(100_000):
                         name = f"r{number}_{i}"
-                        response = client.call(RecordGoal, "goal_registry/record", 1.5, goal_id=name)
+                        response = client.call(RecordGoal, "goal_registry/record", 1.0, goal_id=name)
                         if response.success:
                             confirmed.append(response.goal)
                 except AmRosError:  # the registry died under it
