@@ -42,6 +42,13 @@ def test_a_fast_simulator_may_arrive_early_but_a_small_step_is_not_done_before_i
     assert tiny.update(0.2, GOAL / 100, REST, 1.0) == (End.DONE, "")
 
 
+def test_an_arm_pushed_aside_a_little_by_contact_has_arrived_once_it_rests():
+    motion = monitor()
+    feed(motion, 0.4, GOAL / 2, FAST)
+    at, end = feed(motion, 5.0, GOAL + 0.005, REST, start=0.4)
+    assert end == (End.DONE, "") and 0.49 <= at <= 0.52
+
+
 def test_an_arm_that_stands_still_away_from_its_goal_has_stalled():
     motion = monitor()
     feed(motion, 0.3, GOAL / 2, FAST)

@@ -147,7 +147,8 @@ def test_arguments_that_make_no_sense_are_refused_by_name(arguments, message):
 
 @pytest.mark.parametrize("text", ["<robot", "<robot xmlns:xacro='http://wiki'><xacro:nonsense/></robot>"])
 def test_a_broken_description_file_is_named(text, tmp_path, monkeypatch):
-    (tmp_path / "workcell.urdf.xacro").write_text(text)
-    monkeypatch.setattr("am_ros.control.robot.urdf_folder", lambda: tmp_path)
+    (tmp_path / "urdf").mkdir()
+    (tmp_path / "urdf" / "workcell.urdf.xacro").write_text(text)
+    monkeypatch.setattr("am_ros.control.robot.share_directory", lambda: tmp_path)
     with pytest.raises(AmRosError, match="workcell.urdf.xacro: "):
         robot_description.__wrapped__("iiwa14")

@@ -26,6 +26,11 @@ class ArrivalTolerance:
     position_tolerance_rad: float = parameter(
         0.002, "a motion is done when every joint is this near its goal [rad]", range=(1e-5, 0.1)
     )
+    # A gripper that closes on a block beside its middle pushes the arm aside by some 0.004 rad.
+    settled_tolerance_rad: float = parameter(
+        0.01, "... or this near at rest for settle_s after its planned time: contact, gravity [rad]", range=(1e-5, 0.2)
+    )
+    settle_s: float = parameter(0.1, "see settled_tolerance_rad [s]", range=(0.0, 5.0))
     velocity_tolerance_rad_s: float = parameter(0.01, "joints slower than this stand still [rad/s]", range=(1e-4, 1.0))
     gripper_tolerance: float = parameter(0.02, "the gripper is there when it is this near, 0 ... 1", range=(1e-3, 0.5))
     # A gripper that has closed on an object stops short of its goal; so it must only stop.
@@ -118,28 +123,31 @@ class MotionMonitor:
         elif self._at_rest_since is None:
             self._at_rest_since = time_s
         gripper_settled = self._gripper_settled(time_s, opening)
-        at_rest = self._at_rest_since is not None
-        arrived = at_rest and error.max() <= self._reach(time_s)
+        at_rest_s = -1.0 if self._at_rest_since is None else time_s - self._at_rest_since
+        arrived = at_rest_s >= 0 and error.max() <= self._reach(time_s, at_rest_s)
         if arrived and gripper_settled:
             self.fraction = 1.0
             return End.DONE, ""
         worst = int(error.argmax())
         short = f"{self._names[worst]} is {error[worst]:.4f} rad from its goal"
-        if time_s > self._duration and at_rest and not arrived and time_s - self._at_rest_since > tolerance.stall_s:
+        if time_s > self._duration and not arrived and at_rest_s > tolerance.stall_s:
             return End.STALLED, f"stalled: {short} and the arm stands still (contact?)"
         limit = tolerance.time_limit_factor * self._duration + tolerance.time_limit_s
         if time_s > limit:
             return End.STALLED, f"time_limit: after {limit:.1f} s " + ("the gripper still moves" if arrived else short)
         return None
 
-    def _reach(self, time_s: float) -> float:
+    def _reach(self, time_s: float, at_rest_s: float) -> float:
         """Largest joint error that counts as arrived.
 
         Before the planned time is over (a simulator may run faster than real time) a step shorter than the
         tolerance must not count as done before it began.
         """
-        tolerance = self._tolerance.position_tolerance_rad
-        return tolerance if time_s >= self._duration else min(tolerance, 0.2 * np.abs(self._path).max())
+        tolerance = self._tolerance
+        if time_s < self._duration:
+            return min(tolerance.position_tolerance_rad, 0.2 * np.abs(self._path).max())
+        settled = at_rest_s >= tolerance.settle_s and time_s >= self._duration + tolerance.settle_s
+        return tolerance.settled_tolerance_rad if settled else tolerance.position_tolerance_rad
 
     def _gripper_settled(self, time_s: float, opening: float) -> bool:
         window = self._openings
