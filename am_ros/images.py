@@ -141,7 +141,7 @@ def _by_cv_bridge(msg, what: str) -> np.ndarray:
         return check_rgb(np.asarray(CvBridge().imgmsg_to_cv2(msg, desired_encoding="rgb8")), what)
     except AmRosError:
         raise
-    except Exception as error:  # noqa: BLE001  CvBridgeError, cv2.error, or what a NumPy mismatch raises inside it
+    except Exception as error:  # CvBridgeError, cv2.error, or what a NumPy mismatch raises inside it
         reason = " ".join(str(error).split())
         raise AmRosError(f"{what}: cv_bridge cannot convert encoding {msg.encoding!r}: {reason}") from None
 

@@ -86,7 +86,7 @@ class Capture:
             self.ended = True
             images = self.statistics.report(time.monotonic()).images
             self._on_report(False, f"source {self._name} has ended after {images} images")
-        except BaseException as error:  # noqa: BLE001  newest() raises it where somebody sees it
+        except BaseException as error:  # newest() raises it where somebody sees it
             self._error = error
             self._on_news()
 
