@@ -5,11 +5,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
-from am_msgs.msg import ObjectState as ObjectStateMsg
 from am_msgs.msg import SceneState as SceneStateMsg
 from am_msgs.srv import CountImages, GetOutcome, ResetScene
-from geometry_msgs.msg import Point, Quaternion
-from geometry_msgs.msg import Pose as PoseMsg
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from sensor_msgs.msg import JointState as JointStateMsg
@@ -20,9 +17,9 @@ from am_ros import images, topics
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, declare, from_ns, run, to_ns
+from am_ros.nodes.scene_messages import scene_message
 from am_ros.sim.camera import intrinsics
 from am_ros.sim.runtime import CellRuntime, Frame, RuntimeConfig, trajectory_from_points
-from am_ros.sim.scene import Pose, SceneState
 from am_ros.sim.workcell import JointState, SimConfig
 
 PHASES = {ResetScene.Request.START: "start", ResetScene.Request.GOAL: "goal"}
@@ -154,26 +151,6 @@ def camera_info(config: SimWorkcellConfig) -> CameraInfo:
         width=size, height=size, distortion_model="plumb_bob", d=[0.0] * 5, k=k.ravel().tolist(),
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], p=[float(x) for x in projection],
     )  # fmt: skip
-
-
-def scene_message(scene: SceneState) -> SceneStateMsg:
-    """SceneState as its message, without header."""
-    return SceneStateMsg(
-        task=scene.task, seed=scene.seed, ee_pose=pose_message(scene.end_effector),
-        ee_goal_pose=pose_message(scene.end_effector_goal), gripper_opening=scene.gripper_opening,
-        goal_gripper_opening=scene.goal_gripper_opening,
-        objects=[
-            ObjectStateMsg(name=o.name, pose=pose_message(o.pose), has_goal=o.goal is not None,
-                           **({"goal_pose": pose_message(o.goal)} if o.goal else {}))
-            for o in scene.objects
-        ],
-    )  # fmt: skip
-
-
-def pose_message(pose: Pose) -> PoseMsg:
-    """Pose as its message."""
-    position, orientation = zip("xyz", pose.position_m, strict=True), zip("xyzw", pose.quaternion, strict=True)
-    return PoseMsg(position=Point(**dict(position)), orientation=Quaternion(**dict(orientation)))
 
 
 def main(args=None) -> int:
