@@ -30,6 +30,7 @@ help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(PACKAGES) $(MESSAGES)  ## Set up .venv: ROS 2 wheels, am_msgs, this package; about two minutes, then nothing
+	@:
 
 demo: setup  ## Record, train, and reach goals through ROS on the simulated workcell; results in runs/demo
 	@$(BIN)/am-ros demo
@@ -67,12 +68,17 @@ $(BIN)/python:
 	@echo "Making $(VENV) with $(PYTHON) ($$($(PYTHON) --version))"
 	@$(PYTHON) -m venv $(VENV)
 
-PIP = $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt $(PIP_INSTALL_FLAGS)
+AMENT_PACKAGES := $(VENV)/share/ament_index/resource_index/packages
+# An editable install, so that edits count at once; what pip leaves out of one, ROS's share/ and marker, are links.
+PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt $(PIP_INSTALL_FLAGS)
 
 $(PACKAGES): | $(BIN)/python
 	@echo "Installing the Python packages that constraints.txt names (about a minute)"
 	@$(PIP) pip setuptools wheel
 	@$(PIP) --no-build-isolation --editable '.[ros,test]'
+	@mkdir -p $(VENV)/share/am_ros $(AMENT_PACKAGES)
+	@ln -sfn $(addprefix $(CURDIR)/,config launch urdf package.xml) $(VENV)/share/am_ros
+	@ln -sfn $(CURDIR)/resource/am_ros $(AMENT_PACKAGES)/am_ros
 	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/packages-* && touch $@
 
 # The wheels hold the CMake packages too: with both paths set to the environment, this is an ordinary ament build.
