@@ -15,11 +15,11 @@ CXX_COMPILER = $(firstword $(foreach c,$(CXX) c++ g++ clang++,$(shell command -v
 # A stamp's name carries the hash of what it was made from: other contents, another stamp, and the step runs again.
 STAMPS := $(VENV)/stamps
 hash = $(shell cat $(sort $(1)) 2>/dev/null | sha256sum | cut -c1-16)
-PACKAGE_FILES := constraints.txt setup.py setup.cfg pyproject.toml package.xml $(wildcard config/* launch/* urdf/*)
-MESSAGE_FILES := $(wildcard msg/* msg/*/*)
+PACKAGE_FILES := Makefile constraints.txt setup.py setup.cfg pyproject.toml package.xml $(wildcard config/* launch/* urdf/*)
+MESSAGE_FILES := Makefile $(wildcard msg/package.xml msg/CMakeLists.txt msg/*/*)
 PACKAGES := $(STAMPS)/packages-$(call hash,$(PACKAGE_FILES))
-MESSAGES := $(STAMPS)/messages-$(call hash,$(filter-out msg/msg msg/srv msg/action,$(MESSAGE_FILES)))
-COLCON := $(STAMPS)/colcon-$(call hash,constraints.txt)
+MESSAGES := $(STAMPS)/messages-$(call hash,$(MESSAGE_FILES))
+COLCON := $(STAMPS)/colcon-$(call hash,Makefile constraints.txt)
 
 # pybullet has wheels for 3.10 and 3.11; those come first. A version that pyenv only pretends to have does not count.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3 python3.12 python3.13,$(shell $(p) -c '' 2>/dev/null && echo $(p))))
