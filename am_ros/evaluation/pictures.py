@@ -39,12 +39,16 @@ def overview(trials: list[Trial], path, columns: int = 4) -> Path:
     tiles = []
     for trial in trials:
         colour = _GREEN if trial.success else _RED
+        if not trial.frames:  # a fault before the first step
+            continue
         parts = [
             _tile(trial.frames[0], "start", _GREY),
             _tile(trial.frames[-1], "end", colour),
             _tile(trial.goal_image, "goal", (30, 80, 190)),
         ]
         tiles.append(np.pad(np.hstack(parts), ((4, 4), (4, 4), (0, 0)), constant_values=255))
+    if not tiles:
+        raise AmRosError(f"{path}: no trial has pictures to draw")
     while len(tiles) % columns:
         tiles.append(np.full_like(tiles[0], 255))
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from am_ros.action import ActionSpace, CartesianAction
 from am_ros.errors import AmRosError
@@ -54,15 +55,9 @@ def run_trials(plan: TrialPlan, workers: int = 1) -> Iterator[Trial]:
         return
     shares = [scenes[i::workers] for i in range(workers)]
     jobs = [(plan, share[i : i + 5]) for share in shares for i in range(0, len(share), 5)]
-    with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for trials in pool.imap_unordered(_job, jobs):
             yield from trials
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _job(job) -> list[Trial]:
@@ -95,6 +90,7 @@ def _make_actor(plan: TrialPlan) -> tuple[Actor, int, ActionSpace]:
         return act_randomly, plan.image_size, space
     if not Path(plan.actor).exists():
         raise AmRosError(f"{plan.actor}: is neither a checkpoint folder nor one of expert, random")
+    torch.set_num_threads(1)  # one decision is too small to share among cores
     policy = Policy.load(plan.actor, CemConfig(samples=plan.samples, iterations=plan.iterations))
 
     def act(image, goal, state, env):

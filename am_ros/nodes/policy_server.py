@@ -3,10 +3,12 @@
 import queue
 import sys
 import threading
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from am_msgs.action import ReachGoal
 from am_msgs.srv import CountImages, GetGoal, LoadCheckpoint
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
@@ -30,6 +32,7 @@ class PolicyServerConfig:
     max_steps: int = parameter(20, "steps per goal unless the goal says otherwise", range=(1, 1000))
     samples: int = parameter(64, "CEM: candidates per iteration", range=(2, 4096))
     iterations: int = parameter(2, "CEM: refits of the distribution", range=(1, 20))
+    threads: int = parameter(1, "CPU threads of PyTorch; a decision is too small to share", range=(1, 256))
     device: str = parameter("cpu", "where the network runs", choices=("cpu", "cuda"))
     seed: int = parameter(0, "of the search", range=(0, 2**31 - 1))
     autostart: bool = parameter(True, "configure and activate at start; false: wait for lifecycle transitions")
@@ -42,12 +45,13 @@ class PolicyServer(LifecycleNode):
         super().__init__("policy_server")
         self.config = declare(self, PolicyServerConfig)
         self.acting = declare(self, ActingConfig)
+        torch.set_num_threads(self.config.threads)
         self.policy: Policy | None = None
         self._runner: EpisodeRunner | None = None
         self._busy = threading.Lock()
         self._cancelled = threading.Event()
         self._active = False
-        self._episodes = 0
+        self._ended: dict[bytes, tuple] = {}
         self._work = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._worker, daemon=True, name="policy")
         self._thread.start()
@@ -59,26 +63,33 @@ class PolicyServer(LifecycleNode):
     def on_configure(self, _state) -> TransitionCallbackReturn:
         """Check everything that can be checked before anything moves; fail by name."""
         try:
-            if self.config.checkpoint:
-                self._load(self.config.checkpoint)
-            if self._runner is None:
-                self._runner = EpisodeRunner(self, self.acting)
-                self._goals = self.create_client(GetGoal, "goal_registry/get")
-                self.create_service(LoadCheckpoint, "~/load_checkpoint", self._on_load)
-                self.create_service(CountImages, "~/count_images", self._on_count)
-                self._server = ActionServer(
-                    self,
-                    ReachGoal,
-                    "~/reach_goal",
-                    execute_callback=None,
-                    goal_callback=self._on_goal,
-                    cancel_callback=self._on_cancel,
-                    handle_accepted_callback=self._work.put,
-                )
+            self._configure()
         except AmRosError as error:
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
+        except Exception:  # rclpy would swallow it without a word
+            self.get_logger().error(traceback.format_exc())
+            raise
         return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        if self.config.checkpoint:
+            self._load(self.config.checkpoint)
+        if self._runner is not None:
+            return
+        self._runner = EpisodeRunner(self, self.acting)
+        self._goals = self.create_client(GetGoal, "goal_registry/get")
+        self.create_service(LoadCheckpoint, "~/load_checkpoint", self._on_load)
+        self.create_service(CountImages, "~/count_images", self._on_count)
+        self._server = ActionServer(
+            self,
+            ReachGoal,
+            "~/reach_goal",
+            execute_callback=self._conclude,
+            goal_callback=self._on_goal,
+            cancel_callback=self._on_cancel,
+            handle_accepted_callback=self._work.put,
+        )
 
     def on_activate(self, state) -> TransitionCallbackReturn:
         """Accept goals from now on."""
@@ -162,13 +173,14 @@ class PolicyServer(LifecycleNode):
 
     def _finish(self, goal, result, status: str) -> None:
         """Hand the result to the executor, which owns the goal's state."""
+        self._ended[bytes(goal.goal_id.uuid)] = result, status
+        goal.execute()
 
-        def conclude(handle):
-            ended = handle.canceled if handle.is_cancel_requested else getattr(handle, status)
-            ended()
-            return result
-
-        goal.execute(conclude)
+    def _conclude(self, goal):
+        result, status = self._ended.pop(bytes(goal.goal_id.uuid))
+        ended = goal.canceled if goal.is_cancel_requested else getattr(goal, status)
+        ended()
+        return result
 
     def _pursue(self, goal, result):
         request, policy = goal.request, self.policy
@@ -176,7 +188,6 @@ class PolicyServer(LifecycleNode):
         size = policy.image_size
         if goal_image.shape != (size, size, 3):
             raise AmRosError(f"goal image: is {goal_image.shape[:2]}, the policy needs ({size}, {size})")
-        self._episodes += 1
         started = self.get_clock().now().nanoseconds
         label = Label(f"policy_{started}", "policy", request.task, request.goal_id, request.seed)
         policy.reset(self.config.seed + max(0, request.seed))

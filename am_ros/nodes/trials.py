@@ -110,7 +110,7 @@ def run_trials_through_ros(plan: TrialPlan) -> Iterator[Trial]:
     if not Path(plan.actor).exists():
         raise AmRosError(f"{plan.actor}: is not a checkpoint folder, which --through-ros needs")
     with tempfile.TemporaryDirectory(prefix="am_ros_") as folder:
-        nodes = sim_nodes(policy=plan.actor, goals=str(Path(folder) / "goals"), bags=str(Path(folder) / "bags"))
+        nodes = sim_nodes(checkpoint=plan.actor, goals=str(Path(folder) / "goals"), bags=str(Path(folder) / "bags"))
         with Supervisor(nodes, Path(folder) / "log") as cell, RosClient("trials") as client:
             trials = RosTrials(client)
             for scene in range(plan.seed, plan.seed + plan.trials):
