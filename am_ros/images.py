@@ -22,6 +22,14 @@ BLACK_BELOW_MEAN = 4.0
 # Sensor noise alone gives a standard deviation of 1 to 2 on a plain surface.
 UNIFORM_BELOW_STD = 3.0
 
+# The usual 4:2:0 of JPEG halves the resolution of colour: at 64 px a small coloured block smears into the table.
+# OpenCV 4.6 (apt's on Ubuntu 24.04) knows nothing else yet; there, record PNG where it matters.
+_FULL_COLOUR = (
+    [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    if hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR")
+    else []
+)
+
 _CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 _TO_RGB = {"bgr8": cv2.COLOR_BGR2RGB, "rgba8": cv2.COLOR_RGBA2RGB, "bgra8": cv2.COLOR_BGRA2RGB,
            "mono8": cv2.COLOR_GRAY2RGB}
@@ -42,15 +50,13 @@ def _check_size(what: str, height: int, width: int) -> None:
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int = 95) -> bytes:
-    """JPEG of an image [H, W, 3] at full colour resolution (4:4:4).
+    """JPEG of an image [H, W, 3] at full colour resolution (4:4:4, with OpenCV 4.7 or later).
 
-    The usual 4:2:0 halves the resolution of colour: at 64 px a small coloured block smears into the table.
     Raises AmRosError if `rgb` is not an image or `quality` not in 1 ... 100.
     """
     if not 1 <= quality <= 100:
         raise AmRosError(f"parameter quality: {quality} is outside 1 ... 100")
-    return _encode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, int(quality),
-                                 cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444])
+    return _encode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, int(quality), *_FULL_COLOUR])
 
 
 def encode_png(rgb: np.ndarray) -> bytes:
