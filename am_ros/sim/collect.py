@@ -147,10 +147,11 @@ def _jobs(collection: Collection, counts: dict[str, TaskCount]) -> list[tuple[st
 
 def _run(collection: Collection, jobs: list, workers: int) -> Iterator[tuple[str, int, int, int]]:
     """Results of the jobs as they end; only a few are under way, so memory stays bounded."""
-    if not jobs:
+    if workers == 1:
+        yield from (_work(collection, *job) for job in jobs)
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when a worker imports NumPy and OpenCV
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _start_worker, (os.getpid(),))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (os.getpid(),))
     waiting, running = iter(jobs), set()
     try:
         for _ in range(2 * workers):
