@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import pybullet
 
 from am_ros.configuration import parameter
+from am_ros.sim.bullet import pybullet
 
 NEAR_M, FAR_M = 0.1, 3.0
 

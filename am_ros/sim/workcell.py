@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 import numpy as np
-import pybullet
 
 from am_ros.configuration import parameter
 from am_ros.control.kinematics import Kinematics
 from am_ros.control.robot import robot_description, robot_model
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.sim.bullet import pybullet
 from am_ros.sim.camera import Camera, CameraConfig
 from am_ros.sim.scene import BLOCK, BLOCK_SIZE_M, Arrangement, Pose, tool_down
 
