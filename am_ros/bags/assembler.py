@@ -24,11 +24,12 @@ CONSUMED = {
 # Images that no step has named yet. A step names its image within a second or so; 64 MB are 3 s of uncompressed
 # 472x472 images at 30 Hz, and minutes of JPEGs.
 IMAGE_BYTES = 64_000_000
-# Once so many images have come after an episode's END, what is missing is not late but lost. Topics are queued apart:
-# in a busy subscriber that takes one message of each in turn, the few events run far ahead of the many images.
-PATIENCE_IMAGES = 2000
-REMEMBERED_STAMPS = 100_000  # of images that belong to an episode
-OPEN_EPISODES = 100  # actors that died without an END must not fill the memory
+# Each topic keeps its order, so once later episodes are complete, what an earlier one misses is not late but lost.
+# Nothing else tells: in a busy subscriber, which takes one message of each topic in turn, the few events run hundreds
+# of episodes ahead of the many images, and stamps of replayed bags jump back and forth.
+LATER_EPISODES = 3
+OPEN_EPISODES = 10_000  # actors that died without an END must not fill the memory
+REMEMBERED_STAMPS = 200_000  # of images that belong to an episode
 
 
 def consumed_name(topic: str) -> str | None:
@@ -47,12 +48,14 @@ class EpisodeAssembler:
         self.images_forgotten = 0  # never named by a step; in a stream most are not
         self._action_space = action_space
         self._image_size = image_size
-        self._open: OrderedDict[str, _OpenEpisode] = OrderedDict()
+        self._open: OrderedDict[str, _OpenEpisode] = OrderedDict()  # in the order in which they began
         self._closed: deque[str] = deque(maxlen=64)  # discarded or refused; their stragglers are ignored
-        self._recent: OrderedDict[int, object] = OrderedDict()  # images by stamp, not named by a step so far
+        self._recent: OrderedDict[int, object] = OrderedDict()  # the last images by stamp
         self._recent_bytes = 0
-        self._images_seen = 0
+        self._awaited: dict[int, list[_OpenEpisode]] = {}  # by stamp of an image that has not come
         self._claims: OrderedDict[int, tuple[str, str]] = OrderedDict()  # episode and role of an image, by stamp
+        self._complete: deque[Episode] = deque()
+        self._faults: deque[str] = deque()
 
     def add(self, topic: str, msg) -> Episode | None:
         """Take one message; return an Episode if it is now complete.
@@ -67,26 +70,29 @@ class EpisodeAssembler:
             self._add_step(msg)
         elif name == topics.EPISODE_EVENT:
             self._add_event(msg)
-        else:
-            return None
-        return self._next_complete()
+        if self._complete:
+            return self._complete.popleft()
+        if self._faults:
+            raise AmRosError(self._faults.popleft())
+        return None
 
     def finish(self) -> None:
         """The stream has ended: raise AmRosError, saying what is missing, if an episode is incomplete."""
         for episode in list(self._open.values()):
-            self._drop(episode)
-            raise AmRosError(f"episode {episode.episode_id!r}: {episode.missing() or 'incomplete'}")
+            self._refuse(episode, episode.missing())
+        faults, self._faults = self._faults, deque()
+        if faults:
+            raise AmRosError(faults[0])
 
     def _add_image(self, msg) -> None:
         stamp = stamp_ns(msg.header.stamp)
-        self._images_seen += 1
         if stamp in self._recent:
             return
         self._recent[stamp] = msg
         self._recent_bytes += len(msg.data)
-        for episode in self._open.values():
-            if stamp in episode.images:
-                episode.images[stamp] = msg
+        for episode in self._awaited.pop(stamp, ()):
+            episode.images[stamp] = msg
+            self._finish_if_complete(episode)
         while self._recent_bytes > IMAGE_BYTES and len(self._recent) > 1:
             _, old = self._recent.popitem(last=False)
             self._recent_bytes -= len(old.data)
@@ -97,8 +103,8 @@ class EpisodeAssembler:
         if episode is None:
             return
         if msg.index in episode.steps:
-            self._drop(episode)
-            raise AmRosError(f"episode {episode.episode_id!r} step {msg.index}: came twice")
+            self._refuse(episode, f"step {msg.index} came twice")
+            return
         episode.steps[msg.index] = msg
         self._want(episode, msg.observation, "first" if msg.index == 0 else "inner")
 
@@ -110,7 +116,6 @@ class EpisodeAssembler:
             return
         if msg.type == END:
             episode.end = msg
-            episode.lost_at = self._images_seen + PATIENCE_IMAGES
             self._want(episode, msg.observation, "last")
         elif msg.type == DISCARD:
             self._drop(episode)
@@ -120,6 +125,9 @@ class EpisodeAssembler:
             return None
         if episode_id not in self._open:
             check_name(episode_id, "episode id")
+            if len(self._open) >= OPEN_EPISODES:
+                oldest = next(iter(self._open.values()))
+                self._refuse(oldest, f"{oldest.missing()}, and {OPEN_EPISODES} newer ones began")
             self._open[episode_id] = _OpenEpisode(episode_id)
         return self._open[episode_id]
 
@@ -132,33 +140,46 @@ class EpisodeAssembler:
         stamp = stamp_ns(observation.image_stamp)
         owner, owner_role = self._claims.setdefault(stamp, (episode.episode_id, role))
         if owner != episode.episode_id and {role, owner_role} != {"first", "last"}:
-            self._drop(episode)
-            raise AmRosError(
-                f"episode {episode.episode_id!r}: an image of episode {owner!r} has the same stamp, {stamp} ns"
-            )
+            self._refuse(episode, f"an image of episode {owner!r} has the same stamp, {stamp} ns")
+            return
         if len(self._claims) > REMEMBERED_STAMPS:
             self._claims.popitem(last=False)
         if episode.images.get(stamp) is None:
             episode.images[stamp] = self._recent.get(stamp)
+            if episode.images[stamp] is None:
+                self._awaited.setdefault(stamp, []).append(episode)
+        self._finish_if_complete(episode)
+
+    def _finish_if_complete(self, episode: "_OpenEpisode") -> None:
+        if episode.end is None or episode.missing() is not None:
+            return
+        earlier = []
+        for other in self._open.values():
+            if other is episode:
+                break
+            earlier.append(other)
+        del self._open[episode.episode_id]
+        try:
+            self._complete.append(self._build(episode))
+        except AmRosError as error:
+            self._faults.append(str(error))
+        for other in earlier:
+            other.later_complete += 1
+            if other.later_complete >= LATER_EPISODES:
+                self._refuse(other, other.missing())
+
+    def _refuse(self, episode: "_OpenEpisode", why: str) -> None:
+        self._drop(episode)
+        self._faults.append(f"episode {episode.episode_id!r}: {why}")
 
     def _drop(self, episode: "_OpenEpisode") -> None:
         del self._open[episode.episode_id]
         self._closed.append(episode.episode_id)
-
-    def _next_complete(self) -> Episode | None:
-        for episode in self._open.values():
-            missing = episode.missing()
-            if missing is None:
-                del self._open[episode.episode_id]
-                return self._build(episode)
-            if episode.end is not None and self._images_seen > episode.lost_at:
-                self._drop(episode)
-                raise AmRosError(f"episode {episode.episode_id!r}: {missing}")
-        if len(self._open) > OPEN_EPISODES:
-            oldest = next(iter(self._open.values()))
-            self._drop(oldest)
-            raise AmRosError(f"episode {oldest.episode_id!r}: {oldest.missing()}, and {OPEN_EPISODES} newer ones began")
-        return None
+        for stamp, image in episode.images.items():
+            if image is None:
+                waiting = [e for e in self._awaited.pop(stamp, ()) if e is not episode]
+                if waiting:
+                    self._awaited[stamp] = waiting
 
     def _build(self, episode: "_OpenEpisode") -> Episode:
         end = episode.end
@@ -211,7 +232,7 @@ class _OpenEpisode:
     steps: dict = field(default_factory=dict)  # Step by index
     images: dict = field(default_factory=dict)  # image by stamp [ns], None while it has not come
     end: object = None
-    lost_at: int = 0  # by the count of images: when to give up waiting, once END came
+    later_complete: int = 0  # episodes that began later and are complete
 
     def missing(self) -> str | None:
         """What is missing, in words; None if the episode is complete."""

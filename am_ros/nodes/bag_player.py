@@ -21,6 +21,9 @@ from am_ros.nodes.message_types import message_class
 
 # Everything reliable and kept until every reliable subscriber has it: publishing waits, nothing is overwritten.
 PLAYER_QOS = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+# Messages on the way before the player waits for all subscribers. Large enough that the wait, one heartbeat (20 ms,
+# config/fastdds.xml), does not limit the speed; small enough for a subscriber that keeps the last 200 of a topic.
+WINDOW = 200
 EPISODE_TOPICS = (topics.IMAGE_COMPRESSED, topics.STEP, topics.EPISODE_EVENT)
 
 
@@ -48,6 +51,7 @@ class BagPlayer(Node):
             name: self.create_publisher(message_class(topics.RECORDED[name]), name, PLAYER_QOS) for name in names
         }
         self._stop = threading.Event()
+        self._unacknowledged = 0
         self._error: BaseException | None = None
         self._refused: list[str] = []
         self._thread = threading.Thread(target=self._run, name="player", daemon=True)
@@ -110,10 +114,11 @@ class BagPlayer(Node):
                 break
             publisher.publish(message.raw)
             count, size = count + 1, size + len(message.raw)
+            self._unacknowledged += 1
+            if self._unacknowledged >= WINDOW:
+                self._wait_for_acknowledgement()
         if count == 0 and not self._stop.is_set():
             raise AmRosError(f"bag {path}: has none of the topics {', '.join(self._topic_publishers)}")
-        if self.config.rate == 0:
-            self._wait_for_acknowledgement()
         return count, size
 
     def _publisher_of(self, message):
@@ -136,6 +141,7 @@ class BagPlayer(Node):
 
     def _wait_for_acknowledgement(self) -> None:
         """Flow control: go on when every reliable subscriber has received everything."""
+        self._unacknowledged = 0
         deadline = time.monotonic() + self.config.ack_timeout_s
         for name, publisher in self._topic_publishers.items():
             while not publisher.wait_for_all_acked(Duration(seconds=0.2)):
