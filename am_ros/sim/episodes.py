@@ -26,7 +26,9 @@ class Mixture:
     """How the demonstrators of a data set differ from one episode to the next."""
 
     random_share: float = parameter(0.2, "share of episodes that act at random", range=(0, 1))
-    lift_share: float = parameter(0.2, "share of episodes that end once an object is lifted", range=(0, 1))
+    lift_share: float = parameter(
+        0.2, "share of episodes that end once the object is lifted, if the task lifts one", range=(0, 1)
+    )
     noise_low: float = parameter(0.0, "least noise of the other episodes", range=(0, 1))
     noise_high: float = parameter(0.6, "most noise of the other episodes", range=(0, 1))
 
@@ -35,7 +37,7 @@ class Mixture:
         kind, noise = rng.random(), rng.uniform(self.noise_low, self.noise_high)
         if kind < self.random_share:
             noise = 1.0
-        stop_after_lift = self.random_share <= kind < self.random_share + self.lift_share
+        stop_after_lift = task.lifts and self.random_share <= kind < self.random_share + self.lift_share
         return NoisyExpert(task, noise, rng, stop_after_lift)
 
 

@@ -16,6 +16,7 @@ class Task(Protocol):
 
     name: str
     max_steps: int
+    lifts: bool  # whether an object has to be lifted on the way
     tolerance_m: float  # a trial counts as reached at this distance or below
 
     def draw(self, rng: np.random.Generator) -> Scenario:

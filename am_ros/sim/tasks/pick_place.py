@@ -25,6 +25,7 @@ class PickPlace:
 
     name = "pick_place"
     max_steps = 20
+    lifts = True
     tolerance_m = 0.05
 
     def draw(self, rng: np.random.Generator) -> Scenario:

@@ -17,6 +17,7 @@ class Reach:
 
     name = "reach"
     max_steps = 10
+    lifts = False
     tolerance_m = 0.04
 
     def draw(self, rng: np.random.Generator) -> Scenario:
