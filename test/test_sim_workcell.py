@@ -140,6 +140,22 @@ def test_a_refused_action_leaves_everything_as_it_is():
         assert not environment.step(CartesianAction((0.0, 0.0, 0.01))).refused
 
 
+def test_a_step_that_drops_the_block_ends_when_it_lies():
+    with Environment(TASKS["pick_place"]) as environment:
+        environment.reset(4)
+        arrange(environment.workcell, (*PLACE, 0.025))
+        for action in (
+            CartesianAction(gripper=Gripper.CLOSE),
+            CartesianAction((0.0, 0.0, 0.08), gripper=Gripper.CLOSE),
+            CartesianAction((0.0, 0.0, 0.08), gripper=Gripper.CLOSE),
+        ):
+            environment.step(action)
+        assert block_height(environment.workcell) > 0.15
+        environment.step(CartesianAction(gripper=Gripper.OPEN))
+        assert environment.workcell.objects_at_rest()
+        assert block_height(environment.workcell) < BLOCK_SIZE_M
+
+
 def test_every_image_size_shows_the_same_scene():
     small, large = (
         Environment(TASKS["pick_place"], SimConfig(camera=CameraConfig(image_size=size))).reset(5).image

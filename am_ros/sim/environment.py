@@ -14,8 +14,10 @@ from am_ros.sim.tasks import Task
 from am_ros.sim.trial_scene import TaskOutcome, TrialScene
 from am_ros.sim.workcell import SimConfig, SimWorkcell
 
-# After a motion: the arm's tracking error is below 0.1 mm by then, and a released block has come down.
+# After a motion: the arm's tracking error has died away by then.
 SETTLE_S = 0.05
+# A block dropped from the top of the workspace takes 0.25 s to fall and as long to come to rest.
+MAX_FALL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Environment:
         return self._observe()
 
     def step(self, action: CartesianAction) -> Observation:
-        """Execute one action and wait until the arm rests.
+        """Execute one action and wait until arm and objects rest.
 
         If the planner refuses the action, the last observation comes back with the reason. A terminating action moves
         nothing either, but takes time.
@@ -81,6 +83,9 @@ class Environment:
             cell.command_gripper(1.0 if action.gripper == Gripper.OPEN else 0.0)
         cell.follow(trajectory)
         cell.advance(cell.motion_left_s + SETTLE_S)
+        rested = cell.time_s + MAX_FALL_S
+        while not cell.objects_at_rest() and cell.time_s < rested:
+            cell.advance(SETTLE_S)
         self._outcome = self._trial.outcome()
         return self._observe()
 

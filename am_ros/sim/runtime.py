@@ -170,7 +170,7 @@ class CellRuntime:
             self._rest_s = 0.0
         elif not self._judged:
             self._rest_s += done
-            if self._rest_s >= SETTLE_S:
+            if self._rest_s >= SETTLE_S and self._cell.objects_at_rest():
                 self._trial.outcome()
                 self._judged = True
 

@@ -18,6 +18,7 @@ from am_ros.sim.scene import BLOCK, BLOCK_SIZE_M, Arrangement, Pose, tool_down
 
 BLOCK_MASS_KG = 0.1
 BLOCK_COLOUR = (0.05, 0.25, 0.9, 1.0)
+AT_REST_M_S = 0.02
 TABLE_SIZE_M, TABLE_CENTRE_M = (1.4, 1.4, 0.1), (0.5, 0.1, -0.05)
 TABLE_COLOUR = (0.93, 0.91, 0.86, 1.0)
 
@@ -200,6 +201,11 @@ class SimWorkcell:
         arm_s = self._trajectory_start_s + self._trajectory.duration_s - self.time_s
         gripper_s = abs(self._gripper_goal - self._gripper_setpoint) / self.config.gripper_speed_m_s
         return max(0.0, arm_s, gripper_s)
+
+    def objects_at_rest(self) -> bool:
+        """Whether no object falls, slides or is carried."""
+        velocities = [pybullet.getBaseVelocity(b, physicsClientId=self._client)[0] for b in self._objects.values()]
+        return all(x * x + y * y + z * z < AT_REST_M_S**2 for x, y, z in velocities)
 
     def advance(self, seconds: float) -> None:
         """Run the physics for a time, rounded to whole physics steps."""
