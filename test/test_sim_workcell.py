@@ -5,6 +5,8 @@ import pytest
 
 from am_ros.action import CartesianAction, Gripper
 from am_ros.control.cartesian import CartesianStepper
+from am_ros.control.kinematics import Kinematics
+from am_ros.control.robot import robot_description, robot_model
 from am_ros.errors import AmRosError
 from am_ros.sim.camera import CameraConfig, intrinsics
 from am_ros.sim.environment import Environment
@@ -154,6 +156,16 @@ def test_a_step_that_drops_the_block_ends_when_it_lies():
         environment.step(CartesianAction(gripper=Gripper.OPEN))
         assert environment.workcell.objects_at_rest()
         assert block_height(environment.workcell) < BLOCK_SIZE_M
+
+
+def test_the_camera_stands_where_the_robot_description_says():
+    urdf = robot_description("iiwa14")
+    optical = Kinematics(urdf, robot_model("iiwa14").joint_names[:0], "camera_optical_frame")
+    position, rotation = optical.forward(np.zeros(0))
+    config = CameraConfig()
+    forward = np.array(config.camera_target_m) - config.camera_position_m
+    np.testing.assert_allclose(position, config.camera_position_m, atol=1e-6)
+    np.testing.assert_allclose(rotation[:, 2], forward / np.linalg.norm(forward), atol=1e-3)
 
 
 def test_every_image_size_shows_the_same_scene():
