@@ -76,7 +76,7 @@ def test_an_episode_that_was_cut_off_comes_back_up_to_its_last_known_result(kill
     np.testing.assert_array_equal(episode.images, original.images[:5])
     np.testing.assert_array_equal(episode.actions, original.actions[:4])
     np.testing.assert_array_equal(episode.states, original.states[:5])
-    assert (episode.info.outcome, episode.info.reason, episode.info.seed) == (Outcome.UNKNOWN, "salvaged", 5)
+    assert (episode.info.outcome, episode.info.reason, episode.info.task) == (Outcome.UNKNOWN, "salvaged", "reach")
     assert episode.info.extra["salvaged"] and verify(result.path, SPACE).ok
     assert unfinished.is_dir()  # the source stays
 
@@ -134,6 +134,33 @@ def test_truncations_never_give_wrong_data(whole, tmp_path):
             np.testing.assert_array_equal(episode.actions, original.actions[: result.steps])
             np.testing.assert_array_equal(episode.images, original.images[: result.steps + 1])
     assert steps == sorted(steps) and steps[-1] == 8
+
+
+def test_flipped_bits_never_give_wrong_data(whole, tmp_path):
+    original = read_episode(whole, SPACE)
+    bag = EpisodeBag(tmp_path / "chunks", EpisodeInfo("e0", "reach"))
+    for topic, _, raw, type_name in recorded(whole):
+        bag.write(topic, type_name, raw, 1)
+        bag.flush()
+    file = bag.close() / "e0_0.mcap"
+    data = file.read_bytes()
+    steps = []
+    for n, bit in enumerate(np.random.default_rng(1).integers(0, 8 * len(data), 50)):
+        file.write_bytes(data)
+        flip(file, bit // 8, bit % 8)
+        try:
+            result = salvage(file, tmp_path / f"out{n}")
+            episode = read_episode(result.path, SPACE) if result.steps else None
+        except AmRosError as error:
+            assert "nothing to salvage" in str(error)
+            continue
+        steps.append(result.steps)
+        if episode is not None:
+            assert (episode.info.task, episode.info.seed) == ("reach", original.info.seed)
+            np.testing.assert_array_equal(episode.actions, original.actions[: result.steps])
+            np.testing.assert_array_equal(episode.states, original.states[: result.steps + 1])
+            np.testing.assert_array_equal(episode.images, original.images[: result.steps + 1])
+    assert len(steps) > 40 and np.mean(steps) > 3  # on average half an episode comes back
 
 
 def test_a_damaged_chunk_in_the_middle_costs_what_follows_it_only(whole, tmp_path):

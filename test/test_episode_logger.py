@@ -9,14 +9,17 @@ from am_msgs.msg import EpisodeEvent
 from am_msgs.srv import StartEpisode, StopEpisode
 from bag_data import EVENT_TYPE, IMAGE_TYPE, STEP_TYPE, as_sent, assert_same_episode, make_episode
 from conftest import wait_until
+from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from am_ros.action import ActionSpace
+from am_ros.bags import types
 from am_ros.bags.assembler import EpisodeAssembler
 from am_ros.bags.episodes import find_bags, read_episode, write_episode
 from am_ros.bags.reader import BagReader
 from am_ros.bags.salvage import salvage
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS
+from am_ros.images import decode, fill_image
+from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, from_ns
 from am_ros.nodes.message_types import message_class
 
 SPACE = ActionSpace()
@@ -119,6 +122,23 @@ def test_a_killed_logger_loses_at_most_the_last_second(logger, ros, start_node, 
     episode, original = read_episode(result.path, SPACE), make_episode("long", steps=60)
     np.testing.assert_array_equal(episode.actions, original.actions[: result.steps])
     np.testing.assert_array_equal(episode.stamps_ns, original.stamps_ns[: result.steps + 1])
+
+
+def test_large_uncompressed_images_are_encoded_and_none_is_lost(start_node, ros, tmp_path):
+    start_node("episode_logger", ready="ready", folder=str(tmp_path), free_disk_mb=0, image_source="raw")
+    publisher = ros.publisher(Image, "image_raw", SENSOR_QOS)
+    assert ros.call(StartEpisode, "episode_logger/start", episode_id="large").success
+    image, picture = Image(), make_episode(size=472, steps=1).images[0]
+    fill_image(image, picture)
+    for i in range(45):
+        image.header.stamp = from_ns(1_000_000_000 + i)
+        publisher.publish(image)
+        time.sleep(1 / 30)
+    time.sleep(0.3)
+    assert ros.call(StopEpisode, "episode_logger/stop").messages == 45
+    stored = [types.deserialize(m.type_name, m.raw) for m in BagReader(tmp_path / "large").messages()]
+    assert [types.stamp_ns(m.header.stamp) for m in stored] == [1_000_000_000 + i for i in range(45)]
+    assert np.abs(decode(stored[0].data).astype(int) - picture).max() < 30
 
 
 def test_a_stopped_logger_closes_its_bag(logger, ros, tmp_path):

@@ -77,17 +77,29 @@ def read_episode(path, action_space: ActionSpace, image_size: tuple[int, int] | 
 
 def find_bags(folder) -> list[Path]:
     """All finished bags in `folder` and below, sorted by path; `folder` itself may be one."""
-    found, waiting = [], [str(folder)]
     if not os.path.isdir(folder):
         raise AmRosError(f"bag folder {folder}: is not a folder")
+    root = os.path.realpath(folder)
+    found, waiting, linked = [], [str(folder)], {root}
     while waiting:
         path = waiting.pop()
-        with os.scandir(path) as entries:
-            entries = list(entries)
+        try:
+            with os.scandir(path) as entries:
+                entries = list(entries)
+        except OSError as error:
+            raise AmRosError(f"bag folder {path}: cannot be read: {error.strerror}") from None
         if any(e.name == "metadata.yaml" or e.name.endswith(".mcap") for e in entries):
             found.append(Path(path))
             continue
-        waiting += [e.path for e in entries if not e.name.endswith(UNFINISHED) and e.name[0] != "." and e.is_dir()]
+        for entry in entries:
+            if entry.name.endswith(UNFINISHED) or entry.name[0] == "." or not entry.is_dir():
+                continue
+            if entry.is_symlink():  # once, and never in a circle
+                target = os.path.realpath(entry.path)
+                if target in linked or os.path.commonpath([target, root]) in (target, root):
+                    continue
+                linked.add(target)
+            waiting.append(entry.path)
     return sorted(found)
 
 

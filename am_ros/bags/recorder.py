@@ -203,7 +203,7 @@ class EpisodeRecorder:
             lost = Counter(self.messages_lost)
         recording = _Recording(EpisodeBag(self.folder, info), manual, lost)
         self._recordings.append(recording)
-        for message in self._history:
+        for message in () if manual else self._history:
             if message.time_ns >= now_ns - self.config.history_s * 1e9:
                 self._guard(recording, lambda m=message: self._write(recording, m))
         return recording

@@ -49,6 +49,8 @@ def salvage(path, out=None) -> Salvage:
         raise AmRosError(f"bag {path}: nothing to salvage, no message is whole")
     info = found.info or EpisodeInfo(_id_from_path(path))
     pieces = _Pieces(found.messages, info.episode_id)
+    for _, event in pieces.events[:1]:  # under a checksum, unlike the metadata
+        info = replace(info, task=event.task, goal_id=event.goal_id, source=event.source, seed=event.seed)
     end = pieces.whole_end()
     if end is not None:
         messages, steps = found.messages, end.steps
