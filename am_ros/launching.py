@@ -38,7 +38,7 @@ def describe(cell: str):
 
 
 def _actions(specs: list[NodeSpec]) -> list:
-    from launch.actions import EmitEvent, RegisterEventHandler, Shutdown
+    from launch.actions import EmitEvent, OpaqueFunction, RegisterEventHandler
     from launch.event_handlers import OnProcessStart
     from launch.events import matches_action
     from launch_ros.actions import LifecycleNode, Node
@@ -56,7 +56,7 @@ def _actions(specs: list[NodeSpec]) -> list:
             parameters=[*map(str, spec.parameter_files), dict(spec.parameters)],
             remappings=list(spec.remappings.items()),
             output="both",
-            on_exit=[Shutdown(reason=f"{spec.label} ended")] if spec.required else None,
+            on_exit=[OpaqueFunction(function=_shut_down, args=[spec.label])] if spec.required else None,
         )
         if not spec.lifecycle:
             actions.append(Node(**options))
@@ -80,6 +80,13 @@ def _actions(specs: list[NodeSpec]) -> list:
             node,
         ]
     return actions
+
+
+def _shut_down(context, label: str) -> list:
+    """Stop the launch because a node ended, unless it ended because the launch stops."""
+    from launch.actions import Shutdown
+
+    return [] if context.is_shutdown else [Shutdown(reason=f"{label} ended")]
 
 
 def _text(value) -> str:
