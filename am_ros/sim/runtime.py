@@ -110,8 +110,10 @@ class CellRuntime:
         def execute():
             try:
                 answer.set_result(command())
-            except AmRosError as error:
+            except BaseException as error:
                 answer.set_exception(error)
+                if not isinstance(error, AmRosError):
+                    raise
 
         self.check()
         self._commands.put(execute)
@@ -124,10 +126,8 @@ class CellRuntime:
             with SimWorkcell(self._sim) as self._cell:
                 self._trial = TrialScene(self._cell)
                 self._trial.reset(*self._first)
-                self._judged, self._rest_s = (
-                    True,
-                    0.0,
-                )  # the last motion is over and was judged; for how long it is over
+                self._judged = True  # the last motion is over, everything rested and was judged
+                self._rest_s = 0.0  # since when it is over, in simulated time
                 self._ready.set_result(None)
                 self._loop()
         except BaseException as error:  # handed to the caller of start() or check()

@@ -16,7 +16,7 @@ class TaskOutcome:
 
     reached: bool
     distance_m: float
-    reached_once: bool  # at the end of any motion since the reset
+    reached_once: bool  # now, or at the end of any motion since the reset
     best_distance_m: float
 
 
@@ -56,8 +56,9 @@ class TrialScene:
         )  # fmt: skip
 
     def outcome(self, at_rest: bool = True) -> TaskOutcome:
-        """Judge the scene as it is. What is seen in passing (not `at_rest`) is not remembered as reached."""
+        """Judge the scene as it is. What is seen in passing (not `at_rest`) is not remembered."""
         distance, tolerance = self._task.distance(self.state()), self._task.tolerance_m
+        best = min(self._best_m, distance)
         if at_rest:
-            self._best_m = min(self._best_m, distance)
-        return TaskOutcome(distance <= tolerance, distance, self._best_m <= tolerance, self._best_m)
+            self._best_m = best
+        return TaskOutcome(distance <= tolerance, distance, best <= tolerance, best)
