@@ -199,7 +199,7 @@ def test_find_bags_follows_links_out_of_the_folder_but_never_in_a_circle(tmp_pat
     write_episode(make_episode("e1", steps=1), tmp_path / "disk2", SPACE)
     for name, target in (("more", "disk2"), ("again", "disk2"), ("self", "bags"), ("up", "")):
         (tmp_path / "bags" / name).symlink_to(tmp_path / target)
-    assert [p.name for p in find_bags(tmp_path / "bags")] == ["e0", "e1"]
+    assert sorted(p.name for p in find_bags(tmp_path / "bags")) == ["e0", "e1"]
 
 
 def rewrite(bag: Path, name: str, keep=lambda topic: True, type_of=lambda topic, name: name) -> Path:
