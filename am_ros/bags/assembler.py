@@ -144,7 +144,8 @@ class EpisodeAssembler:
             return
         if len(self._claims) > REMEMBERED_STAMPS:
             self._claims.popitem(last=False)
-        if episode.images.get(stamp) is None:
+        # A terminating step and the end name the same image: it is awaited once.
+        if stamp not in episode.images:
             episode.images[stamp] = self._recent.get(stamp)
             if episode.images[stamp] is None:
                 self._awaited.setdefault(stamp, []).append(episode)

@@ -28,6 +28,7 @@ class CemConfig:
     )
     prior_std: float = parameter(0.15, "standard deviation around the behaviour prior [normalised]", range=(0.001, 2.0))
     prior_share: float = parameter(0.5, "share of first candidates from the behaviour prior", range=(0.0, 1.0))
+    prior_weight: float = parameter(0.0, "weight of the prior's log-likelihood beside the logit of Q", range=(0.0, 100.0))
 
     @property
     def elites(self) -> int:
@@ -40,6 +41,13 @@ class Prior:
 
     mean: Tensor
     logits: Tensor
+
+    def log_likelihood(self, actions: Tensor, std: float) -> Tensor:
+        """Log-density [B, N] of actions [B, N, 7] up to a constant: Gaussian of `std` around the mean, categorical."""
+        offset = actions[..., :CONTINUOUS_DIM] - self.mean.unsqueeze(1)
+        moves = 1 - actions[..., -1]  # a terminating action has no displacement
+        squared = (offset / std).square().sum(dim=-1) * moves
+        return (actions[..., CONTINUOUS_DIM:] * self.logits.log_softmax(dim=-1).unsqueeze(1)).sum(dim=-1) - squared / 2
 
 
 def one_hot_actions(continuous: Tensor, choice: Tensor) -> Tensor:
@@ -98,6 +106,8 @@ def maximise(
             candidates.append(_around(prior, proposed, config.prior_std, generator))
         candidates = torch.cat(candidates, dim=1)
         scores = score(candidates).float()
+        if prior is not None and config.prior_weight:
+            scores = scores + config.prior_weight * prior.log_likelihood(candidates, config.prior_std)
         scores = torch.where(scores.isnan(), -torch.inf, scores)
         top_scores, top = scores.topk(config.elites, dim=1)
         better = top_scores[:, 0] > best_score

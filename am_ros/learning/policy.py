@@ -84,7 +84,7 @@ class Policy:
             self.generator,
             self.network.prior(encoding),
         )
-        q = float(scores[0])
+        q = float(self.network.score(encoding, vectors.unsqueeze(1)).sigmoid())
         if not np.isfinite(q):
             raise AmRosError("q_not_finite: the network's values are not numbers; nothing is moved")
         action = self.action_space.from_vector(vectors[0].cpu().numpy())

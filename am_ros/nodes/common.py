@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import sys
+import threading
 import typing
 
 import rclpy
@@ -84,6 +85,30 @@ def run(make_node, name: str, args=None) -> int:
                 node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+class NodeThread:
+    """A thread of a node whose death is not silent: what kills it is raised in the executor and ends the node."""
+
+    def __init__(self, node, target, name: str):
+        self._target, self._error = target, None
+        self._thread = threading.Thread(target=self._run, daemon=True, name=name)
+        node.create_timer(0.2, self._check)
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            self._target()
+        except BaseException as error:
+            self._error = error
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
 
 
 class _StopOnSignal:

@@ -20,7 +20,7 @@ from am_ros.episode import check_name
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.policy import Policy
-from am_ros.nodes.common import declare, from_ns, run, to_ns
+from am_ros.nodes.common import NodeThread, declare, from_ns, run, to_ns
 from am_ros.nodes.episode_runner import ActingConfig, Choice, EpisodeRunner, Label, action_message
 
 
@@ -53,8 +53,7 @@ class PolicyServer(LifecycleNode):
         self._active = False
         self._ended: dict[bytes, tuple] = {}
         self._work = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._worker, daemon=True, name="policy")
-        self._thread.start()
+        self._thread = NodeThread(self, self._worker, "policy")
         if self.config.autostart:
             for transition in (self.trigger_configure, self.trigger_activate):
                 if transition() != TransitionCallbackReturn.SUCCESS:
@@ -106,7 +105,7 @@ class PolicyServer(LifecycleNode):
         """Stop what moves and end the worker."""
         self._cancelled.set()
         self._work.put(None)
-        self._thread.join(timeout=2.0)
+        self._thread.join(2.0)
 
     def _load(self, folder: str) -> None:
         cem = CemConfig(samples=self.config.samples, iterations=self.config.iterations)

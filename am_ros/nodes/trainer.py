@@ -2,7 +2,6 @@
 
 import queue
 import sys
-import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.learning.trainer import LearnerConfig, Progress, TrainerConfig
 from am_ros.learning.worker import TrainingWorker
-from am_ros.nodes.common import RELIABLE_QOS, declare, run
+from am_ros.nodes.common import RELIABLE_QOS, NodeThread, declare, run
 from am_ros.replay.ingest import ingest
 from am_ros.replay.store import ReplayStore
 
@@ -59,7 +58,6 @@ class TrainerNode(Node):
         self._refused: dict[Path, str] = {}
         self._worker: TrainingWorker | None = None
         self._paused = False
-        self._finished = False
 
         self._metrics = self.create_publisher(TrainingMetrics, "~/metrics", RELIABLE_QOS)
         for topic, kind in (
@@ -74,13 +72,12 @@ class TrainerNode(Node):
         if self.config.bags:
             self.create_timer(self.config.watch_period_s, lambda: self._jobs.put(("bags", self.config.bags, None)))
             self._jobs.put(("bags", self.config.bags, None))
-        self._thread = threading.Thread(target=self._work, daemon=True, name="ingestion")
-        self._thread.start()
+        self._thread = NodeThread(self, self._work, "ingestion")
 
     def close(self) -> None:
         """Save and end the training."""
         self._jobs.put(None)
-        self._thread.join(timeout=5.0)
+        self._thread.join(5.0)
         if self._worker is not None:
             self._worker.close()
 
@@ -147,7 +144,6 @@ class TrainerNode(Node):
             return
         self._publish(content, done=kind == "done")
         if kind == "done":
-            self._finished = True
             self.get_logger().info(f"training done: {content}; checkpoint in {self.out / 'checkpoint'}")
         else:
             self.get_logger().info(str(content), throttle_duration_sec=5.0)
