@@ -49,9 +49,23 @@ def is_event(kind):
 def test_the_order_of_arrival_does_not_matter(messages, episode, random):
     shuffled = list(messages)
     random.shuffle(shuffled)
-    episodes, _ = assemble(shuffled)
+    episodes, assembler = assemble(shuffled)
+    assembler.finish()  # nothing is left over
     assert len(episodes) == 1
     assert_same_episode(episodes[0].with_info(extra=episode.info.extra), episode)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_a_terminating_step_and_the_end_that_share_their_image_are_complete_in_any_order(tmp_path_factory, random):
+    episode = make_episode(steps=2)
+    episode.stamps_ns[-1], episode.images[-1] = episode.stamps_ns[-2], episode.images[-2]
+    bag = write_episode(episode, tmp_path_factory.mktemp("bags"), SPACE)
+    stream = [(t, m) for t, m, _, _ in recorded(bag)]
+    random.shuffle(stream)
+    episodes, assembler = assemble(stream)
+    assert len(episodes) == 1
+    assembler.finish()
 
 
 def test_constants_are_those_of_the_interface():

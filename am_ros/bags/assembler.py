@@ -109,8 +109,10 @@ class EpisodeAssembler:
         self._want(episode, msg.observation, "first" if msg.index == 0 else "inner")
 
     def _add_event(self, msg) -> None:
-        if msg.type == START and msg.episode_id in self._closed:
-            self._closed.remove(msg.episode_id)  # the same bag is played again
+        if msg.type == START:  # tells nothing that the END does not, so it is not waited for
+            if msg.episode_id in self._closed:
+                self._closed.remove(msg.episode_id)  # the same bag is played again
+            return
         episode = self._episode(msg.episode_id)
         if episode is None:
             return

@@ -26,9 +26,13 @@ def write_episode(episode: Episode, folder, action_space: ActionSpace, durable: 
     an fsync; without it the rename is atomic, but a power cut may take the episode. Raises AmRosError if the name is
     taken or an action is not in the action space.
     """
-    name = f"episode {episode.info.episode_id!r}"
-    if (np.diff(episode.stamps_ns) <= 0).any():
-        raise AmRosError(f"{name}: image stamps must increase, for they tell which image a step belongs to")
+    for t in np.flatnonzero(np.diff(episode.stamps_ns) == 0):
+        # A terminating step moves nothing: its observation and the last one may be the same image.
+        if not np.array_equal(episode.images[t], episode.images[t + 1]):
+            raise AmRosError(
+                f"episode {episode.info.episode_id!r} step {t}: its image and the next differ, but have the "
+                "same stamp, which tells what image a step belongs to"
+            )
     bag = EpisodeBag(folder, episode.info, durable)
     try:
         _write_messages(bag, episode, action_space)
@@ -135,6 +139,8 @@ def _write_messages(bag: EpisodeBag, episode: Episode, action_space: ActionSpace
         bag.write("/" + topic, type_name, raw, stamp)
 
     def write_image(t):
+        if t > 0 and stamps[t] == stamps[t - 1]:
+            return
         jpeg = images.encode_jpeg(episode.images[t], JPEG_QUALITY)
         data = np.frombuffer(jpeg, np.uint8)
         write(topics.IMAGE_COMPRESSED, stamps[t], CAMERA_FRAME, format="jpeg", data=data)
