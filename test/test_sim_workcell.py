@@ -43,6 +43,11 @@ def block_height(cell):
     return cell.object_poses()[BLOCK].position_m[2]
 
 
+def held_at(cell):
+    """Where the block is, seen from the tool."""
+    return np.subtract(cell.object_poses()[BLOCK].position_m, cell.end_effector().position_m)
+
+
 def test_the_arm_arrives_where_a_step_leads(cell):
     arrange(cell, (0.50, -0.10, 0.20))
     move(cell, 0.08, 0.05, -0.06)
@@ -56,8 +61,10 @@ def test_a_block_between_closed_fingers_is_lifted_and_stays(cell):
     assert 0.5 < cell.gripper_opening() < 0.6  # the block is 5 cm wide, the gripper opens 9 cm
     move(cell, 0, 0, 0.08)
     move(cell, 0.05, -0.08, 0.05)
-    cell.advance(2.0)
-    assert block_height(cell) == pytest.approx(0.155, abs=0.01)
+    before = held_at(cell)
+    cell.advance(4.0)
+    assert block_height(cell) == pytest.approx(0.155, abs=0.005)
+    np.testing.assert_allclose(held_at(cell), before, atol=1.5e-3)  # it does not creep
 
 
 def test_a_block_falls_when_the_fingers_open(cell):

@@ -16,7 +16,7 @@ from am_ros.sim.bullet import pybullet
 from am_ros.sim.camera import Camera, CameraConfig
 from am_ros.sim.scene import BLOCK, BLOCK_SIZE_M, Arrangement, Pose, tool_down
 
-BLOCK_MASS_KG = 0.1
+BLOCK_MASS_KG = 0.2
 BLOCK_COLOUR = (0.05, 0.25, 0.9, 1.0)
 AT_REST_M_S = 0.02
 TABLE_SIZE_M, TABLE_CENTRE_M = (1.4, 1.4, 0.1), (0.5, 0.1, -0.05)
@@ -25,12 +25,16 @@ TABLE_COLOUR = (0.93, 0.91, 0.86, 1.0)
 
 @dataclass(frozen=True)
 class SimConfig:
-    """Physics of the cell. Defaults: a stiff position controller and a gripper of 40 N, as parallel grippers have."""
+    """Physics of the cell.
+
+    Defaults: a held block creeps by less than 1 mm in four seconds. With 10 iterations or 40 N it creeps by 4 mm and
+    tilts by 13 degrees, because the solver no longer balances the fingers.
+    """
 
     model: str = parameter("iiwa14", "robot model", choices=("iiwa14", "iiwa7"))
     physics_rate_hz: int = parameter(240, "physics steps per second [Hz]", range=(60, 1000))
-    solver_iterations: int = parameter(10, "iterations of the contact solver per physics step", range=(1, 500))
-    gripper_force_n: float = parameter(40.0, "largest force of one finger [N]", range=(1, 500))
+    solver_iterations: int = parameter(20, "iterations of the contact solver per physics step", range=(1, 500))
+    gripper_force_n: float = parameter(10.0, "largest force of one finger [N]", range=(1, 500))
     gripper_speed_m_s: float = parameter(0.2, "speed of one finger [m/s]", range=(0.01, 1))
     camera: CameraConfig = field(default_factory=CameraConfig)
 
