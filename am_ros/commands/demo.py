@@ -82,9 +82,13 @@ class Demo:
                 task = self.tasks[number % len(self.tasks)]
                 noise = (0.0, 0.2, 0.4, 0.6)[number // len(self.tasks) % 4]
                 goal = client.send_goal(
-                    RunExpert, "scripted_expert/run_expert", timeout_s=30.0,
-                    task=task, seed=train_seed(10**9 + number), noise=noise,
-                )  # fmt: skip
+                    RunExpert,
+                    "scripted_expert/run_expert",
+                    timeout_s=30.0,
+                    task=task,
+                    seed=train_seed(10**9 + number),
+                    noise=noise,
+                )
                 result = goal.result(timeout_s=20.0 * find_task(task).max_steps)
                 if not result.success:
                     raise AmRosError(f"scripted_expert: {result.message}")
@@ -100,8 +104,19 @@ class Demo:
             return
         for task in self.tasks:
             self.say(f"collect: {self.config.collected_episodes} {task} episodes")
-            self._call("collect", "--task", task, "--episodes", self.config.collected_episodes, "--workers",
-                       self.config.workers, "--seed", 0, "--out", self.bags / "collected" / task)  # fmt: skip
+            self._call(
+                "collect",
+                "--task",
+                task,
+                "--episodes",
+                self.config.collected_episodes,
+                "--workers",
+                self.config.workers,
+                "--seed",
+                0,
+                "--out",
+                self.bags / "collected" / task,
+            )
 
     def learn(self) -> dict:
         """Trainer node: takes the collected bags from their folder and the recorded ones as replayed topics."""
@@ -119,11 +134,17 @@ class Demo:
             return json.loads(report.read_text())
         recorded = self.config.recorded_episodes * len(self.tasks)
         episodes = recorded + self.config.collected_episodes * len(self.tasks)
-        trainer = NodeSpec("trainer", parameters={
-            "out": str(training), "bags": str(self.bags / "collected") if self.config.collected_episodes else "",
-            "min_episodes": episodes, "minutes": self.config.train_minutes, "updates": 1_000_000,
-            "threads": self.config.workers,
-        })  # fmt: skip
+        trainer = NodeSpec(
+            "trainer",
+            parameters={
+                "out": str(training),
+                "bags": str(self.bags / "collected") if self.config.collected_episodes else "",
+                "min_episodes": episodes,
+                "minutes": self.config.train_minutes,
+                "updates": 1_000_000,
+                "threads": self.config.workers,
+            },
+        )
         with Supervisor([trainer], self.out / "log" / "learn") as cell, RosClient("demo") as client:
             metrics = client.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
             self.say(f"learn: replaying {recorded} bags as topics, reading the others from their folder")
@@ -134,13 +155,20 @@ class Demo:
                 time.sleep(0.2)
                 if metrics and time.monotonic() - shown > 10:
                     shown, last = time.monotonic(), metrics[-1]
-                    self.say(f"learn: update {last.update}, {last.updates_per_s:.1f}/s, data wait "
-                             f"{last.data_wait_share:.0%}, {last.seconds_left:.0f} s left")  # fmt: skip
+                    self.say(
+                        f"learn: update {last.update}, {last.updates_per_s:.1f}/s, data wait "
+                        f"{last.data_wait_share:.0%}, {last.seconds_left:.0f} s left"
+                    )
             last = metrics[-1]
         shutil.copytree(training / "checkpoint", self.checkpoint, dirs_exist_ok=True)
         learning_curve(training / "metrics.csv", self.pictures / "learning_curve.png")
-        result = {"updates": last.update, "updates_per_s": last.updates_per_s, "episodes": last.episodes,
-                  "transitions": last.transitions, "data_wait_share": last.data_wait_share}  # fmt: skip
+        result = {
+            "updates": last.update,
+            "updates_per_s": last.updates_per_s,
+            "episodes": last.episodes,
+            "transitions": last.transitions,
+            "data_wait_share": last.data_wait_share,
+        }
         report.write_text(json.dumps(result))
         return result
 
@@ -170,32 +198,46 @@ class Demo:
                     contact_sheet(trial, self.pictures / f"{task}_{scene:02d}.png")
                     done = [t for t in trials if t.task == task]
                     word = "reached" if trial.success else "missed"
-                    self.say(f"judge: {task} {scene + 1}/{counts[task]}: {word}, {trial.distance_m * 100:.1f} cm, "
-                             f"{trial.steps} steps, {trial.end}; so far {sum(t.success for t in done)}/{len(done)}")  # fmt: skip
+                    self.say(
+                        f"judge: {task} {scene + 1}/{counts[task]}: {word}, {trial.distance_m * 100:.1f} cm, "
+                        f"{trial.steps} steps, {trial.end}; so far {sum(t.success for t in done)}/{len(done)}"
+                    )
             published, received = runner.count_images()
         for task in self.tasks:
             overview([t for t in trials if t.task == task], self.pictures / f"{task}.png")
         tasks = summarise(trials)
         print(f"\n{table(tasks)}", flush=True)
         decision = percentiles([ms for t in trials for ms in t.decision_ms])
-        print(f"training: {training['updates']} updates, {training['updates_per_s']:.1f} per second, on "
-              f"{training['episodes']} episodes; decision: {decision['p50']:.1f} ms (p99 {decision['p99']:.1f} ms); "
-              f"images: {published} published, {received} received\n", flush=True)  # fmt: skip
+        print(
+            f"training: {training['updates']} updates, {training['updates_per_s']:.1f} per second, on "
+            f"{training['episodes']} episodes; decision: {decision['p50']:.1f} ms (p99 {decision['p99']:.1f} ms); "
+            f"images: {published} published, {received} received\n",
+            flush=True,
+        )
         return {
-            **tasks, "decision_ms": decision, "updates": training["updates"],
-            "updates_per_s": training["updates_per_s"], "episodes": training["episodes"],
-            "transitions": training["transitions"], "images_published": published, "images_received": received,
+            **tasks,
+            "decision_ms": decision,
+            "updates": training["updates"],
+            "updates_per_s": training["updates_per_s"],
+            "episodes": training["episodes"],
+            "transitions": training["transitions"],
+            "images_published": published,
+            "images_received": received,
             "wall_s": round(time.monotonic() - self.began, 1),
-        }  # fmt: skip
+        }
 
     def cell(self, stage: str, expert: bool = False):
         """The simulated cell with all its nodes as processes, and a client of them."""
         from am_ros.graph import sim_nodes
 
         nodes = sim_nodes(
-            goals=str(self.goals), bags=str(self.bags / ("recorded" if expert else "judged")), expert=expert,
-            real_time_factor=self.config.real_time_factor, samples=self.config.samples, iterations=self.config.iterations,
-        )  # fmt: skip
+            goals=str(self.goals),
+            bags=str(self.bags / ("recorded" if expert else "judged")),
+            expert=expert,
+            real_time_factor=self.config.real_time_factor,
+            samples=self.config.samples,
+            iterations=self.config.iterations,
+        )
         return _Cell(nodes, self.out / "log" / stage)
 
     def say(self, text: str) -> None:

@@ -11,7 +11,8 @@ from am_ros.errors import AmRosError
 from am_ros.evaluation.pictures import learning_curve
 from am_ros.learning.actionable_models import ActionableModelsConfig
 from am_ros.learning.networks import NetworkConfig
-from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig
+from am_ros.learning.parallel import train
+from am_ros.learning.trainer import LearnerConfig, TrainerConfig
 from am_ros.replay.ingest import ingest
 from am_ros.replay.sampling import GoalConfig
 from am_ros.replay.store import ReplayStore
@@ -48,25 +49,27 @@ def run(arguments) -> int:
     if not len(store):
         raise AmRosError(f"{arguments.out}: there is no episode to learn from")
     _say(f"{len(store.episodes)} episodes, {len(store)} transitions")
-    trainer = Trainer(config, arguments.out, action_space)
-    if trainer.update:
-        _say(f"resuming at update {trainer.update}")
+    trainers = []
     try:
-        progress = trainer.fit(store, lambda p: _say(str(p), end="\r" if sys.stderr.isatty() else "\n"))
+        progress = train(config, store.folder, arguments.out, action_space, _show, trainers.append)
     except KeyboardInterrupt:
-        _say(f"\ninterrupted; {trainer.checkpoint_folder} holds the last checkpoint")
+        _say(f"\ninterrupted; {arguments.out / 'checkpoint'} holds the last checkpoint")
         return 130
     _say(f"\n{progress}")
     if (arguments.out / "metrics.csv").exists():
         learning_curve(arguments.out / "metrics.csv", arguments.out / "learning_curve.png")
     if arguments.json:
         result = {
-            **dataclasses.asdict(progress), "trained_s": trainer.trained_s, "episodes": len(store.episodes),
+            **dataclasses.asdict(progress), "trained_s": trainers[0].trained_s, "episodes": len(store.episodes),
             "transitions": len(store), "refused": refused, "data_hash": store.data_hash,
         }  # fmt: skip
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
-    _say(f"checkpoint: {trainer.checkpoint_folder}")
+    _say(f"checkpoint: {trainers[0].checkpoint_folder}")
     return 0
+
+
+def _show(progress) -> None:
+    _say(str(progress), end="\r" if sys.stderr.isatty() else "\n")
 
 
 def _say(text: str, end: str = "\n") -> None:

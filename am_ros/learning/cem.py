@@ -28,7 +28,9 @@ class CemConfig:
     )
     prior_std: float = parameter(0.15, "standard deviation around the behaviour prior [normalised]", range=(0.001, 2.0))
     prior_share: float = parameter(0.5, "share of first candidates from the behaviour prior", range=(0.0, 1.0))
-    prior_weight: float = parameter(0.0, "weight of the prior's log-likelihood beside the logit of Q", range=(0.0, 100.0))
+    prior_weight: float = parameter(
+        0.0, "weight of the prior's log-likelihood beside the logit of Q", range=(0.0, 100.0)
+    )
 
     @property
     def elites(self) -> int:

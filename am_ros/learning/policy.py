@@ -76,7 +76,7 @@ class Policy:
             for a in (image, goal_image, state.astype(np.float32))
         ]
         encoding = self.network.encode(*tensors)
-        vectors, scores = maximise(
+        vectors, _ = maximise(
             lambda a: self.network.score(encoding, a).sigmoid(),
             1,
             self.cem,

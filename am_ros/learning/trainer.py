@@ -3,11 +3,10 @@
 import dataclasses
 import json
 import math
-import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +18,9 @@ from am_ros.errors import AmRosError
 from am_ros.learning import actionable_models, checkpoint
 from am_ros.learning.actionable_models import ActionableModelsConfig
 from am_ros.learning.networks import NetworkConfig, make_network
+from am_ros.learning.parallel import Alone
+from am_ros.learning.progress import MetricsFile, Progress
+from am_ros.replay.prefetch import Prefetcher
 from am_ros.replay.sampling import Batch, GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
 
@@ -31,7 +33,8 @@ class TrainerConfig:
     minutes: float = parameter(
         0.0, "stop after so many minutes of training if that comes first; 0: no such limit", range=(0.0, 1e6)
     )
-    batch_size: int = parameter(128, "items per update", range=(1, 65536))
+    batch_size: int = parameter(128, "items per update, over all processes", range=(1, 65536))
+    processes: int = parameter(1, "processes that share each batch (data parallel)", range=(1, 1024))
     learning_rate: float = parameter(7e-4, "AdamW, after warm-up", range=(1e-7, 1.0))
     weight_decay: float = parameter(1e-4, "AdamW", range=(0.0, 1.0))
     warmup_updates: int = parameter(200, "linear warm-up of the learning rate", range=(0, 1_000_000))
@@ -42,7 +45,7 @@ class TrainerConfig:
     max_gradient_norm: float = parameter(10.0, "gradients are clipped to this norm", range=(0.0, 1e6))
     checkpoint_every_s: float = parameter(60.0, "seconds between checkpoints", range=(0.1, 1e6))
     seed: int = parameter(0, "of weights, batches and sampling", range=(0, 2**31 - 1))
-    threads: int = parameter(1, "CPU threads of PyTorch; 0: leave as it is", range=(0, 1024))
+    threads: int = parameter(1, "CPU threads of PyTorch per process; 0: leave as it is", range=(0, 1024))
     device: str = parameter("auto", "cpu, cuda, or auto", choices=("auto", "cpu", "cuda"))
     precision: str = parameter(
         "auto", "bf16 where the hardware multiplies it, or fp32", choices=("auto", "bf16", "fp32")
@@ -59,34 +62,17 @@ class LearnerConfig:
     trainer: TrainerConfig = TrainerConfig()
 
 
-@dataclass
-class Progress:
-    """Where the training stands, once a second and at the end."""
-
-    update: int
-    updates: int
-    updates_per_s: float
-    data_wait_share: float
-    seconds_left: float
-    metrics: dict = field(default_factory=dict)
-
-    def __str__(self):
-        shown = " ".join(f"{k} {v:.3f}" for k, v in self.metrics.items() if k in ("loss", "q_seen", "q_unseen"))
-        return (
-            f"update {self.update}/{self.updates}  {self.updates_per_s:.1f} updates/s  "
-            f"data wait {self.data_wait_share:.0%}  {self.seconds_left:.0f} s left  {shown}"
-        )
-
-
 class Trainer:
     """Learn from a store: `Trainer(config, out, action_space).fit(store)`.
 
     `out` gets `checkpoint/` (see checkpoint.py) and `metrics.csv`. A checkpoint found there is resumed if its
     configuration agrees. `stop()` may be called from any thread: the training ends after this update, saved.
+    `group` joins it with the trainers of other processes (see parallel.py).
     """
 
-    def __init__(self, config: LearnerConfig, out, action_space: ActionSpace | None = None):
+    def __init__(self, config: LearnerConfig, out, action_space: ActionSpace | None = None, group=None):
         configuration.check(config)
+        self.group = group or Alone()
         self.config, self.out, self.action_space = config, Path(out), action_space or ActionSpace()
         settings = config.trainer
         if settings.threads:
@@ -147,15 +133,19 @@ class Trainer:
             )
         self.out.mkdir(parents=True, exist_ok=True)
         settings = self.config.trainer
-        sampler = Sampler(store, self.config.goals, settings.batch_size, settings.seed)
-        metrics = _MetricsFile(self.out / "metrics.csv", self.update)
+        sampler = Sampler(
+            store, self.config.goals, settings.batch_size, settings.seed, self.group.rank, self.group.size
+        )
+        metrics = MetricsFile(self.out / "metrics.csv", self.update)
+        self.group.barrier()  # all have restored the same checkpoint before the first of them writes another
         sums, count = {}, 0
         began = reported = saved = time.monotonic()
         trained_before, first_update, waited = self.trained_s, self.update, 0.0
         progress = Progress(self.update, settings.updates, 0.0, 0.0, 0.0)
-        with _Prefetcher(sampler, self.update) as prefetcher:
+        with Prefetcher(sampler, self.update) as prefetcher:
             last = min(settings.updates, until_update or settings.updates)
-            while self.update < last and self._share_done() < 1 and not self._stop.is_set():
+            self._stopped = self._share_done() >= 1
+            while self.update < last and not self._stopped:
                 if not self._running.is_set():
                     paused = time.monotonic()
                     self._running.wait()
@@ -168,6 +158,8 @@ class Trainer:
                 count += 1
                 now = time.monotonic()
                 self.trained_s = trained_before + now - began
+                if self.group.rank:
+                    continue  # the first process alone reports and saves
                 if now - reported >= 1.0 or self.update == last:
                     means = {name: float(total) / count for name, total in sums.items()}
                     self._check_finite(means)
@@ -186,19 +178,24 @@ class Trainer:
                     saved = time.monotonic()
         self._check_finite({name: float(total) for name, total in sums.items()})
         progress.update, progress.seconds_left = self.update, 0.0
-        self.save(store, progress)
+        if not self.group.rank:
+            self.save(store, progress)
         return progress
 
     def _train_step(self, batch: Batch) -> dict:
         settings = self.config.trainer
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        generator = torch.Generator(self.device).manual_seed(settings.seed * 1_000_003 + self.update)
+        seed = (settings.seed * 1_000_003 + self.update) * self.group.size + self.group.rank
+        generator = torch.Generator(self.device).manual_seed(seed)
         tensors = to_tensors(batch, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             loss, parts = actionable_models.loss(self.network, self.target, tensors, self.config.method, generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        # The first process's clock decides for all, so that no one waits for a partner that has stopped.
+        share, stop = self.group.average_gradients(self.network.parameters(), self._share_done(), self._stop.is_set())
+        self._stopped = stop or share >= 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(share)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_gradient_norm)
         if not torch.isfinite(norm):
             raise AmRosError(
@@ -231,10 +228,10 @@ class Trainer:
         by_updates = (settings.updates - self.update) / max(rate, 1e-9)
         return min(by_updates, 60 * settings.minutes - self.trained_s) if settings.minutes else by_updates
 
-    def _learning_rate(self) -> float:
+    def _learning_rate(self, share_done: float) -> float:
         settings = self.config.trainer
         rate = settings.learning_rate * min(1.0, (self.update + 1) / max(1, settings.warmup_updates))
-        into_decay = (self._share_done() - settings.decay_from) / max(1e-9, 1 - settings.decay_from)
+        into_decay = (share_done - settings.decay_from) / max(1e-9, 1 - settings.decay_from)
         return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, into_decay))))
 
     def save(self, store: ReplayStore, progress: Progress) -> Path:
@@ -285,67 +282,6 @@ def to_tensors(batch: Batch, device) -> dict[str, torch.Tensor]:
         f.name: torch.from_numpy(getattr(batch, f.name)).to(device, non_blocking=True)
         for f in dataclasses.fields(batch)
     }
-
-
-class _Prefetcher:
-    """Draws batches in a thread of its own, two ahead; the order is that of the step numbers."""
-
-    def __init__(self, sampler: Sampler, first_step: int):
-        self._queue = queue.Queue(maxsize=2)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(sampler, first_step), daemon=True)
-
-    def _work(self, sampler, step):
-        try:
-            while not self._stop.is_set():
-                item = sampler.batch(step)
-                step += 1
-                while not self._stop.is_set():
-                    try:
-                        self._queue.put(item, timeout=0.1)
-                        break
-                    except queue.Full:
-                        continue
-        except Exception as error:  # handed to the training thread, which raises it
-            self._queue.put(error)
-
-    def next(self) -> Batch:
-        item = self._queue.get()
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-
-
-class _MetricsFile:
-    """metrics.csv: one row a second. Rows after a resumed update are dropped."""
-
-    def __init__(self, path: Path, update: int):
-        self.path = path
-        if path.exists():
-            rows = path.read_text().splitlines()
-            kept = rows[:1] + [r for r in rows[1:] if r.split(",")[0].isdigit() and int(r.split(",")[0]) <= update]
-            path.write_text("".join(row + "\n" for row in kept))
-
-    def write(self, progress: Progress, trained_s: float) -> None:
-        values = {
-            "update": progress.update,
-            "trained_s": round(trained_s, 1),
-            "updates_per_s": round(progress.updates_per_s, 2),
-            **progress.metrics,
-        }
-        new = not self.path.exists() or self.path.stat().st_size == 0
-        with self.path.open("a") as file:
-            if new:
-                file.write(",".join(values) + "\n")
-            file.write(",".join(f"{v:.6g}" for v in values.values()) + "\n")
 
 
 def _device(name: str) -> str:

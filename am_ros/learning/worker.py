@@ -8,8 +8,9 @@ from pathlib import Path
 
 from am_ros.action import ActionSpace
 from am_ros.errors import AmRosError
-from am_ros.learning.trainer import LearnerConfig, Progress, Trainer
-from am_ros.replay.store import ReplayStore
+from am_ros.learning.parallel import train
+from am_ros.learning.progress import Progress
+from am_ros.learning.trainer import LearnerConfig, Trainer
 
 
 class TrainingWorker:
@@ -29,9 +30,7 @@ class TrainingWorker:
     ):
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_train, args=(theirs, config, store, out, action_space), name="training", daemon=True
-        )
+        self._process = context.Process(target=_train, args=(theirs, config, store, out, action_space), name="training")
         self._process.start()
         theirs.close()
         self._on_event = on_event
@@ -72,11 +71,13 @@ class TrainingWorker:
 def _train(pipe, config, store_folder, out, action_space) -> None:
     """The child: trains and obeys commands until it is done."""
     os.nice(5)  # the robot's nodes on the same machine come first
-    try:
-        trainer = Trainer(config, out, action_space)
-        store = ReplayStore.open(store_folder)
+
+    def listen(trainer: Trainer) -> None:
         threading.Thread(target=_obey, args=(pipe, trainer), daemon=True).start()
-        pipe.send(("done", trainer.fit(store, lambda progress: pipe.send(("progress", progress)))))
+
+    try:
+        progress = train(config, store_folder, out, action_space, lambda p: pipe.send(("progress", p)), listen)
+        pipe.send(("done", progress))
     except AmRosError as error:
         pipe.send(("failed", str(error)))
     except BrokenPipeError:

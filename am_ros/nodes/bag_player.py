@@ -9,21 +9,15 @@ from pathlib import Path
 import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from am_ros import topics
 from am_ros.bags.episodes import find_bags
 from am_ros.bags.reader import BagReader
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import declare, run
+from am_ros.nodes.common import KEEP_ALL_QOS, declare, run
 from am_ros.nodes.message_types import message_class
 
-# Everything reliable and kept until every reliable subscriber has it: publishing waits, nothing is overwritten.
-PLAYER_QOS = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
-# Messages on the way before the player waits for all subscribers. Large enough that the wait, one heartbeat (20 ms,
-# config/fastdds.xml), does not limit the speed; small enough for a subscriber that keeps the last 200 of a topic.
-WINDOW = 200
 EPISODE_TOPICS = (topics.IMAGE_COMPRESSED, topics.STEP, topics.EPISODE_EVENT)
 
 
@@ -48,7 +42,7 @@ class BagPlayer(Node):
         self._bags = [bag for path in self.config.bags for bag in _bags_at(path)]
         names = topics.RECORDED if self.config.all_topics else EPISODE_TOPICS
         self._topic_publishers = {
-            name: self.create_publisher(message_class(topics.RECORDED[name]), name, PLAYER_QOS) for name in names
+            name: self.create_publisher(message_class(topics.RECORDED[name]), name, KEEP_ALL_QOS) for name in names
         }
         self._stop = threading.Event()
         self._unacknowledged = 0

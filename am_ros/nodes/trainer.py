@@ -18,9 +18,10 @@ from am_ros.action import ActionSpace
 from am_ros.bags.assembler import EpisodeAssembler
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
-from am_ros.learning.trainer import LearnerConfig, Progress, TrainerConfig
+from am_ros.learning.progress import Progress
+from am_ros.learning.trainer import LearnerConfig, TrainerConfig
 from am_ros.learning.worker import TrainingWorker
-from am_ros.nodes.common import RELIABLE_QOS, NodeThread, declare, run
+from am_ros.nodes.common import KEEP_ALL_QOS, RELIABLE_QOS, NodeThread, declare, run
 from am_ros.replay.ingest import ingest
 from am_ros.replay.store import ReplayStore
 
@@ -65,7 +66,7 @@ class TrainerNode(Node):
             (topics.STEP, Step),
             (topics.EPISODE_EVENT, EpisodeEvent),
         ):
-            self.create_subscription(kind, topic, lambda m, t=topic: self._jobs.put(("message", t, m)), RELIABLE_QOS)
+            self.create_subscription(kind, topic, lambda m, t=topic: self._jobs.put(("message", t, m)), KEEP_ALL_QOS)
         self.create_service(IngestBags, "~/ingest", self._on_ingest)
         self.create_service(Trigger, "~/save", self._on_save)
         self.create_service(SetBool, "~/pause", self._on_pause)

@@ -9,7 +9,6 @@ import numpy as np
 from am_msgs.action import ReachGoal
 from am_msgs.msg import EpisodeEvent, Step
 from am_msgs.srv import CountImages, DeleteGoal, GetGoal, GetOutcome, RecordGoal, ResetScene
-from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 
 from am_ros import images, topics
@@ -82,7 +81,7 @@ class RosTrials:
     def count_images(self) -> tuple[int, int]:
         """Images published by the cell and received by the policy server, over the time both know of."""
         received = self.client.call(CountImages, "policy_server/count_images")
-        window = {"first": received.first, "last": received.last} if received.count else {"first": Time(), "last": Time()}
+        window = {"first": received.first, "last": received.last} if received.count else {}
         return self.client.call(CountImages, "sim_workcell/count_images", **window).count, received.count
 
     def _reset(self, task: str, scene: int, phase: int) -> None:

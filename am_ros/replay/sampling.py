@@ -49,14 +49,23 @@ class Batch:
 
 
 class Sampler:
-    """Draws batches from a store. Raises AmRosError if the store holds no transition."""
+    """Draws batches from a store. Raises AmRosError if the store holds no transition.
 
-    def __init__(self, store: ReplayStore, config: GoalConfig, batch_size: int, seed: int):
+    Of `size` processes that share a batch, the one with this `rank` gets every size-th item: together they see exactly
+    what one process would.
+    """
+
+    def __init__(
+        self, store: ReplayStore, config: GoalConfig, batch_size: int, seed: int, rank: int = 0, size: int = 1
+    ):
         if len(store) == 0:
             raise AmRosError(f"{store.folder}: the replay store holds no transition to learn from")
         if config.random_share + config.at_goal_share > 1:
             raise AmRosError("parameters random_share and at_goal_share: their sum must not exceed 1")
+        if batch_size % size:
+            raise AmRosError(f"parameter batch_size: {batch_size} cannot be shared by {size} processes evenly")
         self.store, self.config, self.batch_size, self.seed = store, config, batch_size, seed
+        self.mine = slice(rank, None, size)
 
     def batch(self, step: int) -> Batch:
         """Batch number `step`: a function of (seed, step) and the store alone."""
@@ -70,15 +79,16 @@ class Sampler:
         at_goal = (kind >= config.random_share) & (kind < config.random_share + config.at_goal_share)
 
         goal = np.where(random_goal, rng.integers(store.rows, size=size), cut)
+        shifts = rng.integers(0, 2 * config.random_shift_px + 1, size=(2, size))
+        row, last, cut, goal, random_goal, at_goal = (
+            x[self.mine] for x in (row, last, cut, goal, random_goal, at_goal)
+        )
         goal[at_goal] = row[at_goal]
         following = row + 1
         following[at_goal] = row[at_goal]  # terminate moves nothing
         action = store.actions[row]
         action[at_goal] = np.eye(ACTION_DIM, dtype=np.float32)[TERMINATE]
-        steps_to_goal = np.where(random_goal, -1, goal - row)
-
-        # Sorted reads are kind to a store larger than memory.
-        image, next_image, goal_image = self._images(np.stack([row, following, goal]), rng)
+        image, next_image, goal_image = self._images(np.stack([row, following, goal]), shifts[:, self.mine])
         return Batch(
             image=image,
             next_image=next_image,
@@ -87,12 +97,12 @@ class Sampler:
             next_state=store.states[following],
             action=action,
             next_action=store.actions[following],
-            steps_to_goal=steps_to_goal,
+            steps_to_goal=np.where(random_goal, -1, goal - row),
             final=random_goal & (cut == row + 1) & (following < last),
         )
 
-    def _images(self, rows: np.ndarray, rng) -> np.ndarray:
-        """Images of rows [3, B], each column shifted by one random offset, uint8 [3, B, H, W, 3]."""
+    def _images(self, rows: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """Images of rows [3, B], column b shifted by shifts[:, b] (down, right), uint8 [3, B, H, W, 3]."""
         height, width = self.store.image_size
         shift = self.config.random_shift_px
         if shift == 0:
@@ -104,8 +114,7 @@ class Sampler:
         padded[:, :, -shift:] = padded[:, :, -shift - 1 : -shift]
         padded[:, :, :, :shift] = padded[:, :, :, shift : shift + 1]
         padded[:, :, :, -shift:] = padded[:, :, :, -shift - 1 : -shift]
-        down, right = rng.integers(0, 2 * shift + 1, size=(2, rows.shape[1]))
         out = np.empty((*rows.shape, height, width, 3), np.uint8)
-        for item, (y, x) in enumerate(zip(down, right, strict=True)):
+        for item, (y, x) in enumerate(shifts.T):
             out[:, item] = padded[:, item, y : y + height, x : x + width]
         return out

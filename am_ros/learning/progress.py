@@ -1,0 +1,47 @@
+"""How a training stands: for people, for the log."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Progress:
+    """Where the training stands, once a second and at the end."""
+
+    update: int
+    updates: int
+    updates_per_s: float
+    data_wait_share: float
+    seconds_left: float
+    metrics: dict = field(default_factory=dict)
+
+    def __str__(self):
+        shown = " ".join(f"{k} {v:.3f}" for k, v in self.metrics.items() if k in ("loss", "q_seen", "q_unseen"))
+        return (
+            f"update {self.update}/{self.updates}  {self.updates_per_s:.1f} updates/s  "
+            f"data wait {self.data_wait_share:.0%}  {self.seconds_left:.0f} s left  {shown}"
+        )
+
+
+class MetricsFile:
+    """metrics.csv: one row a second. Rows after a resumed update are dropped."""
+
+    def __init__(self, path: Path, update: int):
+        self.path = path
+        if path.exists():
+            rows = path.read_text().splitlines()
+            kept = rows[:1] + [r for r in rows[1:] if r.split(",")[0].isdigit() and int(r.split(",")[0]) <= update]
+            path.write_text("".join(row + "\n" for row in kept))
+
+    def write(self, progress: Progress, trained_s: float) -> None:
+        values = {
+            "update": progress.update,
+            "trained_s": round(trained_s, 1),
+            "updates_per_s": round(progress.updates_per_s, 2),
+            **progress.metrics,
+        }
+        new = not self.path.exists() or self.path.stat().st_size == 0
+        with self.path.open("a") as file:
+            if new:
+                file.write(",".join(values) + "\n")
+            file.write(",".join(f"{v:.6g}" for v in values.values()) + "\n")
