@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from am_msgs.action import RunExpert
-from am_msgs.msg import EpisodeEvent, SceneState, Step
+from am_msgs.msg import SceneState
 from am_msgs.srv import CountImages, GetOutcome, ResetScene
 from builtin_interfaces.msg import Duration
 from conftest import wait_until
@@ -153,26 +153,6 @@ def test_a_wrong_parameter_ends_the_node_in_one_sentence(start_node, parameters,
     node = start_node("sim_workcell", **parameters)
     assert node.wait(20) == 2
     assert sentence in node.output
-
-
-def test_the_expert_solves_both_tasks_through_the_nodes(ros, start_node):
-    for name, parameters in (("sim_workcell", FAST), ("cartesian_controller", {}), ("scripted_expert", {})):
-        start_node(name, **parameters)
-    steps, events = ros.receive(Step, "step", RELIABLE_QOS), ros.receive(EpisodeEvent, "episode_event", RELIABLE_QOS)
-    for task in TASKS:
-        run = ros.send_goal(
-            RunExpert, "scripted_expert/run_expert", 20.0, task=task, seed=evaluation_seed(0), noise=0.0
-        )
-        result = run.result(60)
-        assert result.success and result.reached, result.message
-        wait_until(lambda: len(events) >= 2, what="the end of the episode")
-        begin, end = events[-2:]
-        assert (begin.type, end.type) == (EpisodeEvent.START, EpisodeEvent.END)
-        assert end.episode_id == begin.episode_id == result.episode_id
-        assert (end.task, end.outcome, end.reason) == (task, EpisodeEvent.OUTCOME_SUCCESS, "terminated")
-        mine = [s for s in steps if s.episode_id == result.episode_id]
-        assert [s.index for s in mine] == list(range(result.steps)) and mine[-1].action.terminate
-        events.clear()
 
 
 def test_the_expert_refuses_by_name_what_cannot_be(ros, start_node):

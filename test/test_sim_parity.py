@@ -49,6 +49,7 @@ def test_an_episode_through_the_nodes_is_the_one_that_collect_writes(cell, tmp_p
     assert (logged.info.task, logged.info.seed, logged.info.source) == (task, SEED, "expert")
     assert (logged.info.outcome, logged.info.reason) == (written.info.outcome, written.info.reason)
     assert len(logged) == len(written)
+    assert [step.index for step in live[topics.STEP]] == list(range(len(logged)))
     assert logged.images.shape == written.images.shape and logged.images.dtype == written.images.dtype
     # The expert answers what it sees, so a difference of a millimetre stays one.
     np.testing.assert_allclose(logged.actions, written.actions, atol=0.05)
