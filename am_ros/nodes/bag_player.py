@@ -18,6 +18,9 @@ from am_ros.errors import AmRosError
 from am_ros.nodes.common import KEEP_ALL_QOS, declare, run
 from am_ros.nodes.message_types import message_class
 
+# Messages on the way before the player waits for all subscribers. Large enough that the wait, one heartbeat (20 ms,
+# config/fastdds.xml), does not limit the speed; small enough for a subscriber that keeps the last 200 of a topic.
+WINDOW = 200
 EPISODE_TOPICS = (topics.IMAGE_COMPRESSED, topics.STEP, topics.EPISODE_EVENT)
 
 
