@@ -18,6 +18,9 @@ ACTION_DIM = 7
 CONTINUOUS_DIM = 4
 DISCRETE_DIM = 3
 
+# A gripper that holds something is far from closed: around a 5 cm cube, 9 cm of stroke are 0.56 open.
+OPEN_ABOVE = 0.8
+
 
 class Gripper(IntEnum):
     """Gripper command; the values are those of am_msgs/CartesianAction."""
@@ -60,7 +63,7 @@ class ActionSpace:
         """Encode an action as a vector, float32 [7].
 
         A gripper command HOLD becomes open or close, whichever the measured `gripper_opening` (0 closed, 1 open)
-        is nearer to: two names for one behaviour would make one of them a false negative in learning.
+        says: two names for one behaviour would make one of them a false negative in learning.
         A terminating action moves nothing, so its displacement is zero and only TERMINATE is set.
         """
         vector = np.zeros(ACTION_DIM, np.float32)
@@ -70,7 +73,7 @@ class ActionSpace:
         vector[:CONTINUOUS_DIM] = np.array([*action.translation_m, action.rotation_z_rad]) / self.scale
         gripper = action.gripper
         if gripper == Gripper.HOLD:
-            gripper = Gripper.OPEN if gripper_opening > 0.5 else Gripper.CLOSE
+            gripper = Gripper.OPEN if gripper_opening > OPEN_ABOVE else Gripper.CLOSE
         vector[OPEN if gripper == Gripper.OPEN else CLOSE] = 1
         return vector
 

@@ -18,16 +18,15 @@ class DemoConfig:
     """How much of everything; the defaults fit into 15 minutes on two cores, set-up included."""
 
     recorded_episodes: int = parameter(8, "episodes recorded through the nodes, per task", range=(1, 10_000))
-    collected_episodes: int = parameter(
-        900, "further episodes written by the collector, per task", range=(0, 1_000_000)
-    )
+    reach_episodes: int = parameter(800, "further episodes of reach, written by the collector", range=(0, 1_000_000))
+    pick_place_episodes: int = parameter(1500, "further episodes of pick_place", range=(0, 1_000_000))
     train_minutes: float = parameter(5.0, "minutes of training", range=(0.05, 10_000.0))
     reach_trials: int = parameter(20, "goals to reach with the arm", range=(1, 10_000))
     pick_place_trials: int = parameter(10, "goals to reach with the block", range=(0, 10_000))
     real_time_factor: float = parameter(3.0, "speed of the simulated cell", range=(0.1, 10.0))
     samples: int = parameter(64, "CEM: candidates per iteration when acting", range=(2, 4096))
-    iterations: int = parameter(3, "CEM: refits when acting", range=(1, 20))
-    workers: int = parameter(2, "processes of the collector, threads of the trainer", range=(1, 256))
+    iterations: int = parameter(2, "CEM: refits when acting", range=(1, 20))
+    workers: int = parameter(2, "processes of the collector and of the trainer", range=(1, 256))
 
 
 def register(subparsers) -> None:
@@ -52,6 +51,7 @@ class Demo:
         self.bags, self.goals, self.pictures = out / "bags", out / "goals", out / "pictures"
         self.checkpoint = out / "checkpoint"
         self.tasks = ("reach", "pick_place") if config.pick_place_trials else ("reach",)
+        self.collected = {task: getattr(config, f"{task}_episodes") for task in self.tasks}
         self.out.mkdir(parents=True, exist_ok=True)
 
     def run(self) -> int:
@@ -100,16 +100,14 @@ class Demo:
 
     def collect(self) -> None:
         """The bulk of the data: the same bags, written in parallel without going through DDS."""
-        if not self.config.collected_episodes:
-            return
-        for task in self.tasks:
-            self.say(f"collect: {self.config.collected_episodes} {task} episodes")
+        for task, episodes in self.collected.items():
+            self.say(f"collect: {episodes} {task} episodes")
             self._call(
                 "collect",
                 "--task",
                 task,
                 "--episodes",
-                self.config.collected_episodes,
+                episodes,
                 "--workers",
                 self.config.workers,
                 "--seed",
@@ -133,16 +131,16 @@ class Demo:
             self.say("learn: the model is there already")
             return json.loads(report.read_text())
         recorded = self.config.recorded_episodes * len(self.tasks)
-        episodes = recorded + self.config.collected_episodes * len(self.tasks)
+        episodes = recorded + sum(self.collected.values())
         trainer = NodeSpec(
             "trainer",
             parameters={
                 "out": str(training),
-                "bags": str(self.bags / "collected") if self.config.collected_episodes else "",
+                "bags": str(self.bags / "collected") if any(self.collected.values()) else "",
                 "min_episodes": episodes,
                 "minutes": self.config.train_minutes,
                 "updates": 1_000_000,
-                "threads": self.config.workers,
+                "processes": self.config.workers,
             },
         )
         with Supervisor([trainer], self.out / "log" / "learn") as cell, RosClient("demo") as client:

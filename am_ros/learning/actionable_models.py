@@ -23,7 +23,7 @@ class ActionableModelsConfig:
     # The observed return bounds the value of a hindsight goal k steps away from below, where dynamics are nearly
     # deterministic. Without it values fade faster than they propagate: lift and place were never learned in trials.
     monte_carlo_floor: bool = parameter(True, "target at least gamma^(k-1) for a goal that was reached k steps later")
-    negatives: int = parameter(32, "candidates for negative actions per item", range=(1, 1024))
+    negatives: int = parameter(12, "candidates for negative actions per item", range=(1, 1024))
     perturbed_share: float = parameter(0.25, "share of candidates drawn around the seen action", range=(0.0, 1.0))
     perturbed_std: float = parameter(0.4, "their standard deviation [normalised]", range=(0.01, 2.0))
     # Q lies in (0, 1), so exp(Q) differs by at most a factor e; a temperature sharpens the choice.
@@ -33,7 +33,7 @@ class ActionableModelsConfig:
     close_distance: float = parameter(
         0.3, "candidates nearer than this to the seen action are dropped", range=(0.0, 4.0)
     )
-    target_cem: CemConfig = CemConfig(samples=16, iterations=2, elite_fraction=0.2)
+    target_cem: CemConfig = CemConfig(samples=8, iterations=1, elite_fraction=0.25, prior_share=0.5, prior_weight=0.0)
     prior_weight: float = parameter(
         1.0, "weight of cloning the behaviour prior, if the network has one", range=(0.0, 10.0)
     )

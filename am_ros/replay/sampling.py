@@ -27,7 +27,8 @@ class GoalConfig:
 
     random_share: float = parameter(0.1, "share of items with a random goal (goal chaining)", range=(0.0, 0.95))
     at_goal_share: float = parameter(0.08, "share of items already at their goal, to learn terminate", range=(0.0, 0.5))
-    random_shift_px: int = parameter(2, "same random shift of image and goal, up to so many pixels", range=(0, 32))
+    # With a few thousand episodes the encoder remembers them: without shifts pick_place falls to half.
+    random_shift_px: int = parameter(4, "same random shift of image and goal, up to so many pixels", range=(0, 32))
 
 
 @dataclass
