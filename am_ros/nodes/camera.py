@@ -111,10 +111,16 @@ class CameraNode(Node):
             elif report.problem:
                 message += f": {report.problem}"
         age = math.nan if report.age_s is None else report.age_s
-        values = {"rate_hz": f"{report.rate_hz:.2f}", "age_s": f"{age:.3f}", "images": report.images,
-                  "drops": report.drops, "reconnects": report.reconnects}
-        status = DiagnosticStatus(level=level, name=f"{self.get_fully_qualified_name()}: images", message=message,
-                                  hardware_id=self._name)
+        values = {
+            "rate_hz": f"{report.rate_hz:.2f}",
+            "age_s": f"{age:.3f}",
+            "images": report.images,
+            "drops": report.drops,
+            "reconnects": report.reconnects,
+        }
+        status = DiagnosticStatus(
+            level=level, name=f"{self.get_fully_qualified_name()}: images", message=message, hardware_id=self._name
+        )
         status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
         array = DiagnosticArray(status=[status])
         array.header.stamp = self.get_clock().now().to_msg()

@@ -5,6 +5,7 @@ The executor spins in a thread of its own, so that the caller may wait wherever 
 
 import threading
 import time
+from functools import partial
 
 import rclpy
 from action_msgs.msg import GoalStatus
@@ -12,7 +13,7 @@ from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS
+from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, in_executor
 
 __all__ = ["GoalRun", "Received", "RosClient"]
 
@@ -65,11 +66,13 @@ class RosClient:
         client = self._client(name, lambda: ActionClient(self.node, action_type, name))
         _until(client.server_is_ready, timeout_s, f"action {name}: no node offers it (waited {timeout_s} s)")
         feedback = []
-        sent = client.send_goal_async(action_type.Goal(**fields), lambda m: feedback.append(m.feedback))
+        goal = action_type.Goal(**fields)
+        send = partial(client.send_goal_async, goal, lambda m: feedback.append(m.feedback))
+        sent = in_executor(self._executor, send, timeout_s)
         handle = _result(sent, deadline, f"action {name}")
         if not handle.accepted:
             raise AmRosError(f"action {name}: the goal was rejected")
-        return GoalRun(name, handle, feedback)
+        return GoalRun(name, handle, feedback, self._executor)
 
     def receive(self, message_type, topic: str, qos=SENSOR_QOS) -> "Received":
         """Subscribe to a topic; the messages gather in what is returned."""
@@ -101,10 +104,10 @@ class RosClient:
 class GoalRun:
     """An accepted goal: `feedback` gathers as it comes."""
 
-    def __init__(self, name: str, handle, feedback: list):
+    def __init__(self, name: str, handle, feedback: list, executor):
         self.name, self.feedback = name, feedback
-        self._handle = handle
-        self._future = handle.get_result_async()
+        self._handle, self._executor = handle, executor
+        self._future = in_executor(executor, handle.get_result_async)
 
     @property
     def done(self) -> bool:
@@ -126,7 +129,7 @@ class GoalRun:
     def cancel(self, timeout_s: float = 10.0) -> None:
         """Ask for cancellation and wait until the server has answered."""
         deadline = time.monotonic() + timeout_s
-        _result(self._handle.cancel_goal_async(), deadline, f"action {self.name} (cancel)")
+        _result(in_executor(self._executor, self._handle.cancel_goal_async), deadline, f"action {self.name} (cancel)")
 
     def _end(self, timeout_s: float):
         return _result(self._future, time.monotonic() + timeout_s, f"action {self.name}")

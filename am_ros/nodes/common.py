@@ -89,6 +89,20 @@ def run(make_node, name: str, args=None) -> int:
         rclpy.try_shutdown()
 
 
+def in_executor(executor, function, timeout_s: float = 10.0):
+    """Run `function` in the executor's thread and return its result; AmRosError if the executor does not get to it.
+
+    An rclpy ActionClient sends a request before it notes that it waits for the answer: called from another thread
+    than the executor's, it loses an answer that is quicker.
+    """
+    done = threading.Event()
+    task = executor.create_task(function)
+    task.add_done_callback(lambda _: done.set())
+    if not done.wait(timeout_s):
+        raise AmRosError(f"the node is too busy: nothing was done for {timeout_s} s")
+    return task.result()
+
+
 class NodeThread:
     """A thread of a node whose death is not silent: what kills it is raised in the executor and ends the node."""
 

@@ -24,7 +24,7 @@ from am_ros.configuration import parameter
 from am_ros.control.limits import MotionLimits
 from am_ros.episode import Outcome, check_name, state_vector, yaw_of_quaternion
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, from_ns, to_ns
+from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, from_ns, in_executor, to_ns
 
 
 @dataclass(frozen=True)
@@ -174,17 +174,21 @@ class EpisodeRunner:
 
     def _move(self, action: CartesianAction, cancelled: threading.Event) -> MoveCartesian.Result:
         deadline = time.monotonic() + self.config.motion_timeout_s
-        handle = self._wait(self._mover.send_goal_async(MoveCartesian.Goal(action=action_message(action))), deadline)
+        goal = MoveCartesian.Goal(action=action_message(action))
+        handle = self._wait(self._in_executor(lambda: self._mover.send_goal_async(goal)), deadline)
         if not handle.accepted:
             raise AmRosError("cartesian_controller: rejected the step (busy or stopped)")
-        future = handle.get_result_async()
+        future = self._in_executor(handle.get_result_async)
         cancel_sent = False
         while not future.done():
             if cancelled.is_set() and not cancel_sent:
-                handle.cancel_goal_async()
+                self._in_executor(handle.cancel_goal_async)
                 cancel_sent = True
             self._wait(future, deadline, poll_s=0.05)
         return future.result().result
+
+    def _in_executor(self, function):
+        return in_executor(self.node.executor, function, self.config.motion_timeout_s)
 
     def _wait(self, future, deadline: float, poll_s: float | None = None):
         """Wait for a future that the node's executor completes; AmRosError after the deadline."""

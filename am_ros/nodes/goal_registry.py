@@ -120,23 +120,28 @@ class GoalRegistry(Node):
         if self._image.age_s > timeout_s:
             return AmRosError(f"topic {topic}: stale image: the newest came {self._image.age_s:.1f} s ago")
         behind_s = (after_ns - to_ns(self._image.message.header.stamp)) / 1e9
-        return AmRosError(f"topic {topic}: stale image: the newest is stamped {behind_s:.2f} s before the request, "
-                          "though images come (a slow camera, or a clock that differs)")
+        return AmRosError(
+            f"topic {topic}: stale image: the newest is stamped {behind_s:.2f} s before the request, "
+            "though images come (a slow camera, or a clock that differs)"
+        )
 
     def _current_image(self) -> Image:
         topic = self.resolve_topic_name(topics.IMAGE)
         if self._image is None:
             raise AmRosError(f"topic {topic}: no image came yet")
         if self._image.age_s > self.config.max_age_s:
-            raise AmRosError(f"topic {topic}: stale image: the newest came {self._image.age_s:.1f} s ago, more than "
-                             f"{self.config.max_age_s:g} s")
+            raise AmRosError(
+                f"topic {topic}: stale image: the newest came {self._image.age_s:.1f} s ago, more than "
+                f"{self.config.max_age_s:g} s"
+            )
         stamp_ns = to_ns(self._image.message.header.stamp)
         if stamp_ns <= 0:
             raise AmRosError(f"topic {topic}: the image has no stamp")
         age_s = (self._now_ns() - stamp_ns) / 1e9
         if age_s > self.config.max_age_s:
-            raise AmRosError(f"topic {topic}: stale image: its stamp is {age_s:.1f} s old, more than "
-                             f"{self.config.max_age_s:g} s")
+            raise AmRosError(
+                f"topic {topic}: stale image: its stamp is {age_s:.1f} s old, more than {self.config.max_age_s:g} s"
+            )
         if age_s < -self.config.max_age_s:
             raise AmRosError(f"topic {topic}: the image is stamped {-age_s:.1f} s in the future: the clocks differ")
         return self._image.message
@@ -161,8 +166,14 @@ class GoalRegistry(Node):
         opening = None
         if fingers and None not in fingers:
             opening = float(np.clip(np.mean(fingers) / self.config.finger_stroke_m, 0, 1))
-        return Goal(request.goal_id or "unnamed", request.note, to_ns(image.header.stamp), joint_names=names,
-                    joint_positions=positions, gripper_opening=opening)
+        return Goal(
+            request.goal_id or "unnamed",
+            request.note,
+            to_ns(image.header.stamp),
+            joint_names=names,
+            joint_positions=positions,
+            gripper_opening=opening,
+        )
 
     def _current_joints(self) -> tuple[tuple[str, ...], tuple[float, ...]]:
         """Names and positions; both empty if there is no current joint state and none is required."""
@@ -174,8 +185,10 @@ class GoalRegistry(Node):
             return (), ()
         names, positions = tuple(joints.message.name), tuple(joints.message.position)
         if len(names) != len(positions) or not np.isfinite(positions).all():
-            raise AmRosError(f"topic {topic}: {len(names)} names and {len(positions)} positions, of which some are not "
-                             "finite or not there")
+            raise AmRosError(
+                f"topic {topic}: {len(names)} names and {len(positions)} positions, of which some are not "
+                "finite or not there"
+            )
         return names, positions
 
     def _whole_goals(self) -> list[Goal]:
@@ -220,8 +233,14 @@ class GoalRegistry(Node):
 
 def goal_message(goal: Goal) -> GoalMsg:
     """A Goal of the library as its message; an unknown gripper opening is NaN."""
-    message = GoalMsg(goal_id=goal.goal_id, note=goal.note, image_stamp=from_ns(goal.image_stamp_ns),
-                      width=goal.width, height=goal.height, sha256=goal.sha256)
+    message = GoalMsg(
+        goal_id=goal.goal_id,
+        note=goal.note,
+        image_stamp=from_ns(goal.image_stamp_ns),
+        width=goal.width,
+        height=goal.height,
+        sha256=goal.sha256,
+    )
     message.joint_state.header.stamp = message.image_stamp
     message.joint_state.name, message.joint_state.position = list(goal.joint_names), list(goal.joint_positions)
     message.gripper_opening = math.nan if goal.gripper_opening is None else goal.gripper_opening
