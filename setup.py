@@ -81,7 +81,6 @@ setup(
         "colcon": ["colcon-common-extensions", "colcon-ros"],
     },
     entry_points={
-        "console_scripts": ["am-ros = am_ros.cli:main"]
-        + [f"{node} = {PACKAGE}.nodes.{node}:main" for node in NODES],
+        "console_scripts": ["am-ros = am_ros.cli:main"] + [f"{node} = {PACKAGE}.nodes.{node}:main" for node in NODES],
     },
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from am_ros.errors import AmRosError
 from am_ros.graph import NodeSpec
 from am_ros.processes import NodeProcess, stop_all
+from am_ros.shared_memory import remove_stale_segments
 
 WATCH_PERIOD_S = 0.1
 
@@ -42,6 +43,7 @@ class Supervisor:
 
     def __enter__(self) -> "Supervisor":
         self.log_dir.mkdir(parents=True, exist_ok=True)
+        remove_stale_segments()  # of nodes that were killed before
         try:
             for spec in self.specs:
                 log_file = self.log_dir / f"{spec.label}.log"

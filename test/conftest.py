@@ -1,8 +1,8 @@
 """Fixtures for tests that use real nodes: a ROS domain of one's own, nodes as processes, a client in the test.
 
-    def test_registry_lists_what_it_recorded(ros, start_node):
-        start_node("goal_registry", folder="/tmp/goals")
-        response = ros.call(ListGoals, "goal_registry/list")
+def test_registry_lists_what_it_recorded(ros, start_node):
+    start_node("goal_registry", folder="/tmp/goals")
+    response = ros.call(ListGoals, "goal_registry/list")
 """
 
 import fcntl
@@ -15,11 +15,17 @@ from pathlib import Path
 import pytest
 
 from am_ros.environment import enter_ros_environment
+from am_ros.shared_memory import remove_stale_segments
 
 enter_ros_environment()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 HIGHEST_DOMAIN = 101  # above it, the ports of a ROS domain run into those that Linux hands out by itself
+
+
+def pytest_sessionfinish():
+    """Tests kill nodes; a machine that runs many of them must not fill its shared memory with what they leave."""
+    remove_stale_segments()
 
 
 def wait_until(condition, timeout_s: float = 10.0, what: str = "the condition") -> None:

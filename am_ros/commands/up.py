@@ -19,6 +19,7 @@ def register(subparsers) -> None:
     parser = subparsers.add_parser(
         "up",
         help="start the nodes of the simulated or the real workcell and watch over them",
+        usage="am-ros up [-h] [--log-dir LOG_DIR] [--print] {sim,workcell} [key:=value ...]",
         description="Start the nodes of a workcell as processes, the same ones as `ros2 launch am_ros`.",
         epilog="\n\n".join(_describe(name) for name in GRAPHS),
         formatter_class=argparse.RawDescriptionHelpFormatter,

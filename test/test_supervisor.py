@@ -1,0 +1,152 @@
+"""`am-ros up` and the supervisor under it, with real nodes: who dies is named, and nothing stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from am_msgs.srv import ListGoals
+from conftest import wait_until
+
+from am_ros.environment import child_environment
+from am_ros.errors import AmRosError
+from am_ros.graph import NodeSpec, sim_nodes
+from am_ros.supervisor import NodeDied, Supervisor
+
+
+@pytest.fixture
+def up_sim(ros_env, tmp_path):
+    """Starts `am-ros up sim` as a user does; returns its process and those of its nodes."""
+    started = []
+
+    def start(*settings):
+        command = [sys.executable, "-m", "am_ros.cli", "up", "--log-dir", str(tmp_path / "log"), "sim"]
+        command += [f"goals:={tmp_path}/goals", f"bags:={tmp_path}/bags", *settings]
+        env = child_environment(ros_env)
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        wait_until(lambda: len(nodes_of(process)) == 5, 20.0, "the start of five nodes")
+        return process, nodes_of(process)
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def nodes_of(process):
+    """The nodes among the children of a process, by the name of their module."""
+    children = [(child.cmdline(), child) for child in psutil.Process(process.pid).children()]
+    return {line[2].rpartition(".")[2]: child for line, child in children if "--ros-args" in line}
+
+
+def gone(nodes):
+    return not any(node.is_running() and node.status() != psutil.STATUS_ZOMBIE for node in nodes.values())
+
+
+def test_a_killed_node_is_named_and_the_others_stop(up_sim, ros):
+    process, nodes = up_sim()
+    assert set(nodes) == {spec.executable for spec in sim_nodes()}
+    for service in ("goal_registry/list", "cartesian_controller/reset", "policy_server/load_checkpoint"):
+        wait_until(lambda name=service: name in services(ros), 40.0, service)
+
+    nodes["goal_registry"].send_signal(signal.SIGKILL)
+    output, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert errors.startswith("am-ros up: goal_registry ended with signal SIGKILL: ")
+    assert errors.strip().endswith("the other nodes were stopped")
+    assert "[goal_registry] " in output
+    assert "Traceback" not in output
+    assert gone(nodes)
+
+
+def services(ros):
+    return {name.lstrip("/") for name, _ in ros.node.get_service_names_and_types()}
+
+
+def test_ctrl_c_leaves_nothing_running(up_sim, tmp_path):
+    process, nodes = up_sim()
+    log = tmp_path / "log" / "sim_workcell.log"
+    wait_until(lambda: "cell is running" in log.read_text(), 30.0, "the cell")
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert "stopping" in output
+    assert gone(nodes)
+
+
+def test_nodes_do_not_outlive_a_killed_supervisor(up_sim):
+    process, nodes = up_sim()
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=10)
+    wait_until(lambda: gone(nodes), 5.0, "the end of all nodes")
+
+
+def test_a_node_refusing_a_parameter_ends_the_cell_with_its_sentence(ros_env, tmp_path):
+    settings = ["up", "sim", "real_time_factor:=1000"]
+    for bad, sentence in (
+        (settings, "am-ros: parameter real_time_factor: 1000.0 is outside 0.1 ... 10.0\n"),
+        (["up", "sim", "colour:=red"], "am-ros: argument colour: unknown; there are "),
+        (["up", "sim", "samples:=many"], "am-ros: argument samples: 'many' is not a whole number\n"),
+        (["up", "sim", "sim"], "am-ros: argument 'sim': expected key:=value\n"),
+        (["up", "sim", "params_file:=/no/such.yaml"], "am-ros: parameter file /no/such.yaml: not found\n"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "am_ros.cli", *bad], env=child_environment(ros_env), capture_output=True, text=True
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith(sentence)
+        assert done.stderr.count("\n") == 1
+
+    folder = tmp_path / "file"
+    folder.write_text("where a folder is wanted")
+    registry = NodeSpec("goal_registry", parameters={"folder": str(folder)})
+    with Supervisor([registry], tmp_path / "log", ros_env) as cell:
+        process = cell.processes["goal_registry"]
+        assert process.wait(20.0) == 2
+        with pytest.raises(NodeDied, match=r"goal_registry ended with exit code 2: goal_registry: .*file"):
+            cell.check()
+
+
+def test_a_stopped_cell_has_closed_its_nodes_in_order(ros, ros_env, tmp_path):
+    specs = [NodeSpec("goal_registry", name, parameters={"folder": str(tmp_path / name)}) for name in ("a", "b")]
+    with Supervisor(specs, tmp_path / "log", ros_env) as cell:
+        for name in ("a", "b"):
+            assert ros.call(ListGoals, f"{name}/list", timeout_s=20.0).goals == []
+        cell.check()
+        processes = list(cell.processes.values())
+        begin = time.monotonic()
+    assert [process.returncode for process in processes] == [0, 0]
+    assert time.monotonic() - begin < 5.0
+    assert "ready" in (tmp_path / "log" / "a.log").read_text()
+
+
+def test_an_optional_node_may_end(ros_env, tmp_path, capsys):
+    player = NodeSpec("bag_player", parameters={"bags": [str(tmp_path / "none")]}, required=False)
+    with Supervisor([player], tmp_path / "log", ros_env) as cell:
+        assert cell.processes["bag_player"].wait(20.0) == 2
+        cell.check()
+        cell.check()
+    assert capsys.readouterr().out.count("bag_player ended with exit code 2: ") == 1
+
+
+def test_names_must_be_unique(tmp_path):
+    with pytest.raises(AmRosError, match="node camera: listed twice"):
+        Supervisor([NodeSpec("camera"), NodeSpec("camera")], tmp_path)
+
+
+def test_a_node_that_ignores_signals_is_killed(ros_env, tmp_path, monkeypatch):
+    from am_ros import processes
+
+    short = ((signal.SIGINT, 0.5), (signal.SIGTERM, 0.5), (signal.SIGKILL, 5.0))
+    monkeypatch.setattr(processes, "STOP_TIMEOUTS_S", short)
+    registry = NodeSpec("goal_registry", parameters={"folder": str(tmp_path / "goals")})
+    with Supervisor([registry], tmp_path / "log", ros_env) as cell:
+        process = cell.processes["goal_registry"]
+        process.wait_for_line("ready")
+        os.kill(process.pid, signal.SIGSTOP)  # it handles no signal any more
+    assert process.returncode == -signal.SIGKILL
