@@ -23,8 +23,11 @@ def saved(tmp_path):
     """A small checkpoint with a model."""
     network = make_network(NetworkConfig(image_size=16, width=8, channels=4))
     meta = {
-        "update": 7, "image_size": 16, "action_space": {"max_translation_m": [0.08, 0.08, 0.08], "max_rotation_rad": 0.5},
-        "config": {"network": {"preset": "small", "image_size": 16, "width": 8, "channels": 4, "behaviour_prior": True}},
+        "update": 7, "image_size": 16,
+        "action_space": {"max_translation_m": [0.08, 0.08, 0.08], "max_rotation_rad": 0.5},
+        "config": {
+            "network": {"preset": "small", "image_size": 16, "width": 8, "channels": 4, "behaviour_prior": True},
+        },
     }  # fmt: skip
     return checkpoint.save(tmp_path / "checkpoint", meta, {"model": network.state_dict()})
 

@@ -79,7 +79,11 @@ def test_services_answer_while_the_training_runs(ros, start_node, tmp_path):
 
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
-    [({"batch_size": 0}, "batch_size"), ({"bags": "/nowhere"}, "parameter bags: /nowhere"), ({"preset": "huge"}, "preset")],
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"bags": "/nowhere"}, "parameter bags: /nowhere"),
+        ({"preset": "huge"}, "preset"),
+    ],
 )
 def test_a_bad_parameter_stops_the_node_by_name(start_node, tmp_path, parameters, sentence):
     node = start_node("trainer", out=str(tmp_path), **parameters)
