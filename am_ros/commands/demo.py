@@ -20,9 +20,14 @@ class DemoConfig:
     recorded_episodes: int = parameter(8, "episodes recorded through the nodes, per task", range=(1, 10_000))
     reach_episodes: int = parameter(800, "further episodes of reach, written by the collector", range=(0, 1_000_000))
     pick_place_episodes: int = parameter(1500, "further episodes of pick_place", range=(0, 1_000_000))
-    train_minutes: float = parameter(5.0, "minutes of training", range=(0.05, 10_000.0))
+    # Cloning is what a few minutes can learn, and it takes after its demonstrators: fewer random and half episodes than
+    # a data set for Q-learning has (`am-ros collect` has twice as many).
+    random_share: float = parameter(0.1, "share of collected episodes that act at random", range=(0.0, 1.0))
+    lift_share: float = parameter(0.1, "share of collected episodes that end after the lift", range=(0.0, 1.0))
+    noise_high: float = parameter(0.5, "most noise of the other collected episodes", range=(0.0, 1.0))
+    train_minutes: float = parameter(7.0, "minutes of training", range=(0.05, 10_000.0))
     reach_trials: int = parameter(20, "goals to reach with the arm", range=(1, 10_000))
-    pick_place_trials: int = parameter(10, "goals to reach with the block", range=(0, 10_000))
+    pick_place_trials: int = parameter(20, "goals to reach with the block", range=(0, 10_000))
     real_time_factor: float = parameter(3.0, "speed of the simulated cell", range=(0.1, 10.0))
     samples: int = parameter(64, "CEM: candidates per iteration when acting", range=(2, 4096))
     iterations: int = parameter(2, "CEM: refits when acting", range=(1, 20))
@@ -112,6 +117,12 @@ class Demo:
                 self.config.workers,
                 "--seed",
                 0,
+                "--random-share",
+                self.config.random_share,
+                "--lift-share",
+                self.config.lift_share,
+                "--noise-high",
+                self.config.noise_high,
                 "--out",
                 self.bags / "collected" / task,
             )
