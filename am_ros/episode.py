@@ -47,6 +47,18 @@ def state_vector(position_m, yaw_rad: float, gripper_opening: float) -> np.ndarr
     return np.array([gripper_opening, z, x, y, math.sin(yaw_rad), math.cos(yaw_rad)], np.float32)
 
 
+def gripper_opening(names, positions, finger_names, stroke_m: float) -> float | None:
+    """Opening of a gripper from a joint state: 0 closed ... 1 fully open; None if a finger joint is not in it.
+
+    `names` and `positions` [m] are those of the joint state; `stroke_m` is a finger's position when fully open.
+    """
+    position = dict(zip(names, positions, strict=False))
+    fingers = [position.get(name) for name in finger_names]
+    if not fingers or None in fingers:
+        return None
+    return float(np.clip(np.mean(fingers) / stroke_m, 0, 1))
+
+
 def yaw_of_quaternion(x: float, y: float, z: float, w: float) -> float:
     """Azimuth [rad] of a tool that points down, R = Rz(yaw) Rx(pi): the heading of its x axis in the horizontal plane.
 
@@ -86,8 +98,11 @@ class Episode:
             raise AmRosError(f"{name}: has no step")
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != 3:
             raise AmRosError(f"{name}: images must be uint8 [T+1, height, width, 3], got {self.images.shape}")
-        shapes = {"images": (self.images, self.images.shape[1:]), "states": (self.states, (STATE_DIM,)),
-                  "stamps": (self.stamps_ns, ())}
+        shapes = {
+            "images": (self.images, self.images.shape[1:]),
+            "states": (self.states, (STATE_DIM,)),
+            "stamps": (self.stamps_ns, ()),
+        }
         for what, (array, shape) in shapes.items():
             if array.shape != (steps + 1, *shape):
                 raise AmRosError(f"{name}: {what} have shape {array.shape}, expected {(steps + 1, *shape)}")

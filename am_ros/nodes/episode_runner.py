@@ -4,26 +4,25 @@ Shared by whoever acts (policy server, scripted expert). `run` blocks and belong
 executor meanwhile delivers images, poses and answers.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from am_msgs.action import MoveCartesian
-from am_msgs.msg import CartesianAction as CartesianActionMsg
 from am_msgs.msg import EpisodeEvent, Observation, Step
 from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionClient
 from sensor_msgs.msg import Image, JointState
 
 from am_ros import images, topics
-from am_ros.action import CartesianAction, Gripper
+from am_ros.action import CartesianAction
 from am_ros.configuration import parameter
 from am_ros.control.limits import MotionLimits
-from am_ros.episode import Outcome, check_name, state_vector, yaw_of_quaternion
+from am_ros.diagnostics import StampLog
+from am_ros.episode import Outcome, check_name, gripper_opening, state_vector, yaw_of_quaternion
 from am_ros.errors import AmRosError
+from am_ros.nodes.acting import Choice, Ended, Label, Seen, action_message
 from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, from_ns, in_executor, to_ns
 
 
@@ -37,53 +36,13 @@ class ActingConfig:
     )
     workspace_y_m: tuple[float, float] = parameter(MotionLimits.workspace_y_m, "box along y [m]", range=(-2, 2))
     workspace_z_m: tuple[float, float] = parameter(MotionLimits.workspace_z_m, "box along z [m]", range=(-2, 2))
-    finger_joints: tuple[str, ...] = parameter(
+    finger_names: tuple[str, ...] = parameter(
         ("finger_left_joint", "finger_right_joint"), "gripper joints in joint_states"
     )
     finger_stroke_m: float = parameter(0.045, "position of one finger joint when fully open [m]", range=(1e-3, 1.0))
     image_timeout_s: float = parameter(2.0, "wait so long for an image newer than the motion [s]", range=(0.05, 60.0))
     motion_timeout_s: float = parameter(15.0, "wait so long for the controller's answer [s]", range=(0.1, 300.0))
     max_refusals: int = parameter(5, "steps refused in a row before the episode ends with a fault", range=(1, 100))
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One observation: the image, proprioception for the network, and the message that records both."""
-
-    image: np.ndarray  # uint8 [H, W, 3]
-    state: np.ndarray  # float32 [STATE_DIM]
-    position_m: tuple[float, float, float]
-    message: Observation
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What an actor decided; `q_value` is NaN where it has no Q."""
-
-    action: CartesianAction
-    q_value: float = math.nan
-    decision_ms: float = 0.0
-
-
-@dataclass(frozen=True)
-class Label:
-    """What an episode is called and where it comes from."""
-
-    episode_id: str
-    source: str
-    task: str = ""
-    goal_id: str = ""
-    seed: int = -1
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How an episode ended: `reason` is terminated, step_limit, cancelled, or a fault in one sentence."""
-
-    reason: str
-    fault: bool
-    steps: int
-    last: Seen
 
 
 class EpisodeRunner:
@@ -96,7 +55,7 @@ class EpisodeRunner:
         self._image: Image | None = None
         self._opening: float | None = None
         self._pose: PoseStamped | None = None
-        self.image_stamps: list[int] = []
+        self.image_stamps = StampLog()
         node.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
         node.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, SENSOR_QOS)
         node.create_subscription(PoseStamped, topics.EE_POSE, self._on_pose, SENSOR_QOS)
@@ -238,31 +197,14 @@ class EpisodeRunner:
     def _on_image(self, image: Image) -> None:
         with self._news:
             self._image = image
-            self.image_stamps.append(to_ns(image.header.stamp))
-            if len(self.image_stamps) > 200_000:  # hours of images: enough to count losses
-                del self.image_stamps[:100_000]
+            self.image_stamps.add(to_ns(image.header.stamp))
             self._news.notify_all()
 
     def _on_joints(self, joints: JointState) -> None:
-        position = dict(zip(joints.name, joints.position, strict=False))
-        if all(name in position for name in self.config.finger_joints):
-            fingers = [position[name] for name in self.config.finger_joints]
-            self._opening = float(np.clip(np.mean(fingers) / self.config.finger_stroke_m, 0, 1))
+        fingers, stroke = self.config.finger_names, self.config.finger_stroke_m
+        opening = gripper_opening(joints.name, joints.position, fingers, stroke)
+        if opening is not None:  # arm and gripper may publish their joints apart
+            self._opening = opening
 
     def _on_pose(self, pose: PoseStamped) -> None:
         self._pose = pose
-
-
-def action_message(action: CartesianAction) -> CartesianActionMsg:
-    """A CartesianAction as its message."""
-    message = CartesianActionMsg(
-        rotation_z=action.rotation_z_rad, gripper=int(action.gripper), terminate=action.terminate
-    )
-    message.translation.x, message.translation.y, message.translation.z = action.translation_m
-    return message
-
-
-def action_from_message(message: CartesianActionMsg) -> CartesianAction:
-    """The inverse of action_message."""
-    t = message.translation
-    return CartesianAction((t.x, t.y, t.z), message.rotation_z, Gripper(message.gripper), message.terminate)

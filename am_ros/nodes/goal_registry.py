@@ -1,12 +1,10 @@
 """Goal registry: stores what the camera sees now as a goal image, and hands goals out (~/record, list, get, delete)."""
 
-import math
 import sys
 import time
 from dataclasses import dataclass
 
 import numpy as np
-from am_msgs.msg import Goal as GoalMsg
 from am_msgs.srv import DeleteGoal, GetGoal, ListGoals, RecordGoal
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
@@ -15,11 +13,12 @@ from sensor_msgs.msg import Image, JointState
 
 from am_ros import topics
 from am_ros.configuration import parameter
-from am_ros.episode import check_name
+from am_ros.episode import check_name, gripper_opening
 from am_ros.errors import AmRosError
 from am_ros.goals import Goal, GoalLibrary
 from am_ros.images import array_from_image, fault_of, fill_image
 from am_ros.nodes.common import SENSOR_QOS, declare, from_ns, run, to_ns
+from am_ros.nodes.goal_messages import goal_message
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class GoalRegistryConfig:
     fresh_timeout_s: float = parameter(1.0, "wait so long for an image after the request [s]", range=(0.05, 30.0))
     max_age_s: float = parameter(2.0, "older images and joint states are stale [s]", range=(0.05, 60.0))
     require_joint_state: bool = parameter(False, "refuse to record without a current joint state")
-    finger_joints: tuple[str, ...] = parameter(
+    finger_names: tuple[str, ...] = parameter(
         ("finger_left_joint", "finger_right_joint"), "gripper joints in joint_states"
     )
     finger_stroke_m: float = parameter(0.045, "position of one finger joint when fully open [m]", range=(1e-3, 1.0))
@@ -161,18 +160,14 @@ class GoalRegistry(Node):
     def _metadata(self, request, image: Image) -> Goal:
         """What the library is to know; size, hash and a name that was left empty are the library's to fill in."""
         names, positions = self._current_joints()
-        position = dict(zip(names, positions, strict=True))
-        fingers = [position.get(name) for name in self.config.finger_joints]
-        opening = None
-        if fingers and None not in fingers:
-            opening = float(np.clip(np.mean(fingers) / self.config.finger_stroke_m, 0, 1))
+        fingers, stroke = self.config.finger_names, self.config.finger_stroke_m
         return Goal(
             request.goal_id or "unnamed",
             request.note,
             to_ns(image.header.stamp),
             joint_names=names,
             joint_positions=positions,
-            gripper_opening=opening,
+            gripper_opening=gripper_opening(names, positions, fingers, stroke),
         )
 
     def _current_joints(self) -> tuple[tuple[str, ...], tuple[float, ...]]:
@@ -229,22 +224,6 @@ class GoalRegistry(Node):
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
-
-
-def goal_message(goal: Goal) -> GoalMsg:
-    """A Goal of the library as its message; an unknown gripper opening is NaN."""
-    message = GoalMsg(
-        goal_id=goal.goal_id,
-        note=goal.note,
-        image_stamp=from_ns(goal.image_stamp_ns),
-        width=goal.width,
-        height=goal.height,
-        sha256=goal.sha256,
-    )
-    message.joint_state.header.stamp = message.image_stamp
-    message.joint_state.name, message.joint_state.position = list(goal.joint_names), list(goal.joint_positions)
-    message.gripper_opening = math.nan if goal.gripper_opening is None else goal.gripper_opening
-    return message
 
 
 def main(args=None) -> int:

@@ -1,8 +1,6 @@
 """Policy server: makes the camera see a goal image, by CEM over Q (action ~/reach_goal)."""
 
-import queue
 import sys
-import threading
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,6 @@ import numpy as np
 import torch
 from am_msgs.action import ReachGoal
 from am_msgs.srv import CountImages, GetGoal, LoadCheckpoint
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from am_ros import images
@@ -20,8 +17,10 @@ from am_ros.episode import check_name
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.policy import Policy
-from am_ros.nodes.common import NodeThread, declare, from_ns, run, to_ns
-from am_ros.nodes.episode_runner import ActingConfig, Choice, EpisodeRunner, Label, action_message
+from am_ros.nodes.acting import Choice, Label, action_message
+from am_ros.nodes.common import declare, from_ns, run, to_ns
+from am_ros.nodes.episode_runner import ActingConfig, EpisodeRunner
+from am_ros.nodes.single_goal import SingleGoalServer, call_service
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,7 @@ class PolicyServer(LifecycleNode):
         torch.set_num_threads(self.config.threads)
         self.policy: Policy | None = None
         self._runner: EpisodeRunner | None = None
-        self._busy = threading.Lock()
-        self._cancelled = threading.Event()
         self._active = False
-        self._ended: dict[bytes, tuple] = {}
-        self._work = queue.SimpleQueue()
-        self._thread = NodeThread(self, self._worker, "policy")
         if self.config.autostart:
             for transition in (self.trigger_configure, self.trigger_activate):
                 if transition() != TransitionCallbackReturn.SUCCESS:
@@ -80,15 +74,7 @@ class PolicyServer(LifecycleNode):
         self._goals = self.create_client(GetGoal, "goal_registry/get")
         self.create_service(LoadCheckpoint, "~/load_checkpoint", self._on_load)
         self.create_service(CountImages, "~/count_images", self._on_count)
-        self._server = ActionServer(
-            self,
-            ReachGoal,
-            "~/reach_goal",
-            execute_callback=self._conclude,
-            goal_callback=self._on_goal,
-            cancel_callback=self._on_cancel,
-            handle_accepted_callback=self._work.put,
-        )
+        self._server = SingleGoalServer(self, ReachGoal, "~/reach_goal", self._pursue, self._describe, self._refuse)
 
     def on_activate(self, state) -> TransitionCallbackReturn:
         """Accept goals from now on."""
@@ -98,14 +84,13 @@ class PolicyServer(LifecycleNode):
     def on_deactivate(self, state) -> TransitionCallbackReturn:
         """Stop the goal in progress and accept no more."""
         self._active = False
-        self._cancelled.set()
+        self._server.cancel()
         return super().on_deactivate(state)
 
     def close(self) -> None:
-        """Stop what moves and end the worker."""
-        self._cancelled.set()
-        self._work.put(None)
-        self._thread.join(2.0)
+        """Stop what moves."""
+        if self._runner is not None:
+            self._server.close()
 
     def _load(self, folder: str) -> None:
         cem = CemConfig(samples=self.config.samples, iterations=self.config.iterations)
@@ -133,55 +118,22 @@ class PolicyServer(LifecycleNode):
         return response
 
     def _on_count(self, request, response):
-        first, last = to_ns(request.first), to_ns(request.last)
-        stamps = [s for s in self._runner.image_stamps if (first == 0 or s >= first) and (last == 0 or s <= last)]
+        stamps = self._runner.image_stamps.between(to_ns(request.first), to_ns(request.last))
         response.count = len(stamps)
         if stamps:
             response.first, response.last = from_ns(stamps[0]), from_ns(stamps[-1])
         return response
 
-    def _on_goal(self, _request) -> GoalResponse:
-        for refused, why in (
-            (not self._active, "the node is not active"),
-            (self.policy is None, "no checkpoint is loaded (call ~/load_checkpoint)"),
-        ):
-            if refused:
-                self.get_logger().warning(f"goal rejected: {why}")
-                return GoalResponse.REJECT
-        if not self._busy.acquire(blocking=False):
-            self.get_logger().warning("goal rejected: another goal is being pursued")
-            return GoalResponse.REJECT
-        self._cancelled.clear()
-        return GoalResponse.ACCEPT
+    def _refuse(self) -> str:
+        if not self._active:
+            return "the node is not active"
+        return "" if self.policy is not None else "no checkpoint is loaded (call ~/load_checkpoint)"
 
-    def _on_cancel(self, _goal) -> CancelResponse:
-        self._cancelled.set()
-        return CancelResponse.ACCEPT
+    @staticmethod
+    def _describe(result, sentence: str) -> None:
+        result.end, result.reason = ReachGoal.Result.FAULT, sentence
 
-    def _worker(self) -> None:
-        while (goal := self._work.get()) is not None:
-            result, status = ReachGoal.Result(), "abort"
-            try:
-                result, status = self._pursue(goal, result)
-            except AmRosError as error:
-                result.end, result.reason = ReachGoal.Result.FAULT, str(error)
-                self.get_logger().error(str(error))
-            finally:
-                self._busy.release()
-                self._finish(goal, result, status)
-
-    def _finish(self, goal, result, status: str) -> None:
-        """Hand the result to the executor, which owns the goal's state."""
-        self._ended[bytes(goal.goal_id.uuid)] = result, status
-        goal.execute()
-
-    def _conclude(self, goal):
-        result, status = self._ended.pop(bytes(goal.goal_id.uuid))
-        ended = goal.canceled if goal.is_cancel_requested else getattr(goal, status)
-        ended()
-        return result
-
-    def _pursue(self, goal, result):
+    def _pursue(self, goal, result, cancelled) -> bool:
         request, policy = goal.request, self.policy
         goal_image = self._goal_image(request)
         size = policy.image_size
@@ -208,31 +160,23 @@ class PolicyServer(LifecycleNode):
                 )
             )
 
-        ended = self._runner.run(
-            label, act, request.max_steps or self.config.max_steps, self._cancelled, on_step=on_step
-        )
+        ended = self._runner.run(label, act, request.max_steps or self.config.max_steps, cancelled, on_step=on_step)
         ends = {"terminated": result.TERMINATED, "step_limit": result.STEP_LIMIT, "cancelled": result.CANCELLED}
         result.end = result.FAULT if ended.fault else ends[ended.reason]
         result.reason, result.episode_id, result.steps = ended.reason, label.episode_id, ended.steps
         if durations:
             result.final_q = values[-1]
             result.decision_ms_p50, result.decision_ms_max = float(np.median(durations)), max(durations)
-        return result, "abort" if ended.fault else "succeed"
+        return not ended.fault
 
     def _goal_image(self, request) -> np.ndarray:
         if not request.goal_id:
             return images.array_from_image(request.goal_image)
         check_name(request.goal_id, "goal id")
-        if not self._goals.wait_for_service(timeout_sec=2.0):
-            raise AmRosError("service goal_registry/get: no goal registry answers")
-        answered = threading.Event()
-        future = self._goals.call_async(GetGoal.Request(goal_id=request.goal_id))
-        future.add_done_callback(lambda _: answered.set())
-        if not answered.wait(5.0):
-            raise AmRosError("service goal_registry/get: no answer within 5 s")
-        if not future.result().success:
-            raise AmRosError(future.result().message)
-        return images.array_from_image(future.result().image)
+        answer = call_service(self._goals, GetGoal.Request(goal_id=request.goal_id), 5.0)
+        if not answer.success:
+            raise AmRosError(answer.message)
+        return images.array_from_image(answer.image)
 
 
 def main(args=None) -> int:

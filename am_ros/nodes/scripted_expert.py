@@ -1,6 +1,5 @@
 """The scripted expert as a node: plays one episode in the simulated cell through the controller (~/run_expert)."""
 
-import queue
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -9,16 +8,17 @@ import numpy as np
 from am_msgs.action import RunExpert
 from am_msgs.msg import SceneState as SceneStateMsg
 from am_msgs.srv import GetOutcome, ResetScene
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.node import Node
 
 from am_ros import topics
 from am_ros.configuration import parameter
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
+from am_ros.nodes.acting import Choice, Label, Seen, action_message
 from am_ros.nodes.common import RELIABLE_QOS, declare, run, to_ns
-from am_ros.nodes.episode_runner import ActingConfig, Choice, EpisodeRunner, Label, Seen, action_message
+from am_ros.nodes.episode_runner import ActingConfig, EpisodeRunner
 from am_ros.nodes.scene_messages import scene_from_message
+from am_ros.nodes.single_goal import SingleGoalServer, call_service
 from am_ros.sim.episodes import SOURCE, episode_id, fixed_noise
 from am_ros.sim.scene import SceneState
 from am_ros.sim.tasks import find_task
@@ -42,41 +42,18 @@ class ScriptedExpert(Node):
         self._runner = EpisodeRunner(self, declare(self, ActingConfig))
         self._scenes: OrderedDict[int, SceneStateMsg] = OrderedDict()
         self._news = threading.Condition()
-        self._busy = threading.Lock()
-        self._cancelled = threading.Event()
-        self._result = RunExpert.Result()
         self._reset = self.create_client(ResetScene, "sim_workcell/reset")
         self._outcome = self.create_client(GetOutcome, "sim_workcell/outcome")
         self.create_subscription(SceneStateMsg, topics.SCENE_STATE, self._on_scene, RELIABLE_QOS)
-        self._work: queue.SimpleQueue = queue.SimpleQueue()
-        self._server = ActionServer(
-            self,
-            RunExpert,
-            "~/run_expert",
-            execute_callback=self._conclude,
-            goal_callback=self._on_goal,
-            cancel_callback=self._on_cancel,
-            handle_accepted_callback=self._work.put,
-        )
-        self._thread = threading.Thread(target=self._worker, daemon=True, name="expert")
-        self._thread.start()
+        self._server = SingleGoalServer(self, RunExpert, "~/run_expert", self._play, self._describe)
 
     def close(self) -> None:
-        """Stop what moves and end the worker."""
-        self._cancelled.set()
-        self._work.put(None)
-        self._thread.join(timeout=2.0)
+        """Stop what moves."""
+        self._server.close()
 
-    def _on_goal(self, _request) -> GoalResponse:
-        if not self._busy.acquire(blocking=False):
-            self.get_logger().warning("run_expert rejected: another episode is being played")
-            return GoalResponse.REJECT
-        self._cancelled.clear()
-        return GoalResponse.ACCEPT
-
-    def _on_cancel(self, _goal) -> CancelResponse:
-        self._cancelled.set()
-        return CancelResponse.ACCEPT
+    @staticmethod
+    def _describe(result, sentence: str) -> None:
+        result.message = sentence
 
     def _on_scene(self, msg: SceneStateMsg) -> None:
         with self._news:
@@ -85,29 +62,7 @@ class ScriptedExpert(Node):
                 self._scenes.popitem(last=False)
             self._news.notify_all()
 
-    # -- in the worker's thread ------------------------------------------------------------------------------------
-
-    def _worker(self) -> None:
-        while (goal := self._work.get()) is not None:
-            result = RunExpert.Result()
-            try:
-                self._play(goal, result)
-                result.success = True
-            except AmRosError as error:
-                result.message = str(error)
-                self.get_logger().error(str(error))
-            self._result = result
-            goal.execute()  # the executor owns the goal's state, so it has to conclude
-
-    def _conclude(self, goal) -> RunExpert.Result:
-        """In the executor: hand over the result of the episode that has ended."""
-        result = self._result
-        ended = goal.succeed if result.success else goal.abort
-        (goal.canceled if goal.is_cancel_requested else ended)()
-        self._busy.release()
-        return result
-
-    def _play(self, goal, result) -> None:
+    def _play(self, goal, result, cancelled) -> bool:
         request = goal.request
         task = find_task(request.task)
         # The same behaviour as `am-ros collect --noise` with this scene.
@@ -116,7 +71,7 @@ class ScriptedExpert(Node):
             raise AmRosError(f"scene seed {request.seed}: must not be negative")
         expert = mixture.draw(task, np.random.default_rng([request.seed, 1]))
         reset = ResetScene.Request(task=task.name, seed=request.seed, phase=ResetScene.Request.START)
-        answer = self._call(self._reset, reset)
+        answer = call_service(self._reset, reset, self.config.service_timeout_s)
         if not answer.success:
             raise AmRosError(f"sim_workcell/reset: {answer.message}")
         # The stamp keeps apart two episodes of the same scene.
@@ -124,7 +79,7 @@ class ScriptedExpert(Node):
         label = Label(name, SOURCE, task.name, seed=request.seed)
 
         def judge() -> Outcome:
-            result.reached = self._call(self._outcome, GetOutcome.Request()).reached
+            result.reached = call_service(self._outcome, GetOutcome.Request(), self.config.service_timeout_s).reached
             return Outcome.SUCCESS if result.reached else Outcome.FAILURE
 
         def on_step(index: int, choice: Choice) -> None:
@@ -134,13 +89,15 @@ class ScriptedExpert(Node):
             label,
             lambda seen, _index: Choice(expert.act(self._scene_of(seen))),
             request.max_steps or task.max_steps,
-            self._cancelled,
+            cancelled,
             judge,
             on_step,
         )
         result.episode_id, result.steps = name, ended.steps
         if ended.fault:
             raise AmRosError(ended.reason)
+        result.success = True
+        return True
 
     def _scene_of(self, seen: Seen) -> SceneState:
         """The truth of the very moment the image was taken."""
@@ -149,18 +106,6 @@ class ScriptedExpert(Node):
             if not self._news.wait_for(lambda: stamp in self._scenes, self.config.service_timeout_s):
                 raise AmRosError(f"topic {topics.SCENE_STATE}: none has the stamp of the image")
             return scene_from_message(self._scenes[stamp])
-
-    def _call(self, client, request):
-        """Call a service from this thread; the executor brings the answer."""
-        timeout = self.config.service_timeout_s
-        if not client.wait_for_service(timeout_sec=timeout):
-            raise AmRosError(f"service {client.srv_name}: no node offers it (waited {timeout} s)")
-        answered = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _: answered.set())
-        if not answered.wait(timeout):
-            raise AmRosError(f"service {client.srv_name}: no answer within {timeout} s")
-        return future.result()
 
 
 def main(args=None) -> int:

@@ -1,0 +1,95 @@
+"""An action server that pursues one goal at a time in a thread, while the node's executor goes on answering."""
+
+import queue
+import threading
+from collections.abc import Callable
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+
+from am_ros.errors import AmRosError
+from am_ros.nodes.common import NodeThread
+
+
+class SingleGoalServer:
+    """`pursue(goal, result, cancelled)` runs in the thread and fills `result`; it returns whether the goal succeeded.
+
+    If it raises AmRosError, `describe(result, sentence)` notes why and the goal is aborted. `refuse()` returns why no
+    goal can be taken now, or an empty string. A second goal is rejected while one is pursued.
+    """
+
+    def __init__(self, node, action_type, name: str, pursue: Callable, describe: Callable, refuse=lambda: ""):
+        self._node, self._pursue, self._describe, self._refuse = node, pursue, describe, refuse
+        self._action_type = action_type
+        self._cancelled = threading.Event()
+        self._busy = threading.Lock()
+        self._work: queue.SimpleQueue = queue.SimpleQueue()
+        self._ended = None
+        self._server = ActionServer(
+            node,
+            action_type,
+            name,
+            execute_callback=self._conclude,
+            goal_callback=self._on_goal,
+            cancel_callback=self._on_cancel,
+            handle_accepted_callback=self._work.put,
+        )
+        self._thread = NodeThread(node, self._worker, name)
+
+    def cancel(self) -> None:
+        """End the goal in progress, if there is one."""
+        self._cancelled.set()
+
+    def close(self) -> None:
+        """Stop what moves and end the thread."""
+        self.cancel()
+        self._work.put(None)
+        self._thread.join(2.0)
+
+    def _on_goal(self, _request) -> GoalResponse:
+        why = self._refuse()
+        if not why and not self._busy.acquire(blocking=False):
+            why = "another goal is being pursued"
+        if why:
+            self._node.get_logger().warning(f"goal rejected: {why}")
+            return GoalResponse.REJECT
+        self._cancelled.clear()
+        return GoalResponse.ACCEPT
+
+    def _on_cancel(self, _goal) -> CancelResponse:
+        self._cancelled.set()
+        return CancelResponse.ACCEPT
+
+    def _worker(self) -> None:
+        while (goal := self._work.get()) is not None:
+            result, succeeded = self._action_type.Result(), False
+            try:
+                succeeded = self._pursue(goal, result, self._cancelled)
+            except AmRosError as error:
+                self._describe(result, str(error))
+                self._node.get_logger().error(str(error))
+            self._ended = result, succeeded
+            goal.execute()  # the executor owns the goal's state, so it has to conclude
+
+    def _conclude(self, goal):
+        """In the executor: hand over the result of the goal that has ended."""
+        result, succeeded = self._ended
+        if goal.is_cancel_requested:
+            goal.canceled()
+        elif succeeded:
+            goal.succeed()
+        else:
+            goal.abort()
+        self._busy.release()
+        return result
+
+
+def call_service(client, request, timeout_s: float):
+    """Call a service from a thread that is not the executor's; AmRosError naming the service without an answer."""
+    if not client.wait_for_service(timeout_sec=timeout_s):
+        raise AmRosError(f"service {client.srv_name}: no node offers it (waited {timeout_s} s)")
+    answered = threading.Event()
+    future = client.call_async(request)
+    future.add_done_callback(lambda _: answered.set())
+    if not answered.wait(timeout_s):
+        raise AmRosError(f"service {client.srv_name}: no answer within {timeout_s} s")
+    return future.result()
