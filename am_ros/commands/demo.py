@@ -158,10 +158,13 @@ class Demo:
             metrics = client.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
             self.say(f"learn: replaying {recorded} bags as topics, reading the others from their folder")
             self._call("bags", "play", self.bags / "recorded", "--rate", 0)
-            shown = 0.0
+            shown, patience = 0.0, time.monotonic() + 300
             while not (metrics and metrics[-1].done):
                 cell.check()
                 time.sleep(0.2)
+                if not metrics and time.monotonic() > patience:
+                    log = self.out / "log" / "learn" / "trainer.log"
+                    raise AmRosError(f"trainer: fewer than {episodes} episodes came in within 300 s; see {log}")
                 if metrics and time.monotonic() - shown > 10:
                     shown, last = time.monotonic(), metrics[-1]
                     self.say(
