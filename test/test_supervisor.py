@@ -28,8 +28,9 @@ def up_sim(ros_env, tmp_path):
         env = child_environment(ros_env)
         process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
-        wait_until(lambda: len(nodes_of(process)) == 5, 20.0, "the start of five nodes")
-        return process, nodes_of(process)
+        nodes = {}  # gathered over several looks: the command line of a process that is just starting is empty
+        wait_until(lambda: nodes.update(nodes_of(process)) or len(nodes) == 5, 20.0, "the start of five nodes")
+        return process, nodes
 
     yield start
     for process in started:

@@ -110,7 +110,7 @@ def test_the_fingers_touch_when_closed_and_open_nine_centimetres(tmp_path):
     client = pybullet.connect(pybullet.DIRECT)
     try:
         body = pybullet.loadURDF(str(file), useFixedBase=True, physicsClientId=client)
-        info = [pybullet.getJointInfo(body, i, physicsClientId=client) for i in range(pybullet.getNumJoints(body))]
+        info = [pybullet.getJointInfo(body, i, physicsClientId=client) for i in range(pybullet.getNumJoints(body, client))]
         joint = {i[1].decode(): i[0] for i in info}
         left, right = joint["finger_left_joint"], joint["finger_right_joint"]
         for opening, gap in ((0.0, 0.0), (0.045, 0.09)):
