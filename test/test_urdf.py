@@ -85,6 +85,7 @@ def test_pybullet_and_pinocchio_see_the_same_robot(model, tmp_path):
     try:
         body = pybullet.loadURDF(str(file), useFixedBase=True, physicsClientId=client)
         count = pybullet.getNumJoints(body, physicsClientId=client)
+        count = pybullet.getNumJoints(body, physicsClientId=client)
         info = [pybullet.getJointInfo(body, i, physicsClientId=client) for i in range(count)]
         joint = {i[1].decode(): i[0] for i in info}
         link = {i[12].decode(): i[0] for i in info}
@@ -110,7 +111,8 @@ def test_the_fingers_touch_when_closed_and_open_nine_centimetres(tmp_path):
     client = pybullet.connect(pybullet.DIRECT)
     try:
         body = pybullet.loadURDF(str(file), useFixedBase=True, physicsClientId=client)
-        info = [pybullet.getJointInfo(body, i, physicsClientId=client) for i in range(pybullet.getNumJoints(body, client))]
+        count = pybullet.getNumJoints(body, physicsClientId=client)
+        info = [pybullet.getJointInfo(body, i, physicsClientId=client) for i in range(count)]
         joint = {i[1].decode(): i[0] for i in info}
         left, right = joint["finger_left_joint"], joint["finger_right_joint"]
         for opening, gap in ((0.0, 0.0), (0.045, 0.09)):
