@@ -17,8 +17,8 @@ from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.learning import actionable_models, checkpoint
 from am_ros.learning.actionable_models import ActionableModelsConfig
+from am_ros.learning.group import Alone
 from am_ros.learning.networks import NetworkConfig, make_network
-from am_ros.learning.parallel import Alone
 from am_ros.learning.progress import MetricsFile, Progress
 from am_ros.replay.prefetch import Prefetcher
 from am_ros.replay.sampling import Batch, GoalConfig, Sampler
