@@ -74,6 +74,9 @@ class ScriptedExpert(Node):
         answer = call_service(self._reset, reset, self.config.service_timeout_s)
         if not answer.success:
             raise AmRosError(f"sim_workcell/reset: {answer.message}")
+        with self._news:  # until the first scene has come, those of earlier images may never come
+            if not self._news.wait_for(lambda: self._scenes, self.config.service_timeout_s):
+                raise AmRosError(f"topic {topics.SCENE_STATE}: nothing came for {self.config.service_timeout_s} s")
         # The stamp keeps apart two episodes of the same scene.
         name = f"{episode_id(task.name, request.seed)}_{self.get_clock().now().nanoseconds}"
         label = Label(name, SOURCE, task.name, seed=request.seed)
