@@ -54,7 +54,7 @@ distclean: clean  ## Remove .venv and runs too
 
 # What is missing is said in one sentence, before anything is written.
 check-machine:
-	@[ -n "$(PYTHON)" ] || { echo "make: no Python 3.10 to 3.13 found: install python3, or name one with PYTHON=..." >&2; exit 1; }
+	@[ -n "$(PYTHON)" ] && $(PYTHON) -c '' 2>/dev/null || { echo "make: $(or $(PYTHON),no Python 3.10 to 3.13) not found: install python3, or name one with PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1): am_ros needs Python 3.10 to 3.13, name one with PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "make: $(PYTHON) cannot make virtual environments: install its venv package (apt: python3-venv)" >&2; exit 1; }
 	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { echo "make: $(PYTHON) has no Python.h, which am_msgs is compiled against: install its headers (apt: python3-dev)" >&2; exit 1; }
@@ -63,7 +63,8 @@ check-machine:
 	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "make: the ROS 2 wheels exist for Linux x86-64 only: on $$(uname -sm), install ROS 2 Jazzy and build with colcon (README)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] >= (3, 12))' || echo "For this Python pip compiles pybullet, which takes ten minutes or more; PYTHON=python3.11 or python3.10 spares it."
 
-$(BIN)/python:
+# pip comes last into a new environment: one that was interrupted is made again.
+$(BIN)/pip:
 	@$(MAKE) check-machine
 	@echo "Making $(VENV) with $(PYTHON) ($$($(PYTHON) --version))"
 	@$(PYTHON) -m venv $(VENV)
@@ -72,7 +73,7 @@ AMENT_PACKAGES := $(VENV)/share/ament_index/resource_index/packages
 # An editable install, so that edits count at once; what pip leaves out of one, ROS's share/ and marker, are links.
 PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt $(PIP_INSTALL_FLAGS)
 
-$(PACKAGES): | $(BIN)/python
+$(PACKAGES): | $(BIN)/pip
 	@echo "Installing the Python packages that constraints.txt names (about a minute)"
 	@$(PIP) pip setuptools wheel
 	@$(PIP) --no-build-isolation --editable '.[ros,test]'
