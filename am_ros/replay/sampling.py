@@ -2,8 +2,7 @@
 
 Every item is a transition (s, a, s') with a goal g:
 
-* hindsight: g is a later observation of the same episode, k >= 1 steps ahead (the sub-trajectory is cut at g),
-  uniformly chosen, or more often the last one (`last_share`);
+* hindsight: g is a later observation of the same episode, k >= 1 steps ahead (the sub-trajectory is cut at g);
 * random: g is any observation of the data set. If the random cut falls right behind the transition, the item is the
   final one of its sub-trajectory and its target is the chained value Q(s', a', g) (section 4.2);
 * at the goal: g = s and the action is replaced by `terminate`, which is the right thing to do there. The paper
@@ -27,9 +26,6 @@ class GoalConfig:
     """How goals are drawn. Shares: the rest is hindsight."""
 
     random_share: float = parameter(0.1, "share of items with a random goal (goal chaining)", range=(0.0, 0.95))
-    # The paper cuts uniformly. What an operator asks for looks like the end of an episode, seen from its start: a pair
-    # that uniform cuts of 20 steps draw in one of 400 items.
-    last_share: float = parameter(0.3, "share of hindsight goals that are the last of their episode", range=(0.0, 1.0))
     at_goal_share: float = parameter(0.08, "share of items already at their goal, to learn terminate", range=(0.0, 0.5))
     # With a few thousand episodes the encoder remembers them: without shifts pick_place falls to half.
     random_shift_px: int = parameter(4, "same random shift of image and goal, up to so many pixels", range=(0, 32))
@@ -79,12 +75,11 @@ class Sampler:
         row = store.transition_rows[rng.integers(len(store), size=size)]
         last = store.last_row[row]
         cut = row + 1 + (rng.random(size) * (last - row)).astype(np.int64)  # uniform on row+1 ... last
-        reached = np.where(rng.random(size) < config.last_share, last, cut)
         kind = rng.random(size)
         random_goal = kind < config.random_share
         at_goal = (kind >= config.random_share) & (kind < config.random_share + config.at_goal_share)
 
-        goal = np.where(random_goal, rng.integers(store.rows, size=size), reached)
+        goal = np.where(random_goal, rng.integers(store.rows, size=size), cut)
         shifts = rng.integers(0, 2 * config.random_shift_px + 1, size=(2, size))
         row, last, cut, goal, random_goal, at_goal = (
             x[self.mine] for x in (row, last, cut, goal, random_goal, at_goal)
