@@ -54,7 +54,8 @@ class DotWorld:
             images.append(world.image())
             actions.append(action)
         states = np.zeros((steps + 1, STATE_DIM), np.float32)
-        return Episode(EpisodeInfo(f"dot_{seed}"), np.array(images), states, np.array(actions), np.arange(steps + 1))
+        stamps = np.arange(steps + 1) + 1_000 * (seed + 1)  # its own: stamps say which episode an image belongs to
+        return Episode(EpisodeInfo(f"dot_{seed}"), np.array(images), states, np.array(actions), stamps)
 
 
 __all__ = ["TERMINATE", "DotWorld", "random_episodes"]

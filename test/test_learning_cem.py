@@ -63,8 +63,22 @@ def test_the_behaviour_priors_own_action_is_among_the_candidates():
     def score(actions):
         return (actions == wanted.unsqueeze(1)).all(dim=-1).float()
 
-    best, value = maximise(score, 2, CemConfig(samples=16, iterations=1), prior=prior)
+    best, value = maximise(score, 2, CemConfig(samples=16, iterations=1, prior_weight=0.0), prior=prior)
     assert torch.equal(best, wanted) and (value == 1).all()
+
+
+def test_the_prior_outweighs_q_as_far_as_its_weight_says():
+    prior = Prior(torch.zeros(1, CONTINUOUS_DIM), torch.zeros(1, 3))
+
+    def score(actions):  # Q wants to go far along x
+        return actions[..., 0]
+
+    far = [
+        maximise(score, 1, CemConfig(samples=512, iterations=4, prior_weight=w), prior=prior)[0][0, 0].item()
+        for w in (0.0, 1.0, 100.0)
+    ]
+    assert far[0] > 0.9 and far[2] < 0.1  # log-likelihood: -(x / 0.2)^2 / 2, so the optimum lies at 0.04 / w
+    assert far[0] > far[1]
 
 
 def test_a_terminating_action_moves_nothing():
