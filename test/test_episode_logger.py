@@ -115,6 +115,15 @@ def test_start_stop_and_discard_are_services(logger, ros, tmp_path):
     assert sorted(p.name for p in (tmp_path / "bags").iterdir()) == ["manual"]
 
 
+def test_a_good_bag_and_then_a_bad_name_leave_the_logger_alive(logger, ros):
+    events = ros.publisher(EpisodeEvent, "episode_event", RELIABLE_QOS)
+    assert ros.call(StartEpisode, "episode_logger/start", episode_id="good").success
+    assert ros.call(StopEpisode, "episode_logger/stop").success
+    events.publish(EpisodeEvent(type=EpisodeEvent.START, episode_id="../x"))
+    wait_until(lambda: any("../x" in line for line in logger.lines), 10, "a sentence about the bad name")
+    assert ros.call(StartEpisode, "episode_logger/start", episode_id="good_again").success
+
+
 def test_a_killed_logger_loses_at_most_the_last_second(logger, ros, start_node, tmp_path):
     bags = tmp_path / "bags"
     live = Live(ros)

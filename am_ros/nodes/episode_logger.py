@@ -4,6 +4,7 @@ import sys
 from functools import partial
 
 from am_msgs.srv import StartEpisode, StopEpisode
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
@@ -40,9 +41,12 @@ class EpisodeLogger(Node):
             receive = partial(self._receive, self.resolve_topic_name(topic), type_name)
             qos = RELIABLE_QOS if topic in RELIABLE else BEST_EFFORT_QOS
             self.create_subscription(message_class(type_name), topic, receive, qos, raw=True)
-        self.create_service(StartEpisode, "~/start", self._start)
-        self.create_service(StopEpisode, "~/stop", self._stop)
-        self.create_service(Trigger, "~/discard", self._discard)
+        # The services wait for the recorder's thread as coroutines. In a group of their own they hold up each other,
+        # but no subscription.
+        apart = MutuallyExclusiveCallbackGroup()
+        self.create_service(StartEpisode, "~/start", self._start, callback_group=apart)
+        self.create_service(StopEpisode, "~/stop", self._stop, callback_group=apart)
+        self.create_service(Trigger, "~/discard", self._discard, callback_group=apart)
         self.create_timer(1.0, self._recorder.check)
         self.get_logger().info(f"ready: recording to {self._recorder.folder.resolve()}")
 
@@ -54,9 +58,11 @@ class EpisodeLogger(Node):
         self._recorder.receive(Received(topic, type_name, raw, self.get_clock().now().nanoseconds))
 
     def _report(self, problem: bool, text: str) -> None:
-        (self.get_logger().warning if problem else self.get_logger().info)(text)
-
-    # The services wait for the recorder's thread as coroutines: meanwhile the executor serves the subscriptions.
+        # Two lines: rclpy allows one severity per line of code.
+        if problem:
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
 
     async def _start(self, request, response):
         try:

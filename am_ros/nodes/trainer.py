@@ -8,6 +8,7 @@ from pathlib import Path
 
 from am_msgs.msg import EpisodeEvent, Step, TrainingMetrics
 from am_msgs.srv import IngestBags
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage
@@ -67,7 +68,9 @@ class TrainerNode(Node):
             (topics.EPISODE_EVENT, EpisodeEvent),
         ):
             self.create_subscription(kind, topic, lambda m, t=topic: self._jobs.put(("message", t, m)), KEEP_ALL_QOS)
-        self.create_service(IngestBags, "~/ingest", self._on_ingest)
+        # Its coroutine waits for the bags; in a group of its own it holds up nobody else.
+        apart = MutuallyExclusiveCallbackGroup()
+        self.create_service(IngestBags, "~/ingest", self._on_ingest, callback_group=apart)
         self.create_service(Trigger, "~/save", self._on_save)
         self.create_service(SetBool, "~/pause", self._on_pause)
         if self.config.bags:
