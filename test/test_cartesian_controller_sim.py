@@ -14,6 +14,7 @@ from std_srvs.srv import Trigger
 
 from am_ros.control.limits import MotionLimits
 from am_ros.episode import yaw_of_quaternion
+from am_ros.errors import AmRosError
 from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS
 
 DONE, STOPPED = MoveCartesian.Result.DONE, MoveCartesian.Result.STOPPED
@@ -38,7 +39,11 @@ class Cell:
         wait_until(lambda: self.status and self.status[-1].state == state, 20, f"controller state {state}")
 
     def reset(self, task, seed=0):
-        response = self._ros.call(ResetScene, "sim_workcell/reset", task=task, seed=seed)
+        scene = {"task": task, "seed": seed}
+        try:
+            response = self._ros.call(ResetScene, "sim_workcell/reset", timeout_s=5.0, **scene)
+        except AmRosError:  # went to the server of a simulator that was killed, which looks ready for a while
+            response = self._ros.call(ResetScene, "sim_workcell/reset", timeout_s=20.0, **scene)
         assert response.success, response.message
         time.sleep(0.1)  # joint states of the new scene reach the controller
         return response.scene

@@ -84,12 +84,18 @@ class SingleGoalServer:
 
 
 def call_service(client, request, timeout_s: float):
-    """Call a service from a thread that is not the executor's; AmRosError naming the service without an answer."""
+    """Call a service from a thread that is not the executor's; AmRosError naming the service without an answer.
+
+    Asks twice, so for requests that may be repeated: the dead server of a node that was killed and started again still
+    looks ready for a while, and a request that reaches only that one is lost.
+    """
     if not client.wait_for_service(timeout_sec=timeout_s):
         raise AmRosError(f"service {client.srv_name}: no node offers it (waited {timeout_s} s)")
-    answered = threading.Event()
-    future = client.call_async(request)
-    future.add_done_callback(lambda _: answered.set())
-    if not answered.wait(timeout_s):
-        raise AmRosError(f"service {client.srv_name}: no answer within {timeout_s} s")
-    return future.result()
+    for _ in range(2):
+        answered = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _, answered=answered: answered.set())
+        if answered.wait(timeout_s / 2):
+            return future.result()
+        client.remove_pending_request(future)
+    raise AmRosError(f"service {client.srv_name}: no answer within {timeout_s} s")
