@@ -111,14 +111,19 @@ def test_a_lost_metadata_file_is_rebuilt(whole, tmp_path):
     assert_same_episode(rebuilt.with_info(extra=before.info.extra), before)
 
 
-def test_truncations_never_give_wrong_data(whole, tmp_path):
-    """A bag of many chunks, cut anywhere: what comes back is a beginning of the episode."""
-    original = read_episode(whole, SPACE)
-    bag = EpisodeBag(tmp_path / "chunks", EpisodeInfo("e0", "reach"))
+def in_many_chunks(whole, folder):
+    """The messages of a bag again, a chunk each; returns the new bag's MCAP file."""
+    bag = EpisodeBag(folder, EpisodeInfo("e0", "reach"))
     for topic, _, raw, type_name in recorded(whole):
         bag.write(topic, type_name, raw, 1)
         bag.flush()
-    file = bag.close() / "e0_0.mcap"
+    return bag.close() / "e0_0.mcap"
+
+
+def test_truncations_never_give_wrong_data(whole, tmp_path):
+    """A bag of many chunks, cut anywhere: what comes back is a beginning of the episode."""
+    original = read_episode(whole, SPACE)
+    file = in_many_chunks(whole, tmp_path / "chunks")
     data = file.read_bytes()
     steps = []
     for n, length in enumerate(sorted(np.random.default_rng(0).integers(0, len(data), 50))):
@@ -138,11 +143,7 @@ def test_truncations_never_give_wrong_data(whole, tmp_path):
 
 def test_flipped_bits_never_give_wrong_data(whole, tmp_path):
     original = read_episode(whole, SPACE)
-    bag = EpisodeBag(tmp_path / "chunks", EpisodeInfo("e0", "reach"))
-    for topic, _, raw, type_name in recorded(whole):
-        bag.write(topic, type_name, raw, 1)
-        bag.flush()
-    file = bag.close() / "e0_0.mcap"
+    file = in_many_chunks(whole, tmp_path / "chunks")
     data = file.read_bytes()
     steps = []
     for n, bit in enumerate(np.random.default_rng(1).integers(0, 8 * len(data), 50)):

@@ -26,12 +26,13 @@ class CemConfig:
     initial_std: tuple[float, ...] = parameter(
         (0.375, 0.375, 0.75, 0.32), "first standard deviations of x, y, z, azimuth [normalised]", range=(0.001, 10.0)
     )
-    # The behaviour prior proposes and Q chooses: argmax of logit Q + prior_weight * log prior. Q alone needs several
-    # times as many updates to become as good (docs/learn.md). Networks without a prior ignore the three.
+    # The behaviour prior proposes, and the best of Q + prior_weight * log prior is taken. Q lies in (0, 1), so with
+    # weight 1 the prior decides nearly everything: after minutes of training it is the better judge (docs/learn.md).
+    # Networks without a prior ignore the three.
     prior_std: float = parameter(0.2, "standard deviation around the behaviour prior [normalised]", range=(0.001, 2.0))
     prior_share: float = parameter(1.0, "share of first candidates from the behaviour prior", range=(0.0, 1.0))
     prior_weight: float = parameter(
-        1.0, "weight of the prior's log-likelihood beside the logit of Q", range=(0.0, 100.0)
+        1.0, "weight of the prior's log-likelihood beside Q", range=(0.0, 100.0)
     )
 
     @property
