@@ -11,7 +11,7 @@ from am_ros.errors import AmRosError
 from am_ros.sim.environment import Environment
 from am_ros.sim.episodes import Mixture, episode_id, fixed_noise, generate_episodes
 from am_ros.sim.expert import NoisyExpert
-from am_ros.sim.scene import BLOCK
+from am_ros.sim.objects import BLOCK
 from am_ros.sim.tasks import TASKS, draw_scenario, evaluation_seed, find_task, train_seed
 
 TRIALS = 20

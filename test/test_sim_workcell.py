@@ -10,7 +10,8 @@ from am_ros.control.robot import robot_description, robot_model
 from am_ros.errors import AmRosError
 from am_ros.sim.camera import CameraConfig, intrinsics
 from am_ros.sim.environment import Environment
-from am_ros.sim.scene import BLOCK, BLOCK_SIZE_M, Arrangement, tool_down, upright
+from am_ros.sim.objects import BLOCK, BLOCK_SIZE_M
+from am_ros.sim.scene import Arrangement, tool_down, upright
 from am_ros.sim.tasks import TASKS
 from am_ros.sim.workcell import SimConfig, SimWorkcell
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from am_ros.configuration import parameter
 from am_ros.sim.bullet import pybullet
+from am_ros.sim.scene import Appearance
 
 NEAR_M, FAR_M = 0.1, 3.0
 
@@ -31,9 +32,21 @@ class Camera:
     def __init__(self, config: CameraConfig, client: int):
         self.config = config
         self._client = client
-        self._view = pybullet.computeViewMatrix(config.camera_position_m, config.camera_target_m, (0, 0, 1))
+        self.look(Appearance())
         fov = math.degrees(config.field_of_view_rad)
         self._projection = pybullet.computeProjectionMatrixFOV(fov, 1.0, NEAR_M, FAR_M)
+
+    def look(self, appearance: Appearance) -> None:
+        """Take the light and the small errors of the camera's pose from a scene."""
+        position = np.add(self.config.camera_position_m, appearance.camera_shift_m)
+        target = np.add(self.config.camera_target_m, appearance.target_shift_m)
+        self._view = pybullet.computeViewMatrix(position.tolist(), target.tolist(), (0, 0, 1))
+        self._light = {
+            "lightDirection": appearance.light_direction,
+            "lightAmbientCoeff": appearance.ambient,
+            "lightDiffuseCoeff": appearance.diffuse,
+            "lightSpecularCoeff": 0.0,
+        }
 
     def render(self) -> np.ndarray:
         """The image, uint8 [size, size, 3], RGB."""
@@ -45,10 +58,7 @@ class Camera:
             self._projection,
             shadow=0,
             renderer=pybullet.ER_TINY_RENDERER,
-            lightDirection=(0.2, -0.5, 1.0),
-            lightAmbientCoeff=0.65,
-            lightDiffuseCoeff=0.4,
-            lightSpecularCoeff=0.0,
+            **self._light,
             flags=pybullet.ER_NO_SEGMENTATION_MASK,
             physicsClientId=self._client,
         )[2]

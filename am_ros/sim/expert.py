@@ -7,7 +7,8 @@ import numpy as np
 
 from am_ros.action import CartesianAction, Gripper
 from am_ros.errors import AmRosError
-from am_ros.sim.scene import BLOCK_SIZE_M, SceneState
+from am_ros.sim.objects import BLOCK_SIZE_M
+from am_ros.sim.scene import SceneState
 from am_ros.sim.tasks import Task, layout
 
 # Random actions last this many steps on average and keep their direction meanwhile: single ones would cancel out and

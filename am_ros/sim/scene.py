@@ -1,11 +1,7 @@
 """What is where in the simulated cell. Pure data: experts and judges read it, learners never do."""
 
 import math
-from dataclasses import dataclass
-
-# The one object of every scene, so that one policy may learn all tasks.
-BLOCK = "block"
-BLOCK_SIZE_M = 0.05
+from dataclasses import dataclass, field
 
 IDENTITY = (0.0, 0.0, 0.0, 1.0)
 
@@ -38,11 +34,28 @@ def tool_down(position_m, yaw_rad: float = 0.0) -> Pose:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """A scene at rest: where arm, gripper and objects are."""
+    """A scene at rest: where arm, gripper and objects are.
+
+    The name of an object is that of its model (am_ros.sim.objects), with _2, _3 ... for further ones of the kind.
+    """
 
     end_effector: Pose
     objects: dict[str, Pose]
     gripper_opening: float = 1.0
+    squeeze: bool = False  # the fingers close on what is between them, as after a grasp
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What differs from day to day and changes nothing that the robot does: light, colours, a camera that was bumped."""
+
+    light_direction: tuple[float, float, float] = (0.2, -0.5, 1.0)  # from the scene to the light
+    ambient: float = 0.65
+    diffuse: float = 0.4
+    camera_shift_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    target_shift_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    table: tuple[float, float, float] = (0.93, 0.91, 0.86)
+    colours: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # by object; others keep their own
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,7 @@ class Scenario:
     start: Arrangement
     goal: Arrangement
     wanted: tuple[str, ...] = ()  # objects that have to be where the goal shows them
+    appearance: Appearance = field(default_factory=Appearance)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
 """The simulated workcell: PyBullet physics below a joint trajectory and a gripper command, as a real cell has them."""
 
-import itertools
 import os
 import tempfile
 from dataclasses import dataclass, field
-from xml.etree import ElementTree
 
 import numpy as np
 
@@ -12,15 +10,12 @@ from am_ros.configuration import parameter
 from am_ros.control.kinematics import Kinematics
 from am_ros.control.robot import robot_description, robot_model
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.sim.bodies import Bodies
 from am_ros.sim.bullet import pybullet
 from am_ros.sim.camera import Camera, CameraConfig
-from am_ros.sim.scene import BLOCK, BLOCK_SIZE_M, Arrangement, Pose, tool_down
-
-BLOCK_MASS_KG = 0.2
-BLOCK_COLOUR = (0.05, 0.25, 0.9, 1.0)
-AT_REST_M_S = 0.02
-TABLE_SIZE_M, TABLE_CENTRE_M = (1.4, 1.4, 0.1), (0.5, 0.1, -0.05)
-TABLE_COLOUR = (0.93, 0.91, 0.86, 1.0)
+from am_ros.sim.fixed_parts import add_table, essential
+from am_ros.sim.objects import BLOCK
+from am_ros.sim.scene import Appearance, Arrangement, Pose, tool_down
 
 
 @dataclass(frozen=True)
@@ -49,20 +44,20 @@ class JointState:
 
 
 class SimWorkcell:
-    """One arm, one gripper, a table, a block and a camera. Not thread-safe; several may live in one process."""
+    """One arm, one gripper, a table, objects and a camera. Not thread-safe; several may live in one process."""
 
-    def __init__(self, config: SimConfig | None = None):
+    def __init__(self, config: SimConfig | None = None, objects: tuple[str, ...] = (BLOCK,)):
+        """`objects` names all that the scenes to come may show."""
         self.config = config or SimConfig()
         self.robot = robot_model(self.config.model)
-        urdf = robot_description(self.config.model)
+        self._urdf = urdf = robot_description(self.config.model)
         self.kinematics = Kinematics(urdf, self.robot.joint_names, self.robot.tip_frame, self.robot.comfortable_rad)
         self._client = pybullet.connect(pybullet.DIRECT)
         if self._client < 0:
             raise RuntimeError("PyBullet: no free physics client")
-        self._build(urdf)
         self.camera = Camera(self.config.camera, self._client)
         self.time_s = 0.0
-        self._initial = pybullet.saveState(physicsClientId=self._client)
+        self._build(objects)
         self._hold(np.array(self.robot.comfortable_rad), 1.0)
 
     def close(self) -> None:
@@ -79,7 +74,14 @@ class SimWorkcell:
 
     # -- building ------------------------------------------------------------------------------------------------
 
-    def _build(self, urdf: str) -> None:
+    def stock(self, objects: tuple[str, ...]) -> None:
+        """Have these objects at hand, and no others. What is at hand decides nothing but which scenes can be shown."""
+        if objects != self._bodies.names:
+            # From nothing: what was there before must not show in how the physics runs.
+            pybullet.resetSimulation(physicsClientId=self._client)
+            self._build(objects)
+
+    def _build(self, objects: tuple[str, ...]) -> None:
         c = self._client
         pybullet.setGravity(0, 0, -9.81, physicsClientId=c)
         pybullet.setTimeStep(1 / self.config.physics_rate_hz, physicsClientId=c)
@@ -89,7 +91,7 @@ class SimWorkcell:
         handle, path = tempfile.mkstemp(suffix=".urdf")
         try:
             with os.fdopen(handle, "w") as file:
-                file.write(essential(urdf))
+                file.write(essential(self._urdf))
             self._arm = pybullet.loadURDF(path, useFixedBase=True, physicsClientId=c)
         finally:
             os.unlink(path)
@@ -97,28 +99,10 @@ class SimWorkcell:
         joint = {pybullet.getJointInfo(self._arm, i, physicsClientId=c)[1].decode(): i for i in range(count)}
         self._joints = [joint[n] for n in self.robot.joint_names]
         self._fingers = [joint[n] for n in self.robot.finger_names]
-        self._add_table()
+        self._table = add_table(c)
         self._couple_fingers()
-        self._objects = {BLOCK: self._add_block()}
-
-    def _add_table(self) -> None:
-        """The table as a body of its own: links of one URDF do not collide with each other in PyBullet."""
-        c = self._client
-        size, centre = TABLE_SIZE_M, TABLE_CENTRE_M
-        shape = pybullet.createCollisionShape(
-            pybullet.GEOM_BOX, halfExtents=[x / 2 for x in size], collisionFramePosition=centre, physicsClientId=c
-        )
-        vertices, indices = table_mesh()
-        visual = pybullet.createVisualShape(
-            pybullet.GEOM_MESH,
-            vertices=vertices,
-            indices=indices,
-            normals=[(0, 0, 1)] * len(vertices),
-            rgbaColor=TABLE_COLOUR,
-            physicsClientId=c,
-        )
-        table = pybullet.createMultiBody(0, shape, visual, physicsClientId=c)
-        pybullet.changeDynamics(table, -1, lateralFriction=0.8, physicsClientId=c)
+        self._bodies = Bodies(objects, c)
+        self._initial = pybullet.saveState(physicsClientId=c)
 
     def _couple_fingers(self) -> None:
         """Both fingers hang on one drive: PyBullet knows no mimic joints, a gear does the same."""
@@ -136,23 +120,16 @@ class SimWorkcell:
         )
         pybullet.changeConstraint(gear, gearRatio=-1, maxForce=200, erp=0.3, physicsClientId=self._client)
 
-    def _add_block(self) -> int:
-        c, half = self._client, [BLOCK_SIZE_M / 2] * 3
-        shape = pybullet.createCollisionShape(pybullet.GEOM_BOX, halfExtents=half, physicsClientId=c)
-        visual = pybullet.createVisualShape(
-            pybullet.GEOM_BOX, halfExtents=half, rgbaColor=BLOCK_COLOUR, physicsClientId=c
-        )
-        body = pybullet.createMultiBody(BLOCK_MASS_KG, shape, visual, (0.55, 0, half[2]), physicsClientId=c)
-        pybullet.changeDynamics(body, -1, lateralFriction=0.8, physicsClientId=c)
-        return body
-
     # -- scene ---------------------------------------------------------------------------------------------------
 
-    def arrange(self, arrangement: Arrangement, settle_s: float = 0.1) -> None:
+    def arrange(
+        self, arrangement: Arrangement, appearance: Appearance | None = None, settle_s: float = 0.1
+    ) -> None:
         """Put arm, gripper and objects where the arrangement says, let them come to rest, and restart the clock.
 
         Raises AmRosError if the arm cannot be there.
         """
+        appearance = appearance or Appearance()
         c, arm = self._client, arrangement.end_effector
         q = self.kinematics.home(arm.position_m, arm.yaw_rad)
         # Restores the solver's memory of earlier contacts too: the same scene runs the same way each time.
@@ -163,22 +140,20 @@ class SimWorkcell:
             pybullet.resetJointState(
                 self._arm, finger, self._stroke(arrangement.gripper_opening), 0.0, physicsClientId=c
             )
-        for name, pose in arrangement.objects.items():
-            pybullet.resetBasePositionAndOrientation(
-                self._objects[name], pose.position_m, pose.quaternion, physicsClientId=c
-            )
-            pybullet.resetBaseVelocity(self._objects[name], (0, 0, 0), (0, 0, 0), physicsClientId=c)
+        self._bodies.place(arrangement.objects, appearance.colours)
+        pybullet.changeVisualShape(self._table, -1, rgbaColor=(*appearance.table, 1), physicsClientId=c)
+        self.camera.look(appearance)
         self.time_s = -settle_s
         self._hold(q, arrangement.gripper_opening)
+        if arrangement.squeeze:
+            self.command_gripper(0.0)
         self.advance(settle_s)
+        self._bodies.sleep()
         self.time_s = 0.0
 
     def object_poses(self) -> dict[str, Pose]:
         """Where the objects are."""
-        poses = {}
-        for name, body in self._objects.items():
-            poses[name] = Pose(*pybullet.getBasePositionAndOrientation(body, physicsClientId=self._client))
-        return poses
+        return self._bodies.poses()
 
     def end_effector(self) -> Pose:
         """Where the tool centre point is, taken as pointing down."""
@@ -208,8 +183,7 @@ class SimWorkcell:
 
     def objects_at_rest(self) -> bool:
         """Whether no object falls, slides or is carried."""
-        velocities = [pybullet.getBaseVelocity(b, physicsClientId=self._client)[0] for b in self._objects.values()]
-        return all(x * x + y * y + z * z < AT_REST_M_S**2 for x, y, z in velocities)
+        return self._bodies.at_rest()
 
     def advance(self, seconds: float) -> None:
         """Run the physics for a time, rounded to whole physics steps."""
@@ -262,49 +236,3 @@ class SimWorkcell:
         self._trajectory = JointTrajectory(np.array([0.0, 0.1]), positions, np.zeros_like(positions))
         self._trajectory_start_s = self.time_s
         self._gripper_goal = self._gripper_setpoint = self._stroke(opening)
-
-
-def essential(urdf: str) -> str:
-    """The URDF without what only costs time in physics.
-
-    That is the table, frames at the ends of chains, and the collision shapes of links that touch nothing because the
-    workspace box keeps them away.
-    """
-    root = ElementTree.fromstring(urdf)
-    touching = ("palm", "finger")
-    for link in root.iter("link"):
-        shapes = link.findall("collision") if not any(t in link.get("name") for t in touching) else []
-        if link.get("name").endswith("table"):
-            shapes += link.findall("visual")
-        for shape in shapes:
-            link.remove(shape)
-    while ends := _empty_ends(root):
-        for element in ends:
-            root.remove(element)
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _empty_ends(root) -> list:
-    """Links without shape on which nothing hangs, and the joints that hold them."""
-    parents = {joint.find("parent").get("link") for joint in root.findall("joint")}
-    empty = [n for n in root.findall("link") if n.get("name") not in parents and n.find("visual") is None]
-    names = {link.get("name") for link in empty}
-    return empty + [joint for joint in root.findall("joint") if joint.find("child").get("link") in names]
-
-
-def table_mesh() -> tuple[list, list]:
-    """Vertices and indices of the table top at z = 0, in squares of 10 cm.
-
-    TinyRenderer does not clip: it drops every triangle of which one corner lies behind the camera. Small ones drop out
-    of sight.
-    """
-    (width, depth, _), (x0, y0, _) = TABLE_SIZE_M, TABLE_CENTRE_M
-    columns = np.linspace(x0 - width / 2, x0 + width / 2, 15)
-    rows = np.linspace(y0 - depth / 2, y0 + depth / 2, 15)
-    vertices = [(float(x), float(y), 0.0) for x in columns for y in rows]
-    indices = []
-    for i, j in itertools.product(range(len(columns) - 1), range(len(rows) - 1)):
-        a = i * len(rows) + j
-        b = a + len(rows)
-        indices += [a, b, b + 1, a, b + 1, a + 1]
-    return vertices, indices

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from am_ros.action import ActionSpace, CartesianAction, Gripper
-from am_ros.sim.scene import BLOCK_SIZE_M, Pose
+from am_ros.sim.objects import BLOCK_SIZE_M
+from am_ros.sim.scene import Pose
 
 BLOCK_REST_M = BLOCK_SIZE_M / 2  # height of its centre on the table
 # The workspace box is a little larger (control/limits.py), so that a block at the rim can still be approached.

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from am_ros.action import CartesianAction, Gripper
-from am_ros.sim.scene import BLOCK, Arrangement, Pose, Scenario, SceneState, tool_down, upright
+from am_ros.sim.objects import BLOCK
+from am_ros.sim.scene import Arrangement, Pose, Scenario, SceneState, tool_down, upright
 from am_ros.sim.tasks import layout
 from am_ros.sim.tasks.layout import towards
 

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from am_ros.action import CartesianAction, Gripper
-from am_ros.sim.scene import BLOCK, Arrangement, Scenario, SceneState, tool_down, upright
+from am_ros.sim.objects import BLOCK
+from am_ros.sim.scene import Arrangement, Scenario, SceneState, tool_down, upright
 from am_ros.sim.tasks import layout
 
 MIN_WAY_M = 0.10  # from start to goal: nearer ones are done before they begin
