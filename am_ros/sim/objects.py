@@ -102,16 +102,15 @@ def _bottle() -> ObjectModel:
 
 def _banana() -> ObjectModel:
     """Lies on its side, bent in the plane of the table; the frame is in the middle of its body."""
-    bend, radius = 0.09, 0.0165
-    angles = [math.radians(a) for a in (-50, -40, -25, -9, 9, 25, 40, 50)]
-    path = [(bend * math.sin(a), bend * (1 - math.cos(a)), 0.0) for a in angles]
+    bend, radius, inwards = 0.09, 0.0165, 0.006  # the centre of mass lies inside the bend, or it would roll over
+    point = lambda degrees: (bend * math.sin(math.radians(degrees)), bend * (1 - math.cos(math.radians(degrees))) - inwards)
     radii = [0.004, 0.011, 0.0155, radius, radius, 0.0155, 0.011, 0.004]
+    path = [(*point(a), 0.0) for a in (-50, -40, -25, -9, 9, 25, 40, 50)]
     mesh = tube(path, radii, ["brown"] + ["yellow"] * 5 + ["brown"])
-    solids = tuple(
-        Solid("ball", (r - 0.001,), (bend * math.sin(a), bend * (1 - math.cos(a)), r - 0.001 - radius), "z")
-        for a, r in ((math.radians(d), q) for d, q in ((-40, 0.011), (-27, 0.0155), (27, 0.0155), (40, 0.011)))
-    ) + (Solid("capsule", (radius, 0.04), axis="x"),)
-    return ObjectModel("banana", mesh, solids, radius, 2 * radius, 0.075, 0.12, 0.004, 2 * radius)
+    ends = ((-40, 0.010), (-27, 0.0145), (27, 0.0145), (40, 0.010))
+    solids = tuple(Solid("ball", (r,), (*point(a), r - radius)) for a, r in ends)
+    solids += (Solid("capsule", (radius, 0.04), (0, -inwards, 0), "x"),)
+    return ObjectModel("banana", mesh, solids, radius, 2 * radius, 0.075, 0.12, 0.004, 2 * radius, rolls=True)
 
 
 def _can() -> ObjectModel:

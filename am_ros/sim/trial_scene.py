@@ -37,8 +37,9 @@ class TrialScene:
         """
         if phase not in PHASES:
             raise AmRosError(f"phase {phase!r}: use one of {', '.join(PHASES)}")
-        scenario = draw_scenario(task, seed)
-        self._cell.arrange(scenario.start if phase == "start" else scenario.goal)
+        scenario = draw_scenario(task, seed, self._cell.config.variety)
+        self._cell.stock(task.objects)
+        self._cell.arrange(scenario.start if phase == "start" else scenario.goal, scenario.appearance)
         self._task, self._scenario, self._seed = task, scenario, seed
         self._best_m = float("inf")
         self.outcome()

@@ -31,6 +31,9 @@ class SimConfig:
     solver_iterations: int = parameter(20, "iterations of the contact solver per physics step", range=(1, 500))
     gripper_force_n: float = parameter(10.0, "largest force of one finger [N]", range=(1, 500))
     gripper_speed_m_s: float = parameter(0.2, "speed of one finger [m/s]", range=(0.01, 1))
+    variety: float = parameter(
+        1.0, "how far light, colours and camera pose differ from scene to scene: 0 not at all", range=(0, 1)
+    )
     camera: CameraConfig = field(default_factory=CameraConfig)
 
 

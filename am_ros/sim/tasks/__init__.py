@@ -1,11 +1,13 @@
 """The tasks of the simulated cell, by name. One small file each: scene, success, expert."""
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from am_ros.action import CartesianAction
 from am_ros.errors import AmRosError
+from am_ros.sim.appearance import draw_appearance
 from am_ros.sim.scene import Scenario, SceneState
 from am_ros.sim.tasks.pick_place import PickPlace
 from am_ros.sim.tasks.reach import Reach
@@ -15,8 +17,10 @@ class Task(Protocol):
     """What a task has to say: how its scenes are drawn, how far from the goal a scene is, how it is done."""
 
     name: str
+    objects: tuple[str, ...]  # all that its scenes may show
     max_steps: int
     lifts: bool  # whether an object has to be lifted on the way
+    goal_image: bool  # false: a task reward says what is wanted, and the goal image is all zeros
     tolerance_m: float  # a trial counts as reached at this distance or below
 
     def draw(self, rng: np.random.Generator) -> Scenario:
@@ -54,8 +58,14 @@ def evaluation_seed(index: int) -> int:
     return EVALUATION_BIT | train_seed(index)
 
 
-def draw_scenario(task: Task, seed: int) -> Scenario:
-    """The trial of that seed; the same seed gives the same trial. Raises AmRosError if the seed is negative."""
+def draw_scenario(task: Task, seed: int, variety: float = 1.0) -> Scenario:
+    """The trial of that seed; the same seed gives the same trial. Raises AmRosError if the seed is negative.
+
+    `variety` (0 ... 1) is how far light, colours and camera differ from one scene to the next.
+    """
     if seed < 0:
         raise AmRosError(f"scene seed {seed}: must not be negative")
-    return task.draw(np.random.default_rng([seed, 0]))
+    scenario = task.draw(np.random.default_rng([seed, 0]))
+    # A stream of random numbers of its own: the look of a scene does not depend on how its objects were placed.
+    appearance = draw_appearance(np.random.default_rng([seed, 2]), scenario.start.objects, variety)
+    return replace(scenario, appearance=appearance)

@@ -17,8 +17,10 @@ class Reach:
     """Success: the tool centre point within 4 cm of the goal pose."""
 
     name = "reach"
+    objects = (BLOCK,)
     max_steps = 10
     lifts = False
+    goal_image = True
     tolerance_m = 0.04
 
     def draw(self, rng: np.random.Generator) -> Scenario:
