@@ -28,7 +28,7 @@ def draw_appearance(rng: np.random.Generator, objects, strength: float = 1.0) ->
     light = (tilt * math.cos(azimuth), tilt * math.sin(azimuth), 1.0)
     blend = tuple(float((1 - strength) * a + strength * b) for a, b in zip(usual.light_direction, light, strict=True))
     wobble = strength * rng.uniform(-1, 1, 8)
-    tint = 1 - strength * TINT * rng.uniform(0, 1, 3) * np.array([1, 1, 1]) * rng.uniform(0, 1)
+    tint = 1 - strength * TINT * (0.5 * rng.uniform() + 0.5 * rng.uniform(0, 1, 3))
     return Appearance(
         light_direction=blend,
         ambient=float(usual.ambient + AMBIENT * wobble[0]),

@@ -1,13 +1,10 @@
 """The objects of a scene in PyBullet: built once per set of names, then placed, coloured, put to sleep or put away."""
 
 import math
-import os
-import tempfile
 
-import cv2
 import numpy as np
 
-from am_ros.sim.bullet import pybullet
+from am_ros.sim.bullet import load_texture, pybullet
 from am_ros.sim.meshes import palette_image
 from am_ros.sim.objects import ObjectModel, Solid, find_model
 from am_ros.sim.scene import Pose
@@ -30,7 +27,7 @@ class Bodies:
     def __init__(self, names: tuple[str, ...], client: int):
         self.names = names
         self._client = client
-        self._texture = _load_palette(client)
+        self._texture = load_texture(palette_image(), client)
         self._ids = {name: self._create(find_model(name)) for name in names}
         self._shown: tuple[str, ...] = ()
 
@@ -111,13 +108,3 @@ def _solids(solids: tuple[Solid, ...]) -> dict:
         "collisionFramePositions": [s.position_m for s in solids],
         "collisionFrameOrientations": turns,
     }
-
-
-def _load_palette(client: int) -> int:
-    handle, path = tempfile.mkstemp(suffix=".png")
-    os.close(handle)
-    try:
-        cv2.imwrite(path, cv2.cvtColor(palette_image(), cv2.COLOR_RGB2BGR))
-        return pybullet.loadTexture(path, physicsClientId=client)
-    finally:
-        os.unlink(path)

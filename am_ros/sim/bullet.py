@@ -2,6 +2,10 @@
 
 import os
 import sys
+import tempfile
+
+import cv2
+import numpy as np
 
 
 def _import_quietly():
@@ -18,3 +22,14 @@ def _import_quietly():
 
 
 pybullet = _import_quietly()
+
+
+def load_texture(rgb: np.ndarray, client: int) -> int:
+    """Hand a picture, uint8 [H, W, 3], to a physics client; returns the id of the texture. PyBullet reads only files."""
+    handle, path = tempfile.mkstemp(suffix=".png")
+    os.close(handle)
+    try:
+        cv2.imwrite(path, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        return pybullet.loadTexture(path, physicsClientId=client)
+    finally:
+        os.unlink(path)

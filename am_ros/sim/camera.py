@@ -9,7 +9,7 @@ from am_ros.configuration import parameter
 from am_ros.sim.bullet import pybullet
 from am_ros.sim.scene import Appearance
 
-NEAR_M, FAR_M = 0.1, 3.0
+NEAR_M, FAR_M = 0.1, 8.0
 
 
 @dataclass(frozen=True)

@@ -145,5 +145,5 @@ def tube(path, radii_m, colours, segments: int = 8) -> Mesh:
             normals += [around[i, j], around[i + 1, j]]
             names += [colour] * 2
         for k in range(first, first + 2 * segments, 2):
-            indices += [k, k + 1, k + 2, k + 1, k + 3, k + 2]
+            indices += [k, k + 2, k + 1, k + 1, k + 2, k + 3]
     return _mesh(vertices, normals, indices, names)

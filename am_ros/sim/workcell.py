@@ -13,7 +13,7 @@ from am_ros.control.trajectory import JointTrajectory
 from am_ros.sim.bodies import Bodies
 from am_ros.sim.bullet import pybullet
 from am_ros.sim.camera import Camera, CameraConfig
-from am_ros.sim.fixed_parts import add_table, essential
+from am_ros.sim.fixed_parts import add_floor, add_table, essential
 from am_ros.sim.objects import BLOCK
 from am_ros.sim.scene import Appearance, Arrangement, Pose, tool_down
 
@@ -103,6 +103,7 @@ class SimWorkcell:
         self._joints = [joint[n] for n in self.robot.joint_names]
         self._fingers = [joint[n] for n in self.robot.finger_names]
         self._table = add_table(c)
+        add_floor(c)
         self._couple_fingers()
         self._bodies = Bodies(objects, c)
         self._initial = pybullet.saveState(physicsClientId=c)
