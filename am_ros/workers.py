@@ -1,0 +1,79 @@
+"""Jobs shared among processes: bounded memory, and nothing left running whatever ends them."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+
+from am_ros.errors import AmRosError
+
+
+def run_jobs(function: Callable, jobs: Iterable[tuple], workers: int, what: str) -> Iterator:
+    """Results of `function(*job)` as they end, in any order; one worker runs them in order in this very process.
+
+    Only a few jobs are under way at any time. Whatever stops the caller (an error in a job, Ctrl-C, the end of
+    the iteration) stops the workers at once, within their jobs. Raises AmRosError if `workers` is no positive number
+    or if a worker dies; `what` names who asked.
+    """
+    if workers < 1:
+        raise AmRosError(f"parameter workers: {workers} is not a positive number")
+    return (function(*job) for job in jobs) if workers == 1 else _run_in_pool(function, iter(jobs), workers, what)
+
+
+def _run_in_pool(function: Callable, jobs: Iterator[tuple], workers: int, what: str) -> Iterator:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when a worker imports NumPy and OpenCV
+    context = multiprocessing.get_context("spawn")
+    # The workers hold the reading end. When the writing end closes, here or because this process died, they end.
+    lifeline, end = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (lifeline,))
+    try:
+        running = {pool.submit(function, *job) for job in islice(jobs, 2 * workers)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+                running |= {pool.submit(function, *job) for job in islice(jobs, 1)}
+    except BrokenProcessPool:
+        raise AmRosError(f"{what}: a worker process died (out of memory?)") from None
+    except BaseException:
+        end.close()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        end.close()
+        lifeline.close()
+
+
+def _start_worker(lifeline) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+
+
+def _end_with(lifeline) -> None:
+    lifeline.poll(None)  # returns at the end of the pipe, for nothing is ever written into it
+    os._exit(1)
+
+
+class ProgressLine:
+    """One line about how far it is, on a terminal overwritten in place, elsewhere one every ten seconds."""
+
+    def __init__(self, stream, what: str, unit: str):
+        """For example ("evaluate", "trials")."""
+        self._stream, self._what, self._unit = stream, what, unit
+        self._started, self._shown = time.monotonic(), 0.0
+
+    def show(self, done: int, total: int, note: str = "") -> None:
+        """Say that `done` of `total` are done, and the time left at this speed."""
+        now, terminal = time.monotonic(), self._stream.isatty()
+        if done < total and now - self._shown < (0.2 if terminal else 10.0):
+            return
+        self._shown = now
+        left_s = (now - self._started) * (total - done) / max(1, done)
+        line = f"{self._what}: {done}/{total} {self._unit}, {note + ', ' if note else ''}{left_s:.0f} s left"
+        end = "" if terminal and done < total else "\n"
+        print(f"\r\x1b[K{line}" if terminal else line, end=end, file=self._stream, flush=True)

@@ -1,0 +1,91 @@
+"""Jobs in several processes: every result once, and no process left behind whatever ends them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from conftest import wait_until
+
+from am_ros.errors import AmRosError
+from am_ros.workers import run_jobs
+
+
+def square(number):
+    return number * number
+
+
+def fail(number):
+    raise AmRosError(f"job {number} failed")
+
+
+def die(number):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep_long(number):
+    time.sleep(60)
+
+
+def children():
+    return [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_job_has_its_result(workers):
+    assert sorted(run_jobs(square, ((i,) for i in range(20)), workers, "test")) == [i * i for i in range(20)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_in_a_job_comes_through_and_nothing_runs_on(workers):
+    with pytest.raises(AmRosError, match="job 0 failed"):
+        list(run_jobs(fail, [(0,)], workers, "test"))
+    wait_until(lambda: not children(), 5, "the end of the workers")
+
+
+def test_a_dead_worker_is_one_sentence():
+    with pytest.raises(AmRosError, match="test: a worker process died"):
+        list(run_jobs(die, [(i,) for i in range(8)], 2, "test"))
+    wait_until(lambda: not children(), 5, "the end of the workers")
+
+
+def test_who_stops_listening_does_not_wait_for_the_jobs():
+    results = run_jobs(mixed, [(i,) for i in range(8)], 2, "test")
+    assert next(results) == 0
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 10
+    wait_until(lambda: not children(), 5, "the end of the workers")
+
+
+def mixed(number):
+    return square(number) if number == 0 else sleep_long(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_their_parent_in_the_middle_of_a_job(number):
+    code = "import test_workers as t; list(t.run_jobs(t.sleep_long, [(i,) for i in range(4)], 2, 'test'))"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=os.path.dirname(__file__), env={**os.environ, "PYTHONPATH": os.getcwd()},
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    family = psutil.Process(parent.pid)
+
+    def busy():
+        workers = [p for p in family.children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+        return workers if len(workers) == 2 and all(p.num_threads() >= 2 for p in workers) else []
+
+    wait_until(busy, 20, "two workers at their jobs")
+    workers = busy()
+    parent.send_signal(number)
+    parent.wait(10)
+    gone, alive = psutil.wait_procs(workers, timeout=5)
+    assert not alive and len(gone) == 2
+
+
+def test_no_workers_is_no_number_of_workers():
+    with pytest.raises(AmRosError, match="parameter workers: 0 is not a positive number"):
+        run_jobs(square, [(1,)], 0, "test")
