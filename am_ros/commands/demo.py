@@ -131,7 +131,7 @@ class Demo:
         """Trainer node: takes the collected bags from their folder and the recorded ones as replayed topics."""
         from am_msgs.msg import TrainingMetrics
 
-        from am_ros.evaluation.pictures import learning_curve
+        from am_ros.evaluation.curves import learning_curve
         from am_ros.graph import NodeSpec
         from am_ros.nodes.client import RosClient
         from am_ros.nodes.common import RELIABLE_QOS

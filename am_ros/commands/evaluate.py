@@ -1,75 +1,120 @@
-"""am-ros evaluate: trials of a checkpoint, the expert or random actions on scenes that training never saw."""
+"""am-ros evaluate: trials of checkpoints, the expert or random actions on scenes that training never saw."""
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from am_ros.errors import AmRosError
-from am_ros.evaluation.pictures import contact_sheet, overview
-from am_ros.evaluation.statistics import summarise, table
+from am_ros.evaluation.actors import ActorConfig
+from am_ros.evaluation.curves import curve_rows, find_checkpoints, write_curve
+from am_ros.evaluation.drawing import TILE
+from am_ros.evaluation.outputs import check_file, check_folder
+from am_ros.evaluation.pictures import Album
+from am_ros.evaluation.statistics import Trial, summarise, table, with_trial_list
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.sim.tasks import TASKS
+from am_ros.workers import ProgressLine
 
 
 def register(subparsers) -> None:
     """Add the parser."""
-    parser = subparsers.add_parser("evaluate", help="trials of a checkpoint, the expert or random actions")
-    parser.add_argument("actor", help="a checkpoint folder, or: expert, random")
-    parser.add_argument("--task", default="all", choices=("all", *TASKS), help="default: all")
+    parser = subparsers.add_parser("evaluate", help="trials of checkpoints, the expert or random actions")
+    parser.add_argument("actor", nargs="+", help="a checkpoint folder, or: expert, random; several are compared")
+    parser.add_argument("--task", default="all", help=f"all (default), {', '.join(TASKS)}")
     parser.add_argument("--trials", type=int, default=50, help="per task (default 50)")
     parser.add_argument("--seed", type=int, default=0, help="first scene of the evaluation set (default 0)")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--samples", type=int, default=64, help="CEM: candidates per iteration (default 64)")
-    parser.add_argument("--iterations", type=int, default=2, help="CEM: refits (default 2)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--pictures", type=Path, help="draw a contact sheet per trial into this folder")
+    parser.add_argument("--workers", type=int, default=1, help="processes, unless --through-ros (default 1)")
+    parser.add_argument("--noise", type=float, default=0.0, help="of the expert: 0 (default) none ... 1 random")
+    parser.add_argument("--image-size", type=int, help="pixels; default: the checkpoint's own, or 64")
+    parser.add_argument("--samples", type=int, default=ActorConfig.samples, help="CEM: candidates (default 64)")
+    parser.add_argument("--iterations", type=int, default=ActorConfig.iterations, help="CEM: refits (default 2)")
+    parser.add_argument("--json", type=Path, help="write the figures and each trial to this file")
+    parser.add_argument("--pictures", type=Path, help="draw contact sheets, overviews and animations into this folder")
+    parser.add_argument(
+        "--curve", type=Path, nargs="?", const=Path(), metavar="DIR",
+        help="all checkpoints that the training in the given run folder kept, as a curve into DIR "
+        "(default: the folder `curve` in the run folder)",
+    )  # fmt: skip
     parser.add_argument("--through-ros", action="store_true", help="run the trials through the nodes")
+    parser.add_argument(
+        "--real-time-factor", type=float, default=3.0, help="speed of the cell with --through-ros (default 3)"
+    )
 
 
 def run(arguments) -> int:
     """Run, judge, print the table."""
-    if arguments.pictures:
-        _check_writable(arguments.pictures)
-    trials = []
-    for task in TASKS if arguments.task == "all" else (arguments.task,):
-        plan = TrialPlan(arguments.actor, task, arguments.trials, arguments.seed, arguments.samples,
-                         arguments.iterations, keep_frames=arguments.pictures is not None)  # fmt: skip
-        for trial in _run(plan, arguments):
-            trials.append(trial)
-            done = [t for t in trials if t.task == task]
-            rate = sum(t.success for t in done) / len(done)
-            print(
-                f"{task}: {len(done)}/{plan.trials} trials, {rate:.0%} reached", end="\r", file=sys.stderr, flush=True
-            )
-        print(file=sys.stderr)
-    summary = summarise(trials)
-    print(table(summary))
+    names = _actors(arguments)
+    plans = [_plan(arguments, name) for name in names]
+    curve = None
+    if arguments.curve is not None:
+        curve = arguments.curve if arguments.curve.name else Path(arguments.actor[0]) / "curve"
+        check_folder(curve, "curve")
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(summary, indent=2) + "\n")
-    if arguments.pictures:
-        for task in summary:
-            mine = sorted((t for t in trials if t.task == task), key=lambda t: t.seed)
-            overview(mine, arguments.pictures / f"{task}.png")
-            for trial in mine:
-                contact_sheet(trial, arguments.pictures / task / f"{trial.seed:04d}.png")
-        print(f"pictures: {arguments.pictures}")
+        check_file(arguments.json, "json")
+    albums = _albums(arguments.pictures, names)
+    trials: list[Trial] = []
+    progress, total = ProgressLine(sys.stderr, "evaluate", "trials"), sum(len(plan.scenes) for plan in plans)
+    try:
+        for trial in _trials(plans, arguments):
+            if albums:
+                albums[trial.actor].add(trial)
+            trials.append(trial)
+            progress.show(len(trials), total, f"{sum(t.success for t in trials)} reached")
+    except KeyboardInterrupt:
+        raise AmRosError(f"evaluate: interrupted after {len(trials)} of {total} trials; no figures written") from None
+    results = {name: _ordered(trials, name, plan.tasks) for name, plan in zip(names, plans, strict=True)}
+    summaries = {name: summarise(mine) for name, mine in results.items()}
+    for name, summary in summaries.items():
+        print(f"{name}\n{table(summary)}" if len(names) > 1 else table(summary))
+    if arguments.json:
+        listed = {name: with_trial_list(summaries[name], mine) for name, mine in results.items()}
+        content = listed if len(names) > 1 else listed[names[0]]
+        arguments.json.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    for album in albums.values():
+        album.close()
+        print(f"pictures: {album.folder}")
+    if curve:
+        print(f"curve: {write_curve(curve_rows(summaries), curve)}")
     return 0
 
 
-def _run(plan: TrialPlan, arguments):
+def _actors(arguments) -> list[str]:
+    names = arguments.actor
+    if arguments.curve is not None:
+        if "expert" in names or "random" in names:
+            raise AmRosError("curve: a curve has checkpoints only; evaluate expert and random by themselves")
+        names = [str(path) for folder in names for path in find_checkpoints(folder)]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise AmRosError(f"{twice[0]}: is named twice")
+    return names
+
+
+def _plan(arguments, name: str) -> TrialPlan:
+    actor = ActorConfig(name, arguments.noise, arguments.samples, arguments.iterations, arguments.image_size)
+    tasks = tuple(TASKS) if arguments.task == "all" else (arguments.task,)
+    return TrialPlan(actor, tasks, arguments.trials, arguments.seed, TILE if arguments.pictures else 0)
+
+
+def _albums(folder: Path | None, names: list[str]) -> dict[str, Album]:
+    """One album, or one per actor in folders of their own."""
+    if folder is None:
+        return {}
+    check_folder(folder, "pictures")
+    if len(names) == 1:
+        return {names[0]: Album(folder)}
+    return {name: Album(folder / f"{i:02d}_{Path(name).name}") for i, name in enumerate(names)}
+
+
+def _trials(plans: list[TrialPlan], arguments) -> Iterator[Trial]:
     if not arguments.through_ros:
-        return run_trials(plan, arguments.workers)
+        return run_trials(plans, arguments.workers)
     from am_ros.nodes.trials import run_trials_through_ros
 
-    return run_trials_through_ros(plan)
+    return run_trials_through_ros(plans, arguments.real_time_factor)
 
 
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise AmRosError(f"pictures: {folder} cannot be written ({error.strerror})") from None
+def _ordered(trials: list[Trial], actor: str, tasks: tuple[str, ...]) -> list[Trial]:
+    """They end in any order; figures and lists have one order."""
+    return sorted((t for t in trials if t.actor == actor), key=lambda t: (tasks.index(t.task), t.seed))

@@ -8,7 +8,7 @@ from pathlib import Path
 from am_ros import configuration
 from am_ros.action import ActionSpace
 from am_ros.errors import AmRosError
-from am_ros.evaluation.pictures import learning_curve
+from am_ros.evaluation.curves import learning_curve
 from am_ros.learning.actionable_models import ActionableModelsConfig
 from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.parallel import train

@@ -1,128 +1,138 @@
 """Trials in the simulated cell: the same scenes and goals for whoever acts, judged by the simulator's state."""
 
 import math
-import multiprocessing
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
+import cv2
 import numpy as np
-import torch
 
-from am_ros.action import ActionSpace, CartesianAction
 from am_ros.errors import AmRosError
+from am_ros.evaluation.actors import ActorConfig, make_actor
 from am_ros.evaluation.statistics import Trial
-from am_ros.learning.cem import CemConfig
-from am_ros.learning.policy import Policy
 from am_ros.sim.camera import CameraConfig
 from am_ros.sim.environment import Environment
-from am_ros.sim.tasks import evaluation_seed, find_task
+from am_ros.sim.tasks import Task, evaluation_seed, find_task
 from am_ros.sim.workcell import SimConfig
+from am_ros.workers import run_jobs
+
+# The default of ActingConfig.max_refusals in nodes/episode_runner.py, so that an episode ends alike with and without
+# the nodes.
+MAX_REFUSALS = 5
 
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """What is to be tried. `actor` is a checkpoint folder, `expert` or `random`."""
+    """What is to be tried: scenes `seed` ... `seed + trials - 1` of the evaluation set, for each of the tasks."""
 
-    actor: str
-    task: str
+    actor: ActorConfig
+    tasks: tuple[str, ...]
     trials: int
-    seed: int = 0  # scene i of the evaluation set is seed + i
-    samples: int = 64
-    iterations: int = 2
-    image_size: int = 64  # of expert and random; a checkpoint knows its own
-    keep_frames: bool = True
+    seed: int = 0
+    frames_px: int = 0  # keep pictures of the steps, no larger than this; 0: keep none
 
     def __post_init__(self):
-        find_task(self.task)
+        for task in self.tasks:
+            find_task(task)
         if self.trials < 1:
-            raise AmRosError(f"trials: {self.trials} is not a positive number")
+            raise AmRosError(f"parameter trials: {self.trials} is not a positive number")
+        evaluation_seed(self.seed)
+        evaluation_seed(self.seed + self.trials - 1)
+
+    @property
+    def scenes(self) -> list[tuple[str, int]]:
+        """All (task, scene), task by task."""
+        return [(task, scene) for task in self.tasks for scene in range(self.seed, self.seed + self.trials)]
 
 
-# An actor maps (image, goal image, state, environment, rng) to (action, q, milliseconds).
-Actor = Callable[[np.ndarray, np.ndarray, np.ndarray, Environment], tuple[CartesianAction, float, float]]
+def run_trials(plans: Sequence[TrialPlan], workers: int = 1) -> Iterator[Trial]:
+    """Run the plans in one pool of `workers` processes, one thread each; yields trials as they end, in any order.
 
-
-def run_trials(plan: TrialPlan, workers: int = 1) -> Iterator[Trial]:
-    """Run a plan in `workers` processes, one thread each; yields trials as they end, in any order.
-
-    Raises AmRosError before the first trial if the actor cannot be loaded or does not fit the cell.
+    Raises AmRosError before the first trial if an actor cannot be had or does not fit the cell.
     """
-    _make_actor(plan)  # fail here, in one sentence, and not in every worker
-    scenes = list(range(plan.seed, plan.seed + plan.trials))
-    if workers <= 1:
-        yield from _run_scenes(plan, scenes)
-        return
-    shares = [scenes[i::workers] for i in range(workers)]
-    jobs = [(plan, share[i : i + 5]) for share in shares for i in range(0, len(share), 5)]
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for trials in pool.imap_unordered(_job, jobs):
-            yield from trials
+    for plan in plans:
+        make_actor(plan.actor)  # fail here, in one sentence, and not in every worker
+    jobs = [(plan.actor, task, scene, plan.frames_px) for plan in plans for task, scene in plan.scenes]
+    return run_jobs(_work, jobs, min(workers, len(jobs)), "evaluate")
 
 
-def _job(job) -> list[Trial]:
-    return list(_run_scenes(*job))
+def _work(actor: ActorConfig, task: str, scene: int, frames_px: int) -> Trial:
+    who = _actor(actor)
+    return replace(run_trial(_environment(task, who.image_size), who, scene, frames_px), actor=actor.name)
 
 
-def _run_scenes(plan: TrialPlan, scenes: list[int]) -> Iterator[Trial]:
-    actor, image_size, action_space = _make_actor(plan)
-    config = SimConfig(camera=CameraConfig(image_size=image_size))
-    with Environment(find_task(plan.task), config, action_space=action_space) as environment:
-        for scene in scenes:
-            yield run_trial(environment, actor, scene, plan.keep_frames)
+_actor = lru_cache(maxsize=1)(make_actor)  # per process; jobs come actor by actor and task by task
+_kept: dict[tuple[str, int], Environment] = {}
 
 
-def _make_actor(plan: TrialPlan) -> tuple[Actor, int, ActionSpace]:
-    if plan.actor == "expert":
-        task = find_task(plan.task)
-        return (
-            (lambda image, goal, state, env: (task.act(env.scene()), math.nan, math.nan)),
-            plan.image_size,
-            ActionSpace(),
-        )
-    if plan.actor == "random":
-        space, rng = ActionSpace(), np.random.default_rng(plan.seed)
-
-        def act_randomly(image, goal, state, env):
-            vector = np.concatenate([rng.uniform(-1, 1, 4), np.eye(3)[rng.integers(2)]])
-            return space.from_vector(vector), math.nan, math.nan
-
-        return act_randomly, plan.image_size, space
-    if not Path(plan.actor).exists():
-        raise AmRosError(f"{plan.actor}: is neither a checkpoint folder nor one of expert, random")
-    torch.set_num_threads(1)  # one decision is too small to share among cores
-    policy = Policy.load(plan.actor, CemConfig(samples=plan.samples, iterations=plan.iterations))
-
-    def act(image, goal, state, env):
-        decision = policy.act(image, goal, state)
-        return decision.action, decision.q_value, decision.decision_ms
-
-    act.reset = policy.reset
-    return act, policy.image_size, policy.action_space
+def _environment(task: str, image_size: int) -> Environment:
+    """The environment of a task, for its construction takes as long as a trial. One per process, to bound memory."""
+    key = (task, image_size)
+    if key not in _kept:
+        while _kept:
+            _kept.popitem()[1].close()
+        _kept[key] = Environment(find_task(task), SimConfig(camera=CameraConfig(image_size=image_size)))
+    return _kept[key]
 
 
-def run_trial(environment: Environment, actor: Actor, scene: int, keep_frames: bool = True) -> Trial:
-    """One trial on scene number `scene` of the evaluation set: goal image first, then the scene from its start."""
-    seed = evaluation_seed(scene)
-    task = environment.task
-    goal_image = environment.reset(seed, "goal").image
+def reset_trial(environment: Environment, scene: int):
+    """Put scene number `scene` of the evaluation set to its start; return the first observation and the goal image.
+
+    The goal image is that of the same scene in its goal configuration, and all zeros if the task shows none
+    (section 5 of the paper: a task reward instead of a goal image).
+    """
+    seed, goal_image = evaluation_seed(scene), None
+    if has_goal_image(environment.task):
+        goal_image = environment.reset(seed, "goal").image
     observation = environment.reset(seed, "start")
-    getattr(actor, "reset", lambda _seed: None)(scene)
-    frames, decisions, end, q, steps = [observation.image], [], "step_limit", math.nan, 0
+    return observation, np.zeros_like(observation.image) if goal_image is None else goal_image
+
+
+def has_goal_image(task: Task) -> bool:
+    """Whether a goal image says what the task is; otherwise the policy sees zeros instead."""
+    return getattr(task, "goal_image", True)
+
+
+def run_trial(environment: Environment, actor, scene: int, frames_px: int = 0) -> Trial:
+    """One trial of an actor (see actors.py) on scene number `scene` of the evaluation set."""
+    task = environment.task
+    observation, goal_image = reset_trial(environment, scene)
+    actor.begin(task, scene)
+    frames, decisions, end, reason = [observation.image], [], "step_limit", ""
+    steps, refusals, q = 0, 0, math.nan
     while steps < task.max_steps:
-        action, q, milliseconds = actor(observation.image, goal_image, observation.state, environment)
-        decisions.append(milliseconds)
+        try:
+            decision = actor.decide(observation, goal_image, environment)
+        except AmRosError as error:
+            end, reason = "fault", str(error)
+            break
+        q = decision.q_value
+        decisions.append(decision.decision_ms)
         steps += 1
         position = observation.state[[2, 3, 1]]
-        observation = environment.step(environment.limits.keep_inside(position, action))
+        observation = environment.step(environment.limits.keep_inside(position, decision.action))
         frames.append(observation.image)
-        if action.terminate:
+        if decision.action.terminate:
             end = "terminated"
+            break
+        refusals = refusals + 1 if observation.refused else 0
+        if refusals >= MAX_REFUSALS:
+            end, reason = "fault", f"cartesian_controller: {observation.refused}"
             break
     outcome = environment.outcome()
     return Trial(
         task=task.name, seed=scene, success=outcome.reached, success_once=outcome.reached_once, steps=steps, end=end,
-        distance_m=outcome.distance_m, best_distance_m=outcome.best_distance_m, final_q=q,
+        distance_m=outcome.distance_m, best_distance_m=outcome.best_distance_m, final_q=q, reason=reason,
         decision_ms=[ms for ms in decisions if not math.isnan(ms)],
-        frames=frames if keep_frames else [], goal_image=goal_image if keep_frames else None,
+        frames=shrink(frames, frames_px), goal_image=shrink([goal_image], frames_px)[0] if frames_px else None,
     )  # fmt: skip
+
+
+def shrink(frames: list[np.ndarray], frames_px: int) -> list[np.ndarray]:
+    """Pictures uint8 [H, W, 3] no larger than `frames_px`: trials at 472x472 hold 14 MB each otherwise; 0: none."""
+    if not frames_px:
+        return []
+    if frames[0].shape[0] <= frames_px:
+        return frames
+    return [cv2.resize(frame, (frames_px, frames_px), interpolation=cv2.INTER_AREA) for frame in frames]

@@ -1,0 +1,126 @@
+"""Curves over a training: its losses, and what its checkpoints reach (figure 5 of the paper)."""
+
+import csv
+import json
+from pathlib import Path
+
+from am_ros.errors import AmRosError
+from am_ros.learning import checkpoint
+
+COLUMNS = ("update", "trained_s", "task", "trials", "successes", "success_rate", "ci_low", "ci_high",
+           "success_once_rate", "median_distance_m", "checkpoint")  # fmt: skip
+
+
+def find_checkpoints(folder) -> list[Path]:
+    """The checkpoints that a training kept, by their update; `folder` may be a checkpoint itself.
+
+    They lie in the folder or in one of its folders: `checkpoint/`, `checkpoints/<any name>/`. Of several of one update,
+    one is taken. Raises AmRosError if there is none or one is damaged.
+    """
+    folder = Path(folder)
+    found = [p.parent for depth in ("", "*/", "*/*/") for p in folder.glob(f"{depth}checkpoint.json")]
+    by_update = {}
+    for path in found:
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):  # of a save that was cut off
+            by_update.setdefault(checkpoint.load(path).meta["update"], path)
+    if not by_update:
+        raise AmRosError(f"{folder}: holds no checkpoint")
+    return [by_update[update] for update in sorted(by_update)]
+
+
+def curve_rows(summaries: dict[str, dict[str, dict]]) -> list[dict]:
+    """One row per checkpoint and task, by update, from the summary of each checkpoint folder."""
+    rows = []
+    for folder, summary in summaries.items():
+        meta = checkpoint.load(folder).meta
+        for task, figures in summary.items():
+            low, high = figures["ci95"]
+            values = (meta["update"], meta.get("trained_s"), task, figures["trials"], figures["successes"],
+                      figures["success_rate"], low, high, figures["success_once_rate"],
+                      figures["distance_m"]["median"], folder)  # fmt: skip
+            rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return sorted(rows, key=lambda row: row["update"])
+
+
+def write_curve(rows: list[dict], folder) -> Path:
+    """Write success_curve.csv, .json and .png into the folder; returns the path of the picture."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "success_curve.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "success_curve.json").write_text(json.dumps(rows, indent=2, allow_nan=False) + "\n")
+    return success_curve(rows, folder / "success_curve.png")
+
+
+def success_curve(rows: list[dict], path) -> Path:
+    """Draw success over updates per task, with its 95 % interval as a band."""
+    pyplot = _pyplot()
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    columns = min(4, len(tasks))
+    lines = -(-len(tasks) // columns)
+    figure, axes = pyplot.subplots(
+        lines, columns, figsize=(1 + 3.4 * columns, 3.1 * lines), layout="constrained", squeeze=False, sharey=True
+    )
+    for axis, task in zip(axes.flat, tasks, strict=False):
+        mine = [row for row in rows if row["task"] == task]
+        updates = [row["update"] for row in mine]
+        band = [row["ci_low"] for row in mine], [row["ci_high"] for row in mine]
+        axis.fill_between(updates, *band, alpha=0.2, linewidth=0)
+        axis.plot(updates, [row["success_rate"] for row in mine], marker="o", markersize=4, label="at the end")
+        axis.plot(updates, [row["success_once_rate"] for row in mine], ":", color="grey", label="at any time")
+        axis.set(title=f"{task} ({mine[0]['trials']} trials)", xlabel="update", ylim=(-0.02, 1.02))
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(tasks) :]:
+        axis.axis("off")
+    axes[0, 0].set_ylabel("success, 95 % interval")
+    axes[0, 0].legend(frameon=False)
+    return _save(figure, path, pyplot)
+
+
+def learning_curve(metrics_csv, path) -> Path:
+    """Draw the losses and Q-values in a trainer's metrics.csv over its updates."""
+    pyplot = _pyplot()
+    try:
+        with Path(metrics_csv).open() as file:
+            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError) as error:
+        raise AmRosError(f"{metrics_csv}: cannot be read as a training log ({error})") from None
+    if not rows:
+        raise AmRosError(f"{metrics_csv}: holds no rows")
+    updates = [row["update"] for row in rows]
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for name in ("loss_positive", "loss_negative", "loss_prior"):
+        if name in rows[0]:
+            axes[0].plot(updates, [row[name] for row in rows], label=name.removeprefix("loss_"))
+    axes[0].set(xlabel="update", ylabel="loss", yscale="log", title="losses")
+    labels = {
+        "q_seen": "seen action, goal reached later",
+        "q_seen_random_goal": "seen action, random goal",
+        "q_unseen": "unseen actions",
+    }
+    for name, label in labels.items():
+        axes[1].plot(updates, [row[name] for row in rows], label=label)
+    axes[1].set(xlabel="update", ylabel="mean Q", ylim=(0, 1), title="what Q says")
+    for axis in axes:
+        axis.legend(frameon=False)
+        axis.grid(alpha=0.3)
+    return _save(figure, path, pyplot)
+
+
+def _pyplot():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _save(figure, path, pyplot) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path
