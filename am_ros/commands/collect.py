@@ -1,28 +1,37 @@
 """am-ros collect: episodes of noisy scripted experts in the simulated cell, as bags."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
 from am_ros.configuration import add_flags, from_flags
 from am_ros.errors import AmRosError
 from am_ros.sim.camera import CameraConfig
-from am_ros.sim.collect import Collection, Progress, collect
+from am_ros.sim.collect import Collection, collect
+from am_ros.sim.dataset_card import README
 from am_ros.sim.episodes import Mixture, fixed_noise
+from am_ros.sim.split import PARTS, parse_split
 from am_ros.sim.tasks import TASKS
 from am_ros.sim.workcell import SimConfig
+from am_ros.workers import ProgressLine
 
 
 def register(subparsers) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("collect", help="write bags of noisy scripted experts in the simulated cell")
-    parser.add_argument("--task", default="all", choices=("all", *TASKS), help="default: all")
+    parser.add_argument("--task", default="all", help=f"all (default) or one of {', '.join(TASKS)}")
     parser.add_argument("--episodes", type=int, default=1000, help="of each task (default 1000)")
     parser.add_argument("--out", type=Path, required=True, help="folder; what lies there is kept and counted")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and noise (default 0)")
     parser.add_argument("--image-size", type=int, default=CameraConfig.image_size, help="pixels (default 64)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument(
+        "--split",
+        metavar=",".join(PARTS),
+        help="cut each episode where the object is lifted, into bags that nothing connects",
+    )
     parser.add_argument("--noise", type=float, help="the same noise in all episodes: 0 expert ... 1 random")
     add_flags(parser.add_argument_group("mixture, unless --noise is given"), Mixture)
 
@@ -34,14 +43,29 @@ def run(arguments) -> int:
     mixture = from_flags(Mixture, arguments) if arguments.noise is None else fixed_noise(arguments.noise)
     tasks = tuple(TASKS) if arguments.task == "all" else (arguments.task,)
     sim = SimConfig(camera=from_flags(CameraConfig, arguments))
-    collection = Collection(tasks, arguments.episodes, arguments.out, arguments.seed, mixture, sim)
-    figures = collect(collection, arguments.workers, Progress(sys.stderr))
-    print(f"{figures['episodes']} episodes collected, {figures['present']} were there; {figures['steps']} steps, "
+    parts = () if arguments.split is None else parse_split(arguments.split)
+    collection = Collection(tasks, arguments.episodes, arguments.out, arguments.seed, mixture, sim, parts)
+    if arguments.json:
+        _check_writable(arguments.json)
+    command = "am-ros " + shlex.join(sys.argv[1:])
+    figures = collect(collection, arguments.workers, ProgressLine(sys.stderr, "collect", "episodes").show, command)
+    present = figures["episodes"] - figures["new_episodes"]
+    print(f"{figures['new_episodes']} episodes collected, {present} were there; {figures['new_steps']} steps, "
           f"{figures['steps_per_s']} per second")  # fmt: skip
     for task, figure in figures["tasks"].items():
         if figure["episodes"]:
-            print(f"  {task}: {figure['success_rate']:.0%} of the new ones reached the goal")
+            print(f"  {task}: {figure['success_rate']:.0%} of {figure['episodes']} episodes reached the goal")
+    print(f"{collection.out / README} describes the data set")
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     return 0
+
+
+def _check_writable(path: Path) -> None:
+    """Fail before the work and not after it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise AmRosError(f"json {path}: cannot be written ({error.strerror})") from None

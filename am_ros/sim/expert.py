@@ -1,5 +1,6 @@
 """Scripted demonstrators: the task's expert, disturbed as explorers are, so that the data shows more than one way."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -9,13 +10,13 @@ import numpy as np
 from am_ros.action import CartesianAction, Gripper
 from am_ros.errors import AmRosError
 from am_ros.sim.flaws import changed, draw_flaw, moved
+from am_ros.sim.lifts import LiftWatch
 from am_ros.sim.objects import BLOCK_SIZE_M
 from am_ros.sim.scene import SceneState
 from am_ros.sim.tasks import Task, layout
 
 JITTER = 0.2  # of the expert's steps at noise 1, in units of the largest step (standard deviation)
 TOGGLE = 0.15  # chance per wandering step that the gripper opens or closes
-LIFT_M = 0.055  # an object this much higher than at the start is in the air: more than another object's height
 
 Behaviour = Callable[[SceneState], CartesianAction]
 
@@ -54,14 +55,17 @@ class NoisyExpert:
         self._stop_after_lift = stop_after_lift
         self._flaw = draw_flaw(noise, rng)
         self._gripper = Gripper.OPEN  # last command
-        self._heights: dict[str, float] = {}  # of the objects at the start
-        self._disturbance: Behaviour | None = None
-        self._left = 0
-        self._disturbed: dict[str, int] = {}  # steps by kind of disturbance
+        self._lift_watch = LiftWatch()
+        self._seen = 0  # states so far
+        self._lifted_at: list[int] = []
+        self._kind, self._disturbance = "", None  # what disturbs at the moment,
+        self._left = 0  # for so many steps more
+        self._disturbed: Counter[str] = Counter()  # steps by kind of disturbance
 
     def act(self, scene: SceneState) -> CartesianAction:
         """The next step. The gripper command is never HOLD, so the action has one meaning as a vector."""
         action = self._choose(scene)
+        self._seen += 1
         if not action.terminate:
             if action.gripper == Gripper.HOLD:
                 action = replace(action, gripper=self._gripper)
@@ -70,26 +74,31 @@ class NoisyExpert:
 
     @property
     def description(self) -> dict[str, str]:
-        """How it acted, for an episode's metadata."""
+        """How it acted, for an episode's metadata.
+
+        `disturbed` counts steps by kind of disturbance; `lifted_at` lists the observations, counted from 0, in which
+        an object had just been taken up.
+        """
         return {
             "noise": f"{self._noise:.3f}",
             "stop_after_lift": str(self._stop_after_lift).lower(),
             "flaw": self._flaw.name,
             "disturbed": " ".join(f"{kind}:{steps}" for kind, steps in sorted(self._disturbed.items())),
+            "lifted_at": " ".join(map(str, self._lifted_at)),
         }
 
     def _choose(self, scene: SceneState) -> CartesianAction:
-        self._heights = self._heights or heights(scene)
-        if self._stop_after_lift and any(z - self._heights[name] > LIFT_M for name, z in heights(scene).items()):
-            return CartesianAction(terminate=True)
+        if self._lift_watch.taken_up(scene):
+            self._lifted_at.append(self._seen)
+            if self._stop_after_lift:
+                return CartesianAction(terminate=True)
         if self._left == 0:
             self._perhaps_disturb(scene)
         if self._left > 0:
             self._left -= 1
-            self._disturbed[self._kind] = self._disturbed.get(self._kind, 0) + 1
-            action = self._disturbance(scene)
+            self._disturbed[self._kind] += 1
             # Who acts in error or at random does not stop there.
-            return replace(action, terminate=False)
+            return replace(self._disturbance(scene), terminate=False)
         action = self._task.act(self._flaw.see(scene))
         if action.terminate or self._noise == 0:
             return action
@@ -179,8 +188,3 @@ class NoisyExpert:
     def _jitter(self, action: CartesianAction, deviation: float) -> CartesianAction:
         """Gaussian noise on the step, in units of the largest; stays within the action space."""
         return changed(action, self._rng.normal(0, deviation, 4) * layout.STEP)
-
-
-def heights(scene: SceneState) -> dict[str, float]:
-    """Height [m] of each object by name."""
-    return {o.name: o.pose.position_m[2] for o in scene.objects}
