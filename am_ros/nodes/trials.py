@@ -1,29 +1,33 @@
 """Trials through the nodes: the same scenes and judgement as evaluation/trials.py, every step over ROS."""
 
 import tempfile
+import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from am_msgs.action import ReachGoal
+from am_msgs.action import ReachGoal, RunExpert
 from am_msgs.msg import EpisodeEvent, Step
-from am_msgs.srv import CountImages, DeleteGoal, GetGoal, GetOutcome, RecordGoal, ResetScene
+from am_msgs.srv import CountImages, DeleteGoal, GetGoal, GetOutcome, LoadCheckpoint, RecordGoal, ResetScene
 from sensor_msgs.msg import Image
 
 from am_ros import images, topics
 from am_ros.errors import AmRosError
+from am_ros.evaluation.actors import make_actor
 from am_ros.evaluation.statistics import Trial
-from am_ros.evaluation.trials import TrialPlan
+from am_ros.evaluation.trials import TrialPlan, has_goal_image, shrink
 from am_ros.nodes.client import RosClient
 from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, to_ns
 from am_ros.sim.tasks import evaluation_seed, find_task
 
-_ENDS = {0: "terminated", 1: "step_limit", 2: "cancelled"}
+KEPT_IMAGES = 4000  # received ones, of which the frames of a trial are taken
+EVENT_TIMEOUT_S = 2.0  # an action's result and the event that ends its episode come by different ways
 
 
 class RosTrials:
-    """Runs trials on a cell whose nodes are up: goal image by the registry, motion by the policy server.
+    """Runs trials on a cell whose nodes are up: goal image by the registry, motion by policy server or expert.
 
     `client` is connected to the cell's domain. Goals stay in the registry unless `delete_goals`.
     """
@@ -33,6 +37,7 @@ class RosTrials:
         self._images: OrderedDict[int, Image] = OrderedDict()
         self._steps: list[Step] = []
         self._ends: list[EpisodeEvent] = []
+        self._news = threading.Condition()
         node = client.node
         self._subscriptions = [
             node.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS),
@@ -51,38 +56,69 @@ class RosTrials:
             raise AmRosError(f"goal_registry/get: {stored.message}")
         return images.array_from_image(stored.image)
 
-    def run(self, task: str, scene: int, goal_id: str | None = None) -> Trial:
-        """One trial on scene number `scene` of the evaluation set."""
-        goal_id = goal_id or f"{task}_{scene}"
-        goal_image = self.record_goal(task, scene, goal_id)
+    def run(self, task: str, scene: int, goal_id: str | None = None, image_size: int = 64) -> Trial:
+        """One trial of the policy server on scene number `scene` of the evaluation set.
+
+        A task without goal image is given one of zeros, of `image_size`, which the registry would not store.
+        """
+        if has_goal_image(find_task(task)):
+            goal_id = goal_id or f"{task}_{scene}"
+            goal_image, goal = self.record_goal(task, scene, goal_id), {"goal_id": goal_id}
+        else:
+            goal_image = np.zeros((image_size, image_size, 3), np.uint8)
+            goal = {"goal_image": Image()}
+            images.fill_image(goal["goal_image"], goal_image)
         self._reset(task, scene, ResetScene.Request.START)
-        self._steps.clear()
-        self._ends.clear()
+        self._clear()
         max_steps = find_task(task).max_steps
-        goal = self.client.send_goal(
-            ReachGoal, "policy_server/reach_goal", goal_id=goal_id, max_steps=max_steps, task=task, seed=scene
+        run = self.client.send_goal(
+            ReachGoal, "policy_server/reach_goal", **goal, max_steps=max_steps, task=task, seed=scene
         )
-        result = goal.result(timeout_s=30.0 + 5.0 * max_steps)
-        outcome = self.client.call(GetOutcome, "sim_workcell/outcome")
-        if self.delete_goals:
-            self.client.call(DeleteGoal, "goal_registry/delete", goal_id=goal_id)
-        mine = [s for s in self._steps if s.episode_id == result.episode_id]
-        stamps = [to_ns(s.observation.image_stamp) for s in mine]
-        stamps += [to_ns(e.observation.image_stamp) for e in self._ends if e.episode_id == result.episode_id]
-        return Trial(
-            task=task, seed=scene, success=outcome.reached, success_once=outcome.reached_once, steps=result.steps,
-            end=_ENDS.get(result.end, result.reason), distance_m=outcome.distance,
-            best_distance_m=outcome.best_distance, final_q=result.final_q,
-            decision_ms=[s.decision_ms for s in mine],
-            frames=[images.array_from_image(self._images[s]) for s in stamps if s in self._images],
-            goal_image=goal_image,
-        )  # fmt: skip
+        result = run.result(timeout_s=30.0 + 5.0 * max_steps)
+        trial = self._judge(task, scene, goal_image, result.episode_id, result.steps)
+        self._delete(goal.get("goal_id"))
+        if result.end == result.FAULT:
+            return replace(trial, end="fault", reason=result.reason, final_q=result.final_q)
+        return replace(trial, final_q=result.final_q)
+
+    def run_expert(self, task: str, scene: int, noise: float = 0.0) -> Trial:
+        """One trial of the scripted expert, whose node must run too; the goal image is for the pictures."""
+        goal_image = None
+        if has_goal_image(find_task(task)):
+            goal_image = self.record_goal(task, scene, f"{task}_{scene}")
+            self._delete(f"{task}_{scene}")
+        self._clear()
+        run = self.client.send_goal(
+            RunExpert, "scripted_expert/run_expert", timeout_s=30.0, task=task, seed=evaluation_seed(scene), noise=noise
+        )
+        result = run.result(timeout_s=30.0 + 5.0 * find_task(task).max_steps)
+        trial = self._judge(task, scene, goal_image, result.episode_id, result.steps)
+        trial = replace(trial, decision_ms=[])
+        return trial if result.success else replace(trial, end="fault", reason=result.message)
 
     def count_images(self) -> tuple[int, int]:
         """Images published by the cell and received by the policy server, over the time both know of."""
         received = self.client.call(CountImages, "policy_server/count_images")
         window = {"first": received.first, "last": received.last} if received.count else {}
         return self.client.call(CountImages, "sim_workcell/count_images", **window).count, received.count
+
+    def _judge(self, task: str, scene: int, goal_image, episode_id: str, steps: int) -> Trial:
+        """The trial as it has just ended, from the cell's outcome and the messages of its episode."""
+        outcome = self.client.call(GetOutcome, "sim_workcell/outcome")
+        with self._news:
+            self._news.wait_for(lambda: any(e.episode_id == episode_id for e in self._ends), EVENT_TIMEOUT_S)
+            ends = [e for e in self._ends if e.episode_id == episode_id]
+        mine = [s for s in self._steps if s.episode_id == episode_id]
+        stamps = [to_ns(seen.observation.image_stamp) for seen in (*mine, *ends)]
+        frames = [images.array_from_image(self._images[s]) for s in stamps if s in self._images]
+        if goal_image is None and frames:
+            goal_image = np.zeros_like(frames[0])
+        return Trial(
+            task=task, seed=scene, success=outcome.reached, success_once=outcome.reached_once, steps=steps,
+            end=ends[0].reason if ends else "fault", distance_m=outcome.distance,
+            best_distance_m=outcome.best_distance, decision_ms=[s.decision_ms for s in mine],
+            frames=frames, goal_image=goal_image,
+        )  # fmt: skip
 
     def _reset(self, task: str, scene: int, phase: int) -> None:
         answer = self.client.call(
@@ -91,27 +127,76 @@ class RosTrials:
         if not answer.success:
             raise AmRosError(f"sim_workcell/reset: {answer.message}")
 
+    def _delete(self, goal_id: str | None) -> None:
+        if self.delete_goals and goal_id:
+            self.client.call(DeleteGoal, "goal_registry/delete", goal_id=goal_id)
+
+    def _clear(self) -> None:
+        with self._news:
+            self._steps.clear()
+            self._ends.clear()
+
     def _on_image(self, image: Image) -> None:
         self._images[to_ns(image.header.stamp)] = image
-        if len(self._images) > 4000:
+        if len(self._images) > KEPT_IMAGES:
             self._images.popitem(last=False)
 
     def _on_event(self, event: EpisodeEvent) -> None:
         if event.type == EpisodeEvent.END:
-            self._ends.append(event)
+            with self._news:
+                self._ends.append(event)
+                self._news.notify_all()
 
 
-def run_trials_through_ros(plan: TrialPlan) -> Iterator[Trial]:
-    """Start a cell of its own for the plan's checkpoint, run the trials, stop it."""
+def run_trials_through_ros(plans: Sequence[TrialPlan], real_time_factor: float = 3.0) -> Iterator[Trial]:
+    """Run the plans through the nodes of one cell that is started for them and stopped in the end.
+
+    The plans have the same image size and search (they differ in the actor's name and the tasks). Raises AmRosError
+    before anything starts if an actor cannot be had; random actions have no node.
+    """
+    sizes = {}
+    for plan in plans:
+        if plan.actor.name == "random":
+            raise AmRosError("through-ros: random actions have no node; use a checkpoint or expert")
+        sizes[plan.actor.name] = make_actor(plan.actor).image_size
+    if len(set(sizes.values())) > 1:
+        raise AmRosError("through-ros: one cell has one camera, and the actors want images of different sizes")
+    return _run_in_cell(plans, next(iter(sizes.values())), real_time_factor)
+
+
+def _run_in_cell(plans: Sequence[TrialPlan], image_size: int, real_time_factor: float) -> Iterator[Trial]:
     from am_ros.graph import sim_nodes
     from am_ros.supervisor import Supervisor
 
-    if not Path(plan.actor).exists():
-        raise AmRosError(f"{plan.actor}: is not a checkpoint folder, which --through-ros needs")
     with tempfile.TemporaryDirectory(prefix="am_ros_") as folder:
-        nodes = sim_nodes(checkpoint=plan.actor, goals=str(Path(folder) / "goals"), bags=str(Path(folder) / "bags"))
+        nodes = sim_nodes(
+            goals=str(Path(folder) / "goals"), bags=str(Path(folder) / "bags"), image_size=image_size,
+            real_time_factor=real_time_factor, expert=any(plan.actor.name == "expert" for plan in plans),
+            samples=plans[0].actor.samples, iterations=plans[0].actor.iterations,
+        )  # fmt: skip
         with Supervisor(nodes, Path(folder) / "log") as cell, RosClient("trials") as client:
-            trials = RosTrials(client)
-            for scene in range(plan.seed, plan.seed + plan.trials):
-                cell.check()
-                yield trials.run(plan.task, scene)
+            trials = RosTrials(client, delete_goals=True)
+            for plan in plans:
+                if plan.actor.name != "expert":
+                    _load(client, plan.actor.name)
+                for task, scene in plan.scenes:
+                    cell.check()
+                    trial = _run_one(trials, plan, task, scene, image_size)
+                    pictures = shrink([trial.goal_image, *trial.frames], plan.frames_px) if trial.frames else []
+                    yield replace(
+                        trial, actor=plan.actor.name, frames=pictures[1:], goal_image=pictures[0] if pictures else None
+                    )
+
+
+def _run_one(trials: RosTrials, plan: TrialPlan, task: str, scene: int, image_size: int) -> Trial:
+    if plan.actor.name == "expert":
+        return trials.run_expert(task, scene, plan.actor.noise)
+    return trials.run(task, scene, image_size=image_size)
+
+
+def _load(client: RosClient, checkpoint: str) -> None:
+    answer = client.call(
+        LoadCheckpoint, "policy_server/load_checkpoint", path=str(Path(checkpoint).absolute()), timeout_s=60.0
+    )
+    if not answer.success:
+        raise AmRosError(f"policy_server/load_checkpoint: {answer.message}")
