@@ -40,6 +40,8 @@ class ObjectModel:
 BLOCK = "block"
 BLOCK_SIZE_M = 0.05
 BLOCK_COLOUR = (0.05, 0.25, 0.9)
+FIXTURE_INNER_M = 0.06
+CONTAINER_FLOOR_M = 0.006  # its thickness
 
 
 def _block() -> ObjectModel:
@@ -148,9 +150,49 @@ def _carrot() -> ObjectModel:
     return ObjectModel("carrot", mesh, solids, 0.017, 0.034, 0.085, 0.1, 0.004, 0.034, rolls=True)
 
 
+# What objects are put into is fixed to the table: a goal image taken before shows it where it still is. Its frame lies
+# on the table.
+
+
+def _fixture() -> ObjectModel:
+    """A square frame around the place of one block, which has 5 mm of room on each side."""
+    wall, high = 0.01, 0.02
+    inner, outer = FIXTURE_INNER_M, FIXTURE_INNER_M + 2 * wall
+    shift = (inner + wall) / 2
+    parts = [((wall, outer, high), (s * shift, 0, high / 2)) for s in (-1, 1)]
+    parts += [((inner, wall, high), (0, s * shift, high / 2)) for s in (-1, 1)]
+    mesh = join(*(box(size, "black", centre) for size, centre in parts))
+    solids = tuple(Solid("box", size, centre) for size, centre in parts)
+    return ObjectModel("fixture", mesh, solids, 0.0, high, outer / math.sqrt(2), 0.0, turns=4)
+
+
+def _plate() -> ObjectModel:
+    floor, inner, outer, high = CONTAINER_FLOOR_M, 0.075, 0.09, 0.016
+    profile = [(0.055, 0), (outer, high - 0.002), (outer, high), (inner, floor), (0.06, floor), (0, floor)]
+    mesh = lathe(profile, ["navy", "sky", "sky", "navy", "white"], 24)
+    return ObjectModel("plate", mesh, _dish(0.06, inner, outer - inner, high), 0.0, high, outer, 0.0, turns=0)
+
+
+def _bowl() -> ObjectModel:
+    floor, inner, outer, high = CONTAINER_FLOOR_M, 0.072, 0.085, 0.04
+    profile = [(0.06, 0), (outer, high), (outer - 0.005, high), (0.062, floor), (0, floor)]
+    mesh = lathe(profile, ["dark_red", "white", "red", "dark_red"], 24)
+    return ObjectModel("bowl", mesh, _dish(0.065, inner, outer - inner, high), 0.0, high, outer, 0.0, turns=0)
+
+
+def _dish(base_m: float, inner_m: float, rim_m: float, high_m: float, sides: int = 8) -> tuple[Solid, ...]:
+    """A thin base and a ring of boxes."""
+    base = Solid("cylinder", (base_m + rim_m, CONTAINER_FLOOR_M), (0, 0, CONTAINER_FLOOR_M / 2))
+    size, middle = (rim_m, 2 * inner_m * math.tan(math.pi / sides), high_m), inner_m + rim_m / 2
+    angles = [math.tau * k / sides for k in range(sides)]
+    ring = [Solid("box", size, (middle * math.cos(a), middle * math.sin(a), high_m / 2), yaw_rad=a) for a in angles]
+    return base, *ring
+
+
 _MAKERS = {
     BLOCK: _block, "box": _box, "bread": _bread, "milk": _milk, "bottle": _bottle, "banana": _banana, "can": _can,
-    "cup": _cup, "apple": _apple, "lemon": _lemon, "carrot": _carrot,
+    "cup": _cup, "apple": _apple, "lemon": _lemon, "carrot": _carrot, "fixture": _fixture, "plate": _plate,
+    "bowl": _bowl,
 }  # fmt: skip
 FOODS = ("banana", "bottle", "milk", "box", "can", "apple", "lemon", "carrot", "bread", "cup")
 

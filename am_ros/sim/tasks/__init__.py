@@ -9,8 +9,10 @@ from am_ros.action import CartesianAction
 from am_ros.errors import AmRosError
 from am_ros.sim.appearance import draw_appearance
 from am_ros.sim.scene import Scenario, SceneState
+from am_ros.sim.tasks.fixture_placing import FixturePlacing
 from am_ros.sim.tasks.pick_place import PickPlace
 from am_ros.sim.tasks.reach import Reach
+from am_ros.sim.tasks.stacking import Stacking
 
 
 class Task(Protocol):
@@ -33,7 +35,7 @@ class Task(Protocol):
         """The scripted expert: the next step, from the state alone."""
 
 
-TASKS: dict[str, Task] = {task.name: task for task in (Reach(), PickPlace())}
+TASKS: dict[str, Task] = {task.name: task for task in (Reach(), PickPlace(), Stacking(), FixturePlacing())}
 
 # Scenes of training and scenes of evaluation never meet: evaluation seeds have this bit set.
 EVALUATION_BIT = 1 << 40

@@ -20,6 +20,7 @@ ALIGNED_M, ALIGNED_RAD = 0.012, 0.12  # good enough to descend; an open finger l
 HELD_M = 0.03  # an object this near to the tool is between the fingers
 # The fingers are open 9 cm; around the widest object they stay 6.2 cm apart.
 CLOSED_OPENING, OPEN_OPENING = 0.75, 0.9
+GRIP_PENALTY_M = 0.06  # more than any task tolerates
 LIFTED_M = 0.08  # an object this much above the table is lifted
 
 
@@ -39,15 +40,15 @@ def travel_m(state: SceneState, carried: ObjectState | None = None) -> float:
     tops = [top_m(o) for o in state.objects if carried is None or o.name != carried.name]
     below = TIP_M
     if carried is not None:
-        model = find_model(carried.name)
-        below = max(below, model.rest_m + model.grasp_m)
+        held_m = state.end_effector.position_m[2] - carried.pose.position_m[2]
+        below = max(below, find_model(carried.name).rest_m + held_m)
     return max(HOVER_M, max(tops, default=0.0) + CLEARANCE_M + below)
 
 
-def grasp_point(thing: ObjectState) -> np.ndarray:
-    """Where the tool centre point belongs to grasp an object, [3]."""
+def grasp_point(thing: ObjectState, grasp_m: float | None = None) -> np.ndarray:
+    """Where the tool centre point belongs to grasp an object, [3]; `grasp_m` above its frame if not as usual."""
     x, y, z = thing.pose.position_m
-    return np.array([x, y, max(LOWEST_M, z + find_model(thing.name).grasp_m)])
+    return np.array([x, y, max(LOWEST_M, z + (find_model(thing.name).grasp_m if grasp_m is None else grasp_m))])
 
 
 def grasp_yaw(thing: ObjectState, tool_yaw_rad: float) -> float:
@@ -64,15 +65,22 @@ def is_held(state: SceneState, thing: ObjectState) -> bool:
     return state.gripper_opening < CLOSED_OPENING and math.dist(state.end_effector.position_m, grasp_point(thing)) < HELD_M
 
 
+def grip_penalty_m(state: SceneState, thing: ObjectState) -> float:
+    """What an object in the hand adds to its distance from the goal [m]: it has to rest there, released."""
+    return GRIP_PENALTY_M if is_held(state, thing) else 0.0
+
+
 def is_lifted(state: SceneState, thing: ObjectState) -> bool:
     """Whether the object is in the hand and off the table."""
     return is_held(state, thing) and rise_m(thing) >= LIFTED_M
 
 
-def pick(state: SceneState, thing: ObjectState, yaw_rad: float | None = None) -> CartesianAction:
+def pick(
+    state: SceneState, thing: ObjectState, yaw_rad: float | None = None, grasp_m: float | None = None
+) -> CartesianAction:
     """Go above the object, down around it, and close the fingers."""
     tool = state.end_effector
-    x, y, grasp = grasp_point(thing)
+    x, y, grasp = grasp_point(thing, grasp_m)
     yaw = grasp_yaw(thing, tool.yaw_rad) if yaw_rad is None else yaw_rad
     height, above = tool.position_m[2], travel_m(state)
     over = math.dist(tool.position_m[:2], (x, y))
@@ -89,10 +97,13 @@ def pick(state: SceneState, thing: ObjectState, yaw_rad: float | None = None) ->
     return towards(tool, (x, y, max(above, grasp + 0.05)), yaw, Gripper.OPEN)
 
 
-def carry(state: SceneState, thing: ObjectState, goal: Pose, drop_m: float = 0.002) -> CartesianAction:
+def carry(
+    state: SceneState, thing: ObjectState, goal: Pose, drop_m: float = 0.002, aligned_m: float = ALIGNED_M,
+    aligned_rad: float = ALIGNED_RAD,
+) -> CartesianAction:  # fmt: skip
     """With the object in the hand: up, over its goal pose, down to `drop_m` above it, and open the fingers.
 
-    The way up and over is one straight line if nothing stands near the object.
+    It goes down once it is aligned as well as asked for.
     """
     tool = state.end_effector
     held = np.subtract(tool.position_m, thing.pose.position_m)
@@ -100,7 +111,7 @@ def carry(state: SceneState, thing: ObjectState, goal: Pose, drop_m: float = 0.0
     yaw = tool.yaw_rad + turn_left(thing, goal)
     above = max(travel_m(state, thing), target[2])
     height = tool.position_m[2]
-    if math.dist(tool.position_m[:2], target[:2]) < ALIGNED_M and abs(turn_left(thing, goal)) < ALIGNED_RAD:
+    if math.dist(tool.position_m[:2], target[:2]) < aligned_m and abs(turn_left(thing, goal)) < aligned_rad:
         if height - target[2] < 0.01:
             return CartesianAction(gripper=Gripper.OPEN)
         return towards(tool, target, yaw, Gripper.CLOSE)
