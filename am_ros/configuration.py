@@ -41,7 +41,7 @@ def check(config) -> None:
 def _coerce(kind, value):
     origin = typing.get_origin(kind) or kind
     if dataclasses.is_dataclass(kind):
-        return from_dict(kind, value)
+        return value if isinstance(value, kind) else from_dict(kind, value)
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(value)
     if origin is float and isinstance(value, int) and not isinstance(value, bool):
@@ -88,11 +88,13 @@ def add_flags(parser, cls, skip: tuple = ()) -> None:
         parser.add_argument("--" + f.name.replace("_", "-"), **options)
 
 
-def from_flags(cls, arguments, **fixed):
-    """Build a configuration from parsed flags: those left out keep their default."""
-    names = {f.name for f in dataclasses.fields(cls)}
+def from_flags(cls, arguments, base=None, **fixed):
+    """Build a configuration from parsed flags: those left out are those of `base`, else the defaults."""
+    fields = dataclasses.fields(cls)
+    names = {f.name for f in fields}
     given = {n: v for n, v in vars(arguments).items() if n in names and v is not None}
-    return from_dict(cls, {**given, **fixed})
+    usual = {f.name: getattr(base, f.name) for f in fields} if base is not None else {}
+    return from_dict(cls, {**usual, **given, **fixed})
 
 
 def _bool(text: str) -> bool:

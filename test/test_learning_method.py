@@ -9,8 +9,10 @@ from learning_data import DotWorld, random_episodes
 
 from am_ros.action import ACTION_DIM, CLOSE, CONTINUOUS_DIM, OPEN, TERMINATE, ActionSpace
 from am_ros.errors import AmRosError
-from am_ros.learning.actionable_models import ActionableModelsConfig, loss, negative_actions, td_target
 from am_ros.learning.cem import CemConfig
+from am_ros.learning.methods import MethodConfig, loss
+from am_ros.learning.methods.actionable_models import negative_actions
+from am_ros.learning.methods.bellman import td_target
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.parallel import train
 from am_ros.learning.policy import Policy
@@ -44,11 +46,13 @@ def _items(steps_to_goal, action_choice=OPEN, final=False, next_choice=CLOSE):
         "state": torch.zeros(count, 6), "next_state": torch.zeros(count, 6),
         "action": action, "next_action": next_action,
         "steps_to_goal": torch.tensor(steps_to_goal), "final": torch.full((count,), final),
+        "rewarded": torch.zeros(count, dtype=torch.bool), "ended": torch.zeros(count, dtype=torch.bool),
+        "reward": torch.zeros(count),
     }  # fmt: skip
 
 
-PLAIN = ActionableModelsConfig(gamma=0.8, monte_carlo_floor=False)
-FLOOR = ActionableModelsConfig(gamma=0.8, monte_carlo_floor=True)
+PLAIN = MethodConfig(gamma=0.8, monte_carlo_floor=False)
+FLOOR = MethodConfig(gamma=0.8, monte_carlo_floor=True)
 
 
 def test_reaching_the_goal_is_terminal_and_worth_one():
@@ -78,7 +82,7 @@ def test_negatives_keep_their_distance_unless_the_discrete_choice_differs():
     torch.manual_seed(0)
     seen = torch.zeros(200, ACTION_DIM)
     seen[:, OPEN] = 1
-    candidates, far = negative_actions(seen, ActionableModelsConfig(close_distance=0.5), None)
+    candidates, far = negative_actions(seen, MethodConfig(close_distance=0.5), None)
     distance = candidates[..., :CONTINUOUS_DIM].norm(dim=-1)
     same = candidates[..., OPEN] == 1
     assert not far[same & (distance < 0.5)].any()
@@ -90,7 +94,7 @@ def test_no_gradient_flows_through_targets_or_the_choice_of_negatives():
     torch.manual_seed(0)
     network, lagged = (make_network(NetworkConfig(image_size=16, width=16, channels=4)) for _ in range(2))
     batch = _items([1, 2, -1])
-    total, parts = loss(network, lagged, batch, ActionableModelsConfig(), torch.Generator().manual_seed(0))
+    total, parts = loss(network, lagged, batch, MethodConfig(), torch.Generator().manual_seed(0))
     total.backward()
     assert all(p.grad is None for p in lagged.parameters())
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
@@ -100,7 +104,7 @@ def test_no_gradient_flows_through_targets_or_the_choice_of_negatives():
 def _config(updates, **trainer):
     return LearnerConfig(
         network=NetworkConfig(image_size=16, width=64, channels=8),
-        method=ActionableModelsConfig(negatives=16),
+        method=MethodConfig(negatives=16),
         goals=GoalConfig(random_shift_px=0),
         trainer=TrainerConfig(updates=updates, batch_size=64, precision="fp32", warmup_updates=20, **trainer),
     )
@@ -160,7 +164,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_checkpoint(noise
 
 def test_a_checkpoint_of_another_configuration_is_not_resumed(noise_store, tmp_path):
     Trainer(_config(2), tmp_path).fit(noise_store)
-    other = dataclasses.replace(_config(2), method=ActionableModelsConfig(gamma=0.5))
+    other = dataclasses.replace(_config(2), method=MethodConfig(gamma=0.5))
     with pytest.raises(AmRosError, match="method configuration \\(gamma, negatives\\)"):
         Trainer(other, tmp_path)
 
@@ -177,7 +181,7 @@ def test_a_full_size_update_runs(tmp_path):
     store = ReplayStore.create(tmp_path / "store", (472, 472))
     store.append(random_episodes(1, steps=2, size=472))
     batch = to_tensors(Sampler(store, GoalConfig(random_shift_px=0), 2, 0).batch(0), "cpu")
-    config = ActionableModelsConfig(negatives=2, target_cem=CemConfig(samples=2, iterations=1))
+    config = MethodConfig(negatives=2, target_cem=CemConfig(samples=2, iterations=1))
     total, _ = loss(network, lagged.eval(), batch, config)
     total.backward()
     assert torch.isfinite(total)
@@ -187,7 +191,7 @@ def test_a_full_size_update_runs(tmp_path):
 def _parallel_config(processes):
     return LearnerConfig(
         network=NetworkConfig(image_size=16, width=16, channels=4, behaviour_prior=False),
-        method=ActionableModelsConfig(negatives=4, target_cem=CemConfig(samples=2, iterations=1)),
+        method=MethodConfig(negatives=4, target_cem=CemConfig(samples=2, iterations=1)),
         goals=GoalConfig(random_shift_px=0),
         trainer=TrainerConfig(updates=6, batch_size=16, processes=processes, precision="fp32"),
     )

@@ -9,15 +9,16 @@ from am_ros import configuration
 from am_ros.action import ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.evaluation.curves import learning_curve
-from am_ros.learning.actionable_models import ActionableModelsConfig
+from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.parallel import train
+from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.learning.trainer import LearnerConfig, TrainerConfig
 from am_ros.replay.ingest import ingest
 from am_ros.replay.sampling import GoalConfig
 from am_ros.replay.store import ReplayStore
 
-PARTS = {"network": NetworkConfig, "method": ActionableModelsConfig, "goals": GoalConfig, "trainer": TrainerConfig}
+PARTS = {"network": NetworkConfig, "method": MethodConfig, "goals": GoalConfig, "trainer": TrainerConfig}
 
 
 def register(subparsers) -> None:
@@ -27,6 +28,10 @@ def register(subparsers) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for store, checkpoint, metrics; resumed if used"
     )
+    parser.add_argument(
+        "--recipe", default="default", help=f"where the flags below start from: {', '.join(RECIPES)} (default: default)"
+    )
+    parser.add_argument("--start-from", type=Path, help="checkpoint whose weights are the first ones")
     parser.add_argument("--json", type=Path, help="write what was learned from, and how fast, to this file")
     for name, part in PARTS.items():
         configuration.add_flags(parser.add_argument_group(name), part)
@@ -34,7 +39,9 @@ def register(subparsers) -> None:
 
 def run(arguments) -> int:
     """Ingest, train with progress on stderr, draw the curve."""
-    config = LearnerConfig(**{name: configuration.from_flags(part, arguments) for name, part in PARTS.items()})
+    recipe = find_recipe(arguments.recipe)
+    parts = {n: configuration.from_flags(part, arguments, getattr(recipe, n)) for n, part in PARTS.items()}
+    config = LearnerConfig(**parts, acting=recipe.acting)
     action_space = ActionSpace()
     store = ReplayStore.open_or_create(arguments.out / "replay", (config.network.image_size,) * 2)
     refused = 0
@@ -51,7 +58,9 @@ def run(arguments) -> int:
     _say(f"{len(store.episodes)} episodes, {len(store)} transitions")
     trainers = []
     try:
-        progress = train(config, store.folder, arguments.out, action_space, _show, trainers.append)
+        progress = train(
+            config, store.folder, arguments.out, action_space, _show, trainers.append, arguments.start_from
+        )
     except KeyboardInterrupt:
         _say(f"\ninterrupted; {arguments.out / 'checkpoint'} holds the last checkpoint")
         return 130

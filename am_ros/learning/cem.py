@@ -26,18 +26,32 @@ class CemConfig:
     initial_std: tuple[float, ...] = parameter(
         (0.375, 0.375, 0.75, 0.32), "first standard deviations of x, y, z, azimuth [normalised]", range=(0.001, 10.0)
     )
+    objective: str = parameter(
+        "q", "what is maximised besides the prior: Q, its logit, log Q, or nothing (the prior alone)",
+        choices=("q", "logit", "log_q", "prior"),
+    )  # fmt: skip
+    terminate: bool = parameter(True, "whether terminating is among the candidates")
     # The behaviour prior proposes, and the best of Q + prior_weight * log prior is taken. Q lies in (0, 1), so with
     # weight 1 the prior decides nearly everything: after minutes of training it is the better judge (docs/learn.md).
     # Networks without a prior ignore the three.
     prior_std: float = parameter(0.2, "standard deviation around the behaviour prior [normalised]", range=(0.001, 2.0))
     prior_share: float = parameter(1.0, "share of first candidates from the behaviour prior", range=(0.0, 1.0))
-    prior_weight: float = parameter(
-        1.0, "weight of the prior's log-likelihood beside Q", range=(0.0, 100.0)
-    )
+    prior_weight: float = parameter(1.0, "weight of the prior's log-likelihood beside Q", range=(0.0, 100.0))
 
     @property
     def elites(self) -> int:
         return max(2, int(self.samples * self.elite_fraction))
+
+    def value(self, logits: Tensor) -> Tensor:
+        """What is maximised, of logits of Q in any shape."""
+        if self.objective == "prior":
+            return torch.zeros_like(logits)
+        if self.objective == "log_q":
+            return torch.nn.functional.logsigmoid(logits)
+        return logits if self.objective == "logit" else logits.sigmoid()
+
+
+_NEVER = -40.0  # added to a logit; minus infinity would make NaN of zero times it
 
 
 @dataclass
@@ -99,6 +113,11 @@ def maximise(
     mean = torch.zeros(batch, CONTINUOUS_DIM, device=device)
     std = torch.tensor(config.initial_std, device=device).expand(batch, -1)
     probabilities = torch.full((batch, DISCRETE_DIM), 1 / DISCRETE_DIM, device=device)
+    if not config.terminate:
+        probabilities[:, -1] = 0
+        if prior is not None:
+            never = torch.tensor([0.0, 0.0, _NEVER], device=device)
+            prior = Prior(prior.mean, prior.logits + never)
     best_action = torch.zeros(batch, CONTINUOUS_DIM + DISCRETE_DIM, device=device)
     best_score = torch.full((batch,), -torch.inf, device=device)
     rows = torch.arange(batch, device=device)

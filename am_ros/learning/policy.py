@@ -1,7 +1,7 @@
 """Acting: argmax over actions of Q(s, a, g) by CEM, from a verified checkpoint."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,7 +27,8 @@ class Decision:
 class Policy:
     """A goal-conditioned policy: `policy.act(image, goal_image, state) -> Decision`.
 
-    Build it with `Policy.load(folder)`. Searches are seeded, so the same calls give the same actions.
+    Build it with `Policy.load(folder)`. Searches are seeded, so the same calls give the same actions. How to search is
+    part of a checkpoint (`acting`): a cloned policy acts by its prior, a Q-function by CEM over Q.
     """
 
     def __init__(self, network, meta: dict, cem: CemConfig, seed: int = 0):
@@ -39,14 +40,18 @@ class Policy:
         self.reset(seed)
 
     @classmethod
-    def load(cls, folder, cem: CemConfig | None = None, device: str = "cpu", seed: int = 0) -> "Policy":
-        """Read and verify a checkpoint; raises AmRosError naming what is wrong with it."""
+    def load(cls, folder, cem: CemConfig | None = None, device: str = "cpu", seed: int = 0, **changes) -> "Policy":
+        """Read and verify a checkpoint; raises AmRosError naming what is wrong with it.
+
+        `cem` replaces the search that the checkpoint asks for, `changes` only some of its fields.
+        """
         found = checkpoint.load(folder)
         try:
             config = configuration.from_dict(NetworkConfig, found.meta["config"]["network"])
             network = make_network(config)
             network.load_state_dict(found.tensors["model"])
-            policy = cls(network.to(device), found.meta, cem or CemConfig(), seed)
+            acting = cem or configuration.from_dict(CemConfig, found.meta["config"].get("acting", {}))
+            policy = cls(network.to(device), found.meta, replace(acting, **changes), seed)
         except (KeyError, TypeError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise AmRosError(f"{folder}: does not fit this version of am_ros ({reason})") from None
@@ -77,7 +82,7 @@ class Policy:
         ]
         encoding = self.network.encode(*tensors)
         vectors, _ = maximise(
-            lambda a: self.network.score(encoding, a).sigmoid(),
+            lambda a: self.cem.value(self.network.score(encoding, a).float()),
             1,
             self.cem,
             self.device,

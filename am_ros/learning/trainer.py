@@ -15,9 +15,11 @@ from am_ros import configuration
 from am_ros.action import ActionSpace
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
-from am_ros.learning import actionable_models, checkpoint
-from am_ros.learning.actionable_models import ActionableModelsConfig
+from am_ros.learning import checkpoint, methods
+from am_ros.learning.cem import CemConfig
 from am_ros.learning.group import Alone
+from am_ros.learning.held_out import HeldOut
+from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.progress import MetricsFile, Progress
 from am_ros.replay.prefetch import Prefetcher
@@ -44,6 +46,9 @@ class TrainerConfig:
     target_rate: float = parameter(0.01, "Polyak rate of the lagged network, which also acts", range=(1e-6, 1.0))
     max_gradient_norm: float = parameter(10.0, "gradients are clipped to this norm", range=(0.0, 1e6))
     checkpoint_every_s: float = parameter(60.0, "seconds between checkpoints", range=(0.1, 1e6))
+    milestones: int = parameter(
+        0, "weights kept along the way, evenly spaced, in out/milestones (for curves)", range=(0, 1000)
+    )
     seed: int = parameter(0, "of weights, batches and sampling", range=(0, 2**31 - 1))
     threads: int = parameter(1, "CPU threads of PyTorch per process; 0: leave as it is", range=(0, 1024))
     device: str = parameter("auto", "cpu, cuda, or auto", choices=("auto", "cpu", "cuda"))
@@ -57,21 +62,26 @@ class LearnerConfig:
     """Everything that decides what is learned; saved with every checkpoint."""
 
     network: NetworkConfig = NetworkConfig()
-    method: ActionableModelsConfig = ActionableModelsConfig()
+    method: MethodConfig = MethodConfig()
     goals: GoalConfig = GoalConfig()
     trainer: TrainerConfig = TrainerConfig()
+    acting: CemConfig = CemConfig()  # how the policy searches
 
 
 class Trainer:
     """Learn from a store: `Trainer(config, out, action_space).fit(store)`.
 
     `out` gets `checkpoint/` (see checkpoint.py) and `metrics.csv`. A checkpoint found there is resumed if its
-    configuration agrees. `stop()` may be called from any thread: the training ends after this update, saved.
-    `group` joins it with the trainers of other processes (see parallel.py).
+    configuration agrees; otherwise the weights of the checkpoint `start_from`, if given, are the first ones.
+    `stop()` may be called from any thread: the training ends after this update, saved. `group` joins it with the
+    trainers of other processes (see parallel.py).
     """
 
-    def __init__(self, config: LearnerConfig, out, action_space: ActionSpace | None = None, group=None):
+    def __init__(
+        self, config: LearnerConfig, out, action_space: ActionSpace | None = None, group=None, start_from=None
+    ):
         configuration.check(config)
+        methods.check_goals(config.method, config.goals)
         self.group = group or Alone()
         self.config, self.out, self.action_space = config, Path(out), action_space or ActionSpace()
         settings = config.trainer
@@ -81,19 +91,25 @@ class Trainer:
         self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_bf16(self.device))
         torch.manual_seed(settings.seed)
         self.network = make_network(config.network).to(self.device, memory_format=torch.channels_last)
-        self.target = make_network(config.network).to(self.device, memory_format=torch.channels_last)
-        self.target.load_state_dict(self.network.state_dict())
-        self.target.requires_grad_(False)
+        self.target = self._lagged_copy()
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
+        self.older = self._lagged_copy() if config.method.double_q else None
         self.update = 0
         self.trained_s = 0.0
         self._stop = threading.Event()
         self._save_now = threading.Event()
         self._running = threading.Event()
         self._running.set()
+        if start_from is not None and not checkpoint.exists(self.checkpoint_folder):
+            self._start_from(start_from)
         self._restore()
+
+    def _lagged_copy(self):
+        copy = make_network(self.config.network).to(self.device, memory_format=torch.channels_last)
+        copy.load_state_dict(self.network.state_dict())
+        return copy.requires_grad_(False)
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -136,6 +152,7 @@ class Trainer:
         sampler = Sampler(
             store, self.config.goals, settings.batch_size, settings.seed, self.group.rank, self.group.size
         )
+        held_out = HeldOut(store, self.config, self.device) if self.config.goals.held_out_share else None
         metrics = MetricsFile(self.out / "metrics.csv", self.update)
         self.group.barrier()  # all have restored the same checkpoint before the first of them writes another
         sums, count = {}, 0
@@ -160,9 +177,12 @@ class Trainer:
                 self.trained_s = trained_before + now - began
                 if self.group.rank:
                     continue  # the first process alone reports and saves
+                self._keep_milestone(store, progress)
                 if now - reported >= 1.0 or self.update == last:
                     means = {name: float(total) / count for name, total in sums.items()}
                     self._check_finite(means)
+                    if held_out:
+                        means |= held_out.figures(self.target, now, last=self.update == last)
                     rate = (self.update - first_update) / (now - began)
                     progress = Progress(
                         self.update, settings.updates, rate, waited / (now - began), self._seconds_left(rate), means
@@ -188,7 +208,8 @@ class Trainer:
         generator = torch.Generator(self.device).manual_seed(seed)
         tensors = to_tensors(batch, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            loss, parts = actionable_models.loss(self.network, self.target, tensors, self.config.method, generator)
+            lagged = [self.target, self.older] if self.older is not None else self.target
+            loss, parts = methods.loss(self.network, lagged, tensors, self.config.method, generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         # The first process's clock decides for all, so that no one waits for a partner that has stopped.
@@ -209,6 +230,8 @@ class Trainer:
             for kept, fresh in zip(self.target.buffers(), self.network.buffers(), strict=True):
                 kept.copy_(fresh)
         self.update += 1
+        if self.older is not None and self.update % self.config.method.older_every == 0:
+            self.older.load_state_dict(self.target.state_dict())
         return parts
 
     def _check_finite(self, means: dict) -> None:
@@ -234,9 +257,27 @@ class Trainer:
         into_decay = (share_done - settings.decay_from) / max(1e-9, 1 - settings.decay_from)
         return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, into_decay))))
 
+    def _keep_milestone(self, store: ReplayStore, progress: Progress) -> None:
+        """Weights at every share 1/milestones of the training; a resumed one goes on where it was."""
+        planned = self.config.trainer.milestones
+        number = int(self._share_done() * planned) if planned else 0
+        folder = self.out / "milestones" / f"{number:03d}"
+        if number and not folder.exists():
+            checkpoint.save(folder, self._meta(store, progress), {"model": self.target.state_dict()})
+
     def save(self, store: ReplayStore, progress: Progress) -> Path:
         """Write `checkpoint/` atomically."""
-        meta = {
+        tensors = {
+            "model": self.target.state_dict(),
+            "learner": self.network.state_dict(),
+            "optimizer": checkpoint.flatten_optimizer(self.optimizer),
+        }
+        if self.older is not None:
+            tensors["older"] = self.older.state_dict()
+        return checkpoint.save(self.checkpoint_folder, self._meta(store, progress), tensors)
+
+    def _meta(self, store: ReplayStore, progress: Progress) -> dict:
+        return {
             "update": self.update,
             "trained_s": self.trained_s,
             "config": dataclasses.asdict(self.config),
@@ -248,20 +289,22 @@ class Trainer:
             "metrics": progress.metrics,
             "updates_per_s": progress.updates_per_s,
         }
-        return checkpoint.save(
-            self.checkpoint_folder,
-            meta,
-            {
-                "model": self.target.state_dict(),
-                "learner": self.network.state_dict(),
-                "optimizer": checkpoint.flatten_optimizer(self.optimizer),
-            },
-        )
+
+    def _start_from(self, folder) -> None:
+        """Weights of another training, perhaps with another method; the optimiser begins anew."""
+        found = checkpoint.load(folder)
+        theirs, ours = found.meta["config"]["network"], dataclasses.asdict(self.config.network)
+        if theirs != ours:
+            changed = ", ".join(k for k in ours if theirs.get(k) != ours[k])
+            raise AmRosError(f"{folder}: its network differs ({changed}); use the same network configuration")
+        for network in filter(None, (self.network, self.target, self.older)):
+            network.load_state_dict(found.tensors["model"])
 
     def _restore(self) -> None:
         if not checkpoint.exists(self.checkpoint_folder):
             return
-        found = checkpoint.load(self.checkpoint_folder, "model", "learner", "optimizer")
+        stems = ("model", "learner", "optimizer", *(["older"] if self.older is not None else []))
+        found = checkpoint.load(self.checkpoint_folder, *stems)
         theirs, ours = found.meta["config"], json.loads(json.dumps(dataclasses.asdict(self.config)))
         for part in ("network", "method", "goals"):
             if theirs[part] != ours[part]:
@@ -272,6 +315,8 @@ class Trainer:
                 )
         self.target.load_state_dict(found.tensors["model"])
         self.network.load_state_dict(found.tensors["learner"])
+        if self.older is not None:
+            self.older.load_state_dict(found.tensors["older"])
         checkpoint.restore_optimizer(self.optimizer, found.tensors["optimizer"])
         self.update, self.trained_s = found.meta["update"], found.meta["trained_s"]
 

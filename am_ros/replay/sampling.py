@@ -6,11 +6,14 @@ Every item is a transition (s, a, s') with a goal g:
 * random: g is any observation of the data set. If the random cut falls right behind the transition, the item is the
   final one of its sub-trajectory and its target is the chained value Q(s', a', g) (section 4.2);
 * at the goal: g = s and the action is replaced by `terminate`, which is the right thing to do there. The paper
-  leaves open how terminate is learned; Q(s, a, s') = 1 alone does not teach to stop.
+  leaves open how terminate is learned; Q(s, a, s') = 1 alone does not teach to stop;
+* rewarded: no goal, the goal image is all zeros; the episode's last transition ends with 1 if it was a success, else
+  with 0 (sections 5.2 and 5.3: downstream tasks).
 
 Batch `step` of seed `seed` is always the same batch: training can resume exactly without saving generator states.
 """
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +31,10 @@ class GoalConfig:
     random_share: float = parameter(0.1, "share of items with a random goal (goal chaining)", range=(0.0, 0.95))
     at_goal_share: float = parameter(0.08, "share of items already at their goal, to learn terminate", range=(0.0, 0.5))
     # With a few thousand episodes the encoder remembers them: without shifts pick_place falls to half.
+    reward_share: float = parameter(0.0, "share of items with the task reward and a zero goal image", range=(0.0, 1.0))
+    reward_task: str = parameter("", "rewarded items come from this task's episodes; empty: from all")
+    # By a hash of the episode's id: always the same ones, whatever else is in the store.
+    held_out_share: float = parameter(0.0, "share of episodes kept for the held-out figures", range=(0.0, 0.5))
     random_shift_px: int = parameter(4, "same random shift of image and goal, up to so many pixels", range=(0, 32))
 
 
@@ -44,9 +51,17 @@ class Batch:
     next_action: np.ndarray  # float32 [B, 7], of the data; zeros where the episode ended
     steps_to_goal: np.ndarray  # int64 [B]; 0 at the goal, k >= 1 hindsight, -1 random goal (unknown)
     final: np.ndarray  # bool [B], random goals only: last of its sub-trajectory, so chain with next_action
+    rewarded: np.ndarray  # bool [B], the task reward counts, the goal image is all zeros
+    ended: np.ndarray  # bool [B], rewarded items only: the episode ends here, with
+    reward: np.ndarray  # float32 [B], this
 
     def __len__(self) -> int:
         return len(self.action)
+
+
+def is_held_out(episode_id: str, share: float) -> bool:
+    """Whether an episode belongs to the held-out ones: a function of its name alone."""
+    return zlib.crc32(episode_id.encode()) / 2**32 < share
 
 
 class Sampler:
@@ -57,32 +72,54 @@ class Sampler:
     """
 
     def __init__(
-        self, store: ReplayStore, config: GoalConfig, batch_size: int, seed: int, rank: int = 0, size: int = 1
+        self,
+        store: ReplayStore,
+        config: GoalConfig,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        size: int = 1,
+        held_out: bool = False,
     ):
         if len(store) == 0:
             raise AmRosError(f"{store.folder}: the replay store holds no transition to learn from")
-        if config.random_share + config.at_goal_share > 1:
-            raise AmRosError("parameters random_share and at_goal_share: their sum must not exceed 1")
+        if config.random_share + config.at_goal_share + config.reward_share > 1:
+            raise AmRosError("parameters random_share, at_goal_share and reward_share: their sum must not exceed 1")
         if batch_size % size:
             raise AmRosError(f"parameter batch_size: {batch_size} cannot be shared by {size} processes evenly")
         self.store, self.config, self.batch_size, self.seed = store, config, batch_size, seed
         self.mine = slice(rank, None, size)
+        self._transitions, self._observations = store.rows_where(
+            lambda e: is_held_out(e["id"], config.held_out_share) == held_out
+        )
+        if not len(self._transitions):
+            what = "held-out episode" if held_out else "episode that is not held out"
+            raise AmRosError(f"{store.folder}: holds no {what}; change held_out_share or add episodes")
+        self._rewarding = self._transitions
+        if config.reward_share and config.reward_task:
+            of_task, _ = store.rows_where(lambda e: e["task"] == config.reward_task)
+            self._rewarding = np.intersect1d(self._transitions, of_task, assume_unique=True)
+            if not len(self._rewarding):
+                raise AmRosError(f"parameter reward_task: {store.folder} holds no episode of {config.reward_task!r}")
 
     def batch(self, step: int) -> Batch:
         """Batch number `step`: a function of (seed, step) and the store alone."""
         store, config, size = self.store, self.config, self.batch_size
         rng = np.random.default_rng((self.seed, step))
-        row = store.transition_rows[rng.integers(len(store), size=size)]
+        row = self._transitions[rng.integers(len(self._transitions), size=size)]
+        kind = rng.random(size)
+        limits = np.cumsum([config.random_share, config.at_goal_share, config.reward_share])
+        random_goal = kind < limits[0]
+        at_goal = (kind >= limits[0]) & (kind < limits[1])
+        rewarded = (kind >= limits[1]) & (kind < limits[2])
+        row = np.where(rewarded, self._rewarding[rng.integers(len(self._rewarding), size=size)], row)
         last = store.last_row[row]
         cut = row + 1 + (rng.random(size) * (last - row)).astype(np.int64)  # uniform on row+1 ... last
-        kind = rng.random(size)
-        random_goal = kind < config.random_share
-        at_goal = (kind >= config.random_share) & (kind < config.random_share + config.at_goal_share)
-
-        goal = np.where(random_goal, rng.integers(store.rows, size=size), cut)
+        anything = self._observations[rng.integers(len(self._observations), size=size)]
+        goal = np.where(random_goal, anything, cut)
         shifts = rng.integers(0, 2 * config.random_shift_px + 1, size=(2, size))
-        row, last, cut, goal, random_goal, at_goal = (
-            x[self.mine] for x in (row, last, cut, goal, random_goal, at_goal)
+        row, last, cut, goal, random_goal, at_goal, rewarded = (
+            x[self.mine] for x in (row, last, cut, goal, random_goal, at_goal, rewarded)
         )
         goal[at_goal] = row[at_goal]
         following = row + 1
@@ -90,6 +127,11 @@ class Sampler:
         action = store.actions[row]
         action[at_goal] = np.eye(ACTION_DIM, dtype=np.float32)[TERMINATE]
         image, next_image, goal_image = self._images(np.stack([row, following, goal]), shifts[:, self.mine])
+        goal_image[rewarded] = 0
+        success = store.successful[row]
+        steps = np.where(random_goal, -1, goal - row)
+        steps[rewarded] = np.where(success, last - row, -1)[rewarded]
+        ended = rewarded & (following == last)
         return Batch(
             image=image,
             next_image=next_image,
@@ -98,8 +140,11 @@ class Sampler:
             next_state=store.states[following],
             action=action,
             next_action=store.actions[following],
-            steps_to_goal=np.where(random_goal, -1, goal - row),
+            steps_to_goal=steps,
             final=random_goal & (cut == row + 1) & (following < last),
+            rewarded=rewarded,
+            ended=ended,
+            reward=(ended & success).astype(np.float32),
         )
 
     def _images(self, rows: np.ndarray, shifts: np.ndarray) -> np.ndarray:

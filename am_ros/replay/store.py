@@ -14,6 +14,7 @@ they are cut off when the store is opened again. Goals are never stored: they ar
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -112,11 +113,18 @@ class ReplayStore:
         steps = np.array([e["steps"] for e in self.episodes], np.int64)
         self.first_row = np.repeat(first, steps + 1)
         self.last_row = np.repeat(first + steps, steps + 1)
+        self.successful = np.repeat([e["outcome"] == Outcome.SUCCESS for e in self.episodes], steps + 1).astype(bool)
         self.transition_rows = np.flatnonzero(np.arange(self.rows) < self.last_row)
 
     def __len__(self) -> int:
         """Number of transitions."""
         return len(self.transition_rows)
+
+    def rows_where(self, wanted: Callable[[dict], bool]) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the transitions, and of all observations, of the episodes whose ledger entry is `wanted`."""
+        chosen = np.repeat([bool(wanted(e)) for e in self.episodes], [e["steps"] + 1 for e in self.episodes])
+        chosen = chosen.astype(bool)
+        return self.transition_rows[chosen[self.transition_rows]], np.flatnonzero(chosen)
 
     def __contains__(self, episode_id: str) -> bool:
         return episode_id in self._ids

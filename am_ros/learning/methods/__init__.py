@@ -1,0 +1,31 @@
+"""The methods: what a batch teaches a network. One file each; `loss` finds them by the name in the configuration."""
+
+from am_ros.errors import AmRosError
+from am_ros.learning.methods import actionable_models, gcbc, her, her_random_negatives, qt_opt
+from am_ros.learning.methods.config import NAMES, MethodConfig
+
+METHODS = {
+    "actionable_models": actionable_models.loss,
+    "gcbc": gcbc.loss,
+    "her": her.loss,
+    "her_random_negatives": her_random_negatives.loss,
+    "qt_opt": qt_opt.loss,
+}
+
+
+def loss(network, lagged, batch, config: MethodConfig, generator=None):
+    """Return (loss, parts for the log) of the configured method. `lagged`: one lagged network, or a list of them."""
+    return METHODS[config.method](network, lagged, batch, config, generator)
+
+
+def check_goals(config: MethodConfig, goals) -> None:
+    """Raise AmRosError if the goals that are drawn (GoalConfig) contradict the method."""
+    if config.method == "her" and goals.random_share > 0:
+        raise AmRosError("method her: knows hindsight goals only, set random_share to 0")
+    if config.method == "her_random_negatives" and goals.random_share == 0:
+        raise AmRosError("method her_random_negatives: needs random goals, set random_share above 0")
+    if config.method == "qt_opt" and goals.reward_share == 0:
+        raise AmRosError("method qt_opt: learns from a task reward, set reward_share above 0")
+
+
+__all__ = ["METHODS", "NAMES", "MethodConfig", "check_goals", "loss"]

@@ -1,0 +1,66 @@
+"""Targets of goal-conditioned Q-learning (equation 1 of the paper), shared by all methods that learn a Q."""
+
+import torch
+from torch import Tensor
+
+from am_ros.action import TERMINATE
+from am_ros.learning.cem import maximise
+from am_ros.learning.methods.config import MethodConfig
+
+
+@torch.no_grad()
+def td_target(lagged, batch: dict[str, Tensor], config: MethodConfig, generator) -> Tensor:
+    """Targets y [B] in [0, 1]; `lagged` is the lagged network, or two of them for the double-Q minimum.
+
+    1 where the goal is reached by this transition, gamma * max_a Q(s', a, g) elsewhere; on the final transition of a
+    chained sub-trajectory (line 6 of Algorithm 1) gamma * Q(s', a', g) with the action a' that was taken there. A
+    terminating action ends the episode where it is, so away from the goal its value is 0. Items with a task reward end
+    with it. `batch` is described in replay/sampling.py.
+    """
+    networks = lagged if isinstance(lagged, (list, tuple)) else [lagged]
+    steps, action = batch["steps_to_goal"], batch["action"]
+    y = config.gamma * _next_value(networks, batch, config, generator)
+    if config.monte_carlo_floor:
+        y = torch.where(steps >= 1, torch.maximum(y, config.gamma ** (steps - 1).clamp_min(0).float()), y)
+    terminates = action[:, TERMINATE] > 0.5
+    y = torch.where(terminates, torch.zeros_like(y), y)
+    # k = 1 means s' = g; k = 0 is terminate at the goal. A recorded terminate leaves the image as it was: s' = s.
+    y = torch.where((steps == 0) | (steps == 1), torch.ones_like(y), y)
+    return torch.where(batch["ended"], batch["reward"], y)
+
+
+def _next_value(networks, batch, config: MethodConfig, generator) -> Tensor:
+    """max_a Q(s', a, g) [B]: the maximising action by the first network, its value by the lowest of all."""
+    inputs = batch["next_image"], batch["goal_image"], batch["next_state"]
+    first = networks[0]
+    encoding = first.encode(*inputs)
+    best_action, best = maximise(
+        lambda a: first.score(encoding, a).float().sigmoid(),
+        len(batch["action"]),
+        config.target_cem,
+        batch["action"].device,
+        generator,
+        first.prior(encoding),
+    )
+    seen = batch["next_action"].unsqueeze(1)
+    chained = first.score(encoding, seen).squeeze(1).float().sigmoid() if batch["final"].any() else best
+    for other in networks[1:]:
+        encoding = other.encode(*inputs)
+        values = other.score(encoding, torch.cat([best_action.unsqueeze(1), seen], dim=1)).float().sigmoid()
+        best, chained = torch.minimum(best, values[:, 0]), torch.minimum(chained, values[:, 1])
+    return torch.where(batch["final"], chained, best)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the values [B] where `mask` [B] holds; 0 where it never does."""
+    return (values * mask).sum() / mask.sum().clamp_min(1)
+
+
+def q_figures(seen: Tensor, y: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What the log shows of a Q-function: mean Q at seen actions (logits [B]), by kind of goal, and the mean target."""
+    hindsight = batch["steps_to_goal"] >= 0
+    return {
+        "q_seen": masked_mean(seen.sigmoid(), hindsight),
+        "q_seen_random_goal": masked_mean(seen.sigmoid(), ~hindsight),
+        "target": y.mean(),
+    }

@@ -1,0 +1,39 @@
+"""One configuration for all methods: they share network, data, trainer and search, and differ in their loss."""
+
+from dataclasses import dataclass
+
+from am_ros.configuration import parameter
+from am_ros.learning.cem import CemConfig
+
+NAMES = ("actionable_models", "gcbc", "her", "her_random_negatives", "qt_opt")
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Everything the paper leaves open is a value here, with the reason for its default."""
+
+    method: str = parameter("actionable_models", "what is learned (docs/learn.md)", choices=NAMES)
+    gamma: float = parameter(0.95, "discount; 0.9 in QT-Opt, episodes here take up to 20 steps", range=(0.0, 0.9999))
+    # The observed return bounds the value of a hindsight goal k steps away from below, where dynamics are nearly
+    # deterministic. Without it values fade faster than they propagate: lift and place were never learned in trials.
+    monte_carlo_floor: bool = parameter(True, "target at least gamma^(k-1) for a goal that was reached k steps later")
+    # QT-Opt's guard against optimism; the floor and the negatives made it needless in trials, and it costs a quarter.
+    double_q: bool = parameter(False, "the next value is the minimum over two lagged networks")
+    older_every: int = parameter(500, "updates between copies into the second lagged network", range=(1, 10_000_000))
+    negatives: int = parameter(12, "candidates for negative actions per item", range=(1, 1024))
+    perturbed_share: float = parameter(0.25, "share of candidates drawn around the seen action", range=(0.0, 1.0))
+    perturbed_std: float = parameter(0.4, "their standard deviation [normalised]", range=(0.01, 2.0))
+    flipped_share: float = parameter(
+        0.0, "share of candidates that differ from the seen action in one dimension only", range=(0.0, 1.0)
+    )
+    # Q lies in (0, 1), so exp(Q) differs by at most a factor e; a temperature sharpens the choice.
+    temperature: float = parameter(0.3, "negatives are weighted by softmax(Q / temperature)", range=(0.01, 100.0))
+    negative_weight: float = parameter(1.0, "weight of the negatives in the loss", range=(0.0, 100.0))
+    # In normalised units; another gripper command or terminate always counts as far.
+    close_distance: float = parameter(
+        0.3, "candidates nearer than this to the seen action are dropped", range=(0.0, 4.0)
+    )
+    target_cem: CemConfig = CemConfig(samples=8, iterations=1, elite_fraction=0.25, prior_share=0.5, prior_weight=0.0)
+    cloning_weight: float = parameter(
+        1.0, "weight of cloning the behaviour prior, if the network has one", range=(0.0, 10.0)
+    )

@@ -1,0 +1,34 @@
+"""gcbc: goal-conditioned behavioural cloning, the action as output (baseline of section 6.3; Ghosh et al., 2019).
+
+Also the behaviour prior of the other methods: the same head on the same encoder.
+"""
+
+from torch import Tensor
+from torch.nn import functional
+
+from am_ros.action import CONTINUOUS_DIM, TERMINATE
+from am_ros.errors import AmRosError
+from am_ros.learning.methods.bellman import masked_mean
+
+
+def cloning_loss(prior, action: Tensor, hindsight: Tensor) -> Tensor:
+    """Huber on the displacement of moves, cross-entropy on the discrete choice.
+
+    Only items whose goal the data reached (`hindsight`, bool [B]) say anything of how to reach it.
+    """
+    moves = hindsight & (action[:, TERMINATE] < 0.5)
+    displacement = functional.smooth_l1_loss(prior.mean, action[:, :CONTINUOUS_DIM], reduction="none", beta=0.2).sum(
+        dim=1
+    )
+    choice = functional.cross_entropy(prior.logits, action[:, CONTINUOUS_DIM:].argmax(dim=1), reduction="none")
+    return masked_mean(displacement, moves) + 0.2 * masked_mean(choice, hindsight)
+
+
+def loss(network, _lagged, batch: dict[str, Tensor], _config, _generator=None):
+    """Return (loss, parts). Raises AmRosError if the network has no head for actions."""
+    encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
+    prior = network.prior(encoding)
+    if prior is None:
+        raise AmRosError("method gcbc: the network has no action head; set behaviour_prior to true")
+    cloning = cloning_loss(prior, batch["action"], batch["steps_to_goal"] >= 0)
+    return cloning, {"loss": cloning.detach(), "loss_prior": cloning.detach()}

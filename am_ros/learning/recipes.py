@@ -1,0 +1,66 @@
+"""Named configurations: the default, the paper to the letter, and the paper's baselines on the same network and data.
+
+Batch, updates, augmentation, the way terminate is learned and the held-out share are the same for all.
+"""
+
+from dataclasses import replace
+
+from am_ros.errors import AmRosError
+from am_ros.learning.cem import CemConfig
+from am_ros.learning.methods import MethodConfig
+from am_ros.learning.networks import NetworkConfig
+from am_ros.learning.trainer import LearnerConfig
+from am_ros.replay.sampling import GoalConfig
+
+_SEARCH = CemConfig(samples=64, iterations=3, prior_share=0.0, prior_weight=0.0)  # CEM over Q alone
+_TARGET_SEARCH = CemConfig(samples=16, iterations=2, elite_fraction=0.25, prior_share=0.0, prior_weight=0.0)
+_Q_ALONE = NetworkConfig(behaviour_prior=False)
+_PLAIN = MethodConfig(monte_carlo_floor=False, target_cem=_TARGET_SEARCH)
+
+RECIPES: dict[str, LearnerConfig] = {
+    "default": LearnerConfig(),
+    # Section 4 as printed: equal shares of hindsight and random goals, negatives drawn uniformly and weighted by
+    # exp(Q), no floor, no prior, QT-Opt's discount and double Q.
+    "paper": LearnerConfig(
+        network=_Q_ALONE,
+        method=replace(_PLAIN, gamma=0.9, double_q=True, perturbed_share=0.0, temperature=1.0),
+        goals=GoalConfig(random_share=0.46),
+        acting=_SEARCH,
+    ),
+    "gcbc": LearnerConfig(
+        method=MethodConfig(method="gcbc"),
+        goals=GoalConfig(random_share=0.0),
+        acting=CemConfig(samples=2, iterations=1, objective="prior"),
+    ),
+    "her": LearnerConfig(
+        network=_Q_ALONE, method=replace(_PLAIN, method="her"), goals=GoalConfig(random_share=0.0), acting=_SEARCH
+    ),
+    "her_random_negatives": LearnerConfig(
+        network=_Q_ALONE,
+        method=replace(_PLAIN, method="her_random_negatives"),
+        goals=GoalConfig(random_share=0.46),
+        acting=_SEARCH,
+    ),
+    # The default without its prior, neither in targets nor in acting: what Q alone is worth.
+    "q_alone": LearnerConfig(network=_Q_ALONE, method=MethodConfig(target_cem=_TARGET_SEARCH), acting=_SEARCH),
+    "qt_opt": LearnerConfig(
+        network=_Q_ALONE,
+        method=MethodConfig(method="qt_opt", target_cem=_TARGET_SEARCH),
+        goals=GoalConfig(random_share=0.0, at_goal_share=0.0, reward_share=1.0),
+        acting=_SEARCH,
+    ),
+    # Section 5.3 with xi = 0.1: one tenth relabelled, the same tenth once more with unseen actions.
+    "qt_opt_auxiliary": LearnerConfig(
+        network=_Q_ALONE,
+        method=MethodConfig(method="qt_opt", target_cem=_TARGET_SEARCH),
+        goals=GoalConfig(random_share=0.0, at_goal_share=0.0, reward_share=0.9),
+        acting=_SEARCH,
+    ),
+}
+
+
+def find_recipe(name: str) -> LearnerConfig:
+    """The configuration of that name; AmRosError with the names there are otherwise."""
+    if name not in RECIPES:
+        raise AmRosError(f"recipe {name!r}: use one of {', '.join(RECIPES)}")
+    return RECIPES[name]
