@@ -70,8 +70,15 @@ class Bodies:
                 position, quaternion = np.add(_AWAY_M, (0.3 * number, 0, 0)), (0, 0, 0, 1)
             pybullet.resetBasePositionAndOrientation(body, position, quaternion, physicsClientId=c)
             pybullet.resetBaseVelocity(body, (0, 0, 0), (0, 0, 0), physicsClientId=c)
-            state = pybullet.ACTIVATION_STATE_WAKE_UP if name in poses else pybullet.ACTIVATION_STATE_SLEEP
-            pybullet.changeDynamics(body, -1, activationState=state, physicsClientId=c)
+            # Shown ones must not fall asleep by themselves: how long a body has been at rest outlives restoreState, so
+            # that episodes would depend on those before them.
+            states = (
+                (pybullet.ACTIVATION_STATE_WAKE_UP, pybullet.ACTIVATION_STATE_DISABLE_SLEEPING)
+                if name in poses
+                else (pybullet.ACTIVATION_STATE_SLEEP,)
+            )
+            for state in states:
+                pybullet.changeDynamics(body, -1, activationState=state, physicsClientId=c)
 
     def sleep(self) -> None:
         """Spare the solver what lies still; PyBullet wakes an object when something touches it."""
