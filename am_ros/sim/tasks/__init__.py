@@ -12,6 +12,7 @@ from am_ros.sim.scene import Scenario, SceneState
 from am_ros.sim.tasks.fixture_placing import FixturePlacing
 from am_ros.sim.tasks.pick_place import PickPlace
 from am_ros.sim.tasks.reach import Reach
+from am_ros.sim.tasks.rearrangement import Rearrangement
 from am_ros.sim.tasks.stacking import Stacking
 
 
@@ -35,7 +36,9 @@ class Task(Protocol):
         """The scripted expert: the next step, from the state alone."""
 
 
-TASKS: dict[str, Task] = {task.name: task for task in (Reach(), PickPlace(), Stacking(), FixturePlacing())}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (Reach(), PickPlace(), Stacking(), FixturePlacing(), Rearrangement())
+}
 
 # Scenes of training and scenes of evaluation never meet: evaluation seeds have this bit set.
 EVALUATION_BIT = 1 << 40

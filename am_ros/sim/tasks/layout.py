@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from am_ros.action import ActionSpace, CartesianAction, Gripper
-from am_ros.sim.objects import BLOCK_SIZE_M
+from am_ros.sim.objects import BLOCK_SIZE_M, model_name
 from am_ros.sim.scene import Pose
 
 BLOCK_REST_M = BLOCK_SIZE_M / 2  # height of its centre on the table
@@ -36,3 +36,19 @@ def towards(tool: Pose, position_m, yaw_rad: float, gripper: Gripper) -> Cartesi
     displacement /= max(1.0, np.abs(displacement / STEP[:3]).max())
     turn = min(max(turn, -STEP[3]), STEP[3])
     return CartesianAction(tuple(displacement.tolist()), float(turn), gripper)
+
+
+def distance_to_line(point, a, b) -> float:
+    """Distance of a point [2] from the line segment a b."""
+    along = b - a
+    share = np.clip((point - a) @ along / max(along @ along, 1e-12), 0, 1)
+    return float(np.linalg.norm(point - a - share * along))
+
+
+def numbered(kinds) -> tuple[str, ...]:
+    """Names of objects of these kinds: block, block_2, block_3 ..., box ..."""
+    names: list[str] = []
+    for kind in kinds:
+        number = 1 + sum(model_name(name) == kind for name in names)
+        names.append(kind if number == 1 else f"{kind}_{number}")
+    return tuple(names)

@@ -30,7 +30,7 @@ class Reach:
             goal, goal_yaw = layout.draw_tool(rng)
             block, block_yaw = layout.draw_block(rng), rng.uniform(-math.pi / 4, math.pi / 4)
             far_enough = np.linalg.norm(goal - start) >= MIN_WAY_M
-            if far_enough and distance_to_line(block[:2], start[:2], goal[:2]) >= CLEARANCE_M:
+            if far_enough and layout.distance_to_line(block[:2], start[:2], goal[:2]) >= CLEARANCE_M:
                 break
         objects = {BLOCK: upright(block, block_yaw)}
         return Scenario(
@@ -48,10 +48,3 @@ class Reach:
         if self.distance(state) < 0.01 and abs(turn) < 0.1:
             return CartesianAction(terminate=True)
         return layout.towards(tool, goal.position_m, goal.yaw_rad, Gripper.OPEN)
-
-
-def distance_to_line(point, a, b) -> float:
-    """Distance of a point [2] from the line segment a b."""
-    along = b - a
-    share = np.clip((point - a) @ along / max(along @ along, 1e-12), 0, 1)
-    return float(np.linalg.norm(point - a - share * along))
