@@ -9,6 +9,7 @@ from am_ros.action import CartesianAction
 from am_ros.errors import AmRosError
 from am_ros.sim.appearance import draw_appearance
 from am_ros.sim.scene import Scenario, SceneState
+from am_ros.sim.tasks.container_placing import ContainerPlacing
 from am_ros.sim.tasks.fixture_placing import FixturePlacing
 from am_ros.sim.tasks.pick_place import PickPlace
 from am_ros.sim.tasks.reach import Reach
@@ -37,7 +38,10 @@ class Task(Protocol):
 
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (Reach(), PickPlace(), Stacking(), FixturePlacing(), Rearrangement())
+    task.name: task
+    for task in (
+        Reach(), PickPlace(), Stacking(), FixturePlacing(), Rearrangement(), ContainerPlacing(),
+    )  # fmt: skip
 }
 
 # Scenes of training and scenes of evaluation never meet: evaluation seeds have this bit set.

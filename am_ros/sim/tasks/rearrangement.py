@@ -32,7 +32,7 @@ class Rearrangement:
     tolerance_m = 0.05
 
     def draw(self, rng: np.random.Generator) -> Scenario:
-        """One to three objects, one or two of them elsewhere in the goal image; there the arm is over the last of them."""
+        """One to three objects; in the goal image one or two are elsewhere, and the arm is over the last of them."""
         count = int(rng.integers(1, MOST + 1))
         moved = int(rng.integers(1, min(count, MOST_MOVED) + 1))
         names = layout.numbered(rng.permutation(KINDS)[:count].tolist())
