@@ -55,7 +55,7 @@ def _block() -> ObjectModel:
 def _box() -> ObjectModel:
     x, y, z = 0.075, 0.045, 0.06
     mesh = join(box((x, y, z), "orange"), box((x + 0.001, y + 0.001, 0.022), "white", (0, 0, 0.004)))
-    return ObjectModel("box", mesh, (Solid("box", (x, y, z)),), z / 2, z, 0.044, width_m=y)
+    return ObjectModel("box", mesh, (Solid("box", (x, y, z)),), z / 2, z, 0.044, 0.2, width_m=y)
 
 
 def _bread() -> ObjectModel:
@@ -63,7 +63,7 @@ def _bread() -> ObjectModel:
     outline = [(-y / 2, -z / 2), (y / 2, -z / 2), (y / 2, z * 0.2), (y * 0.3, z / 2), (-y * 0.3, z / 2), (-y / 2, z * 0.2)]
     # The outline lies in the plane of y and z: the prism's axes (x, y, z) become (y, z, x).
     loaf = _cycled(prism(outline, x, "crust"))
-    return ObjectModel("bread", loaf, (Solid("box", (x, y, z)),), z / 2, z, 0.054, width_m=y)
+    return ObjectModel("bread", loaf, (Solid("box", (x, y, z)),), z / 2, z, 0.054, 0.2, width_m=y)
 
 
 def _cycled(mesh: Mesh) -> Mesh:
@@ -81,7 +81,7 @@ def _milk() -> ObjectModel:
         box((edge, 0.006, 0.012), "white", (0, 0, body / 2 + roof)),
     )
     solids = (Solid("box", (edge, edge, body)), Solid("box", (edge, 0.03, 0.03), (0, 0, body / 2 + 0.012)))
-    return ObjectModel("milk", mesh, solids, body / 2, body + roof + 0.006, 0.041, 0.2, 0.025, edge, 4)
+    return ObjectModel("milk", mesh, solids, body / 2, body + roof + 0.006, 0.041, 0.35, 0.025, edge, 4)
 
 
 def _bottle() -> ObjectModel:
@@ -99,7 +99,7 @@ def _bottle() -> ObjectModel:
     shift = 0.02
     solids = tuple(Solid(s.kind, s.size_m, (s.position_m[0] + shift, 0, 0), s.axis) for s in solids)
     mesh = placed(lathe(profile, names), (shift, 0, 0), "x")
-    return ObjectModel("bottle", mesh, solids, radius, 2 * radius, length / 2 + shift, width_m=2 * radius, rolls=True)
+    return ObjectModel("bottle", mesh, solids, radius, 2 * radius, length / 2 + shift, 0.35, width_m=2 * radius, rolls=True)
 
 
 def _banana() -> ObjectModel:
@@ -112,7 +112,7 @@ def _banana() -> ObjectModel:
     ends = ((-40, 0.010), (-27, 0.0145), (27, 0.0145), (40, 0.010))
     solids = tuple(Solid("ball", (r,), (*point(a), r - radius)) for a, r in ends)
     solids += (Solid("capsule", (radius, 0.04), (0, -inwards, 0), "x"),)
-    return ObjectModel("banana", mesh, solids, radius, 2 * radius, 0.075, 0.12, 0.004, 2 * radius, rolls=True)
+    return ObjectModel("banana", mesh, solids, radius, 2 * radius, 0.075, 0.15, 0.004, 2 * radius, rolls=True)
 
 
 def _can() -> ObjectModel:
@@ -120,26 +120,26 @@ def _can() -> ObjectModel:
     profile = [(0, -z / 2), (radius, -z / 2), (radius, -0.036), (radius, 0.036), (radius, z / 2), (radius - 0.004, z / 2),
                (0, z / 2 - 0.003)]  # fmt: skip
     mesh = lathe(profile, ["silver", "silver", "red", "silver", "steel", "silver"])
-    return ObjectModel("can", mesh, (Solid("cylinder", (radius, z)),), z / 2, z, radius, 0.2, 0.0, 2 * radius, 0)
+    return ObjectModel("can", mesh, (Solid("cylinder", (radius, z)),), z / 2, z, radius, 0.3, 0.0, 2 * radius, 0)
 
 
 def _cup() -> ObjectModel:
     low, high, z = 0.026, 0.031, 0.06
     profile = [(0, -z / 2), (low, -z / 2), (high - 0.001, 0.022), (high, 0.022), (high, z / 2), (0, z / 2)]
     mesh = lathe(profile, ["white", "pink", "white", "white", "silver"])
-    return ObjectModel("cup", mesh, (Solid("cylinder", (0.029, z)),), z / 2, z, high, 0.12, 0.0, 0.058, 0)
+    return ObjectModel("cup", mesh, (Solid("cylinder", (0.029, z)),), z / 2, z, high, 0.15, 0.0, 0.058, 0)
 
 
 def _apple() -> ObjectModel:
     radius = 0.031
     mesh = join(ball((radius, radius * 0.94), "red"), placed(lathe([(0.002, 0), (0.003, 0.012)], ["brown"], 5), (0, 0, 0.026)))
-    return ObjectModel("apple", mesh, (Solid("ball", (radius,)),), radius, 2 * radius, radius, 0.15, 0.0, 2 * radius, 0, rolls=True)
+    return ObjectModel("apple", mesh, (Solid("ball", (radius,)),), radius, 2 * radius, radius, 0.18, 0.0, 2 * radius, 0, rolls=True)
 
 
 def _lemon() -> ObjectModel:
     radius = 0.024
     mesh = placed(join(ball((radius, 0.035), "lemon"), lathe([(0.006, 0.033), (0.003, 0.041)], ["leaf"], 6)), axis="x")
-    return ObjectModel("lemon", mesh, (Solid("capsule", (radius, 0.02), axis="x"),), radius, 2 * radius, 0.041, 0.1, 0.0,
+    return ObjectModel("lemon", mesh, (Solid("capsule", (radius, 0.02), axis="x"),), radius, 2 * radius, 0.041, 0.12, 0.0,
                        2 * radius, rolls=True)  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def _carrot() -> ObjectModel:
     profile = [(0.002, -0.075), (0.012, -0.045), (0.017, 0.02), (0.018, 0.045), (0.008, 0.055), (0.011, 0.085)]
     mesh = placed(lathe(profile, ["orange", "orange", "orange", "leaf", "green"], 10), axis="x")
     solids = (Solid("cylinder", (0.017, 0.09), (0.005, 0, 0), "x"), Solid("cylinder", (0.009, 0.14), (0, 0, 0), "x"))
-    return ObjectModel("carrot", mesh, solids, 0.017, 0.034, 0.085, 0.1, 0.004, 0.034, rolls=True)
+    return ObjectModel("carrot", mesh, solids, 0.017, 0.034, 0.085, 0.12, 0.004, 0.034, rolls=True)
 
 
 # What objects are put into is fixed to the table: a goal image taken before shows it where it still is. Its frame lies
@@ -176,7 +176,7 @@ def _plate() -> ObjectModel:
 def _bowl() -> ObjectModel:
     floor, inner, outer, high = CONTAINER_FLOOR_M, 0.072, 0.085, 0.04
     profile = [(0.06, 0), (outer, high), (outer - 0.005, high), (0.062, floor), (0, floor)]
-    mesh = lathe(profile, ["dark_red", "white", "red", "dark_red"], 24)
+    mesh = lathe(profile, ["brown", "crust", "brown", "crust"], 24)
     return ObjectModel("bowl", mesh, _dish(0.065, inner, outer - inner, high), 0.0, high, outer, 0.0, turns=0)
 
 

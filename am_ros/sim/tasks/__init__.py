@@ -37,12 +37,8 @@ class Task(Protocol):
         """The scripted expert: the next step, from the state alone."""
 
 
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        Reach(), PickPlace(), Stacking(), FixturePlacing(), Rearrangement(), ContainerPlacing(),
-    )  # fmt: skip
-}
+_ALL = (Reach(), PickPlace(), Stacking(), FixturePlacing(), Rearrangement(), ContainerPlacing())
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
 # Scenes of training and scenes of evaluation never meet: evaluation seeds have this bit set.
 EVALUATION_BIT = 1 << 40
