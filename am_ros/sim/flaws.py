@@ -110,9 +110,9 @@ FLAWS = (Displaced, Late, Sticky, Weak, Drifting)
 
 
 def draw_flaw(noise: float, rng: np.random.Generator) -> Flaw:
-    """The flaw of an episode; the noisier it is, the more likely there is one."""
+    """The flaw of an episode; the noisier it is, the more likely there is one (at noise 1 no policy acts, so none)."""
     kind = FLAWS[rng.integers(len(FLAWS))]
-    return kind(rng) if rng.random() < noise else Flaw(rng)
+    return kind(rng) if rng.random() < noise < 1 else Flaw(rng)
 
 
 def moved(pose: Pose, shift_m) -> Pose:
