@@ -117,7 +117,7 @@ def test_half_trained_policies_are_the_more_frequent_the_noisier():
     assert share(0.0) == 0.0 and abs(share(0.3) - 0.3) < 0.07 and share(0.9) > 0.8
     assert share(1.0) == 0.0  # no policy acts
     drawn = {draw_flaw(0.9, np.random.default_rng(seed)).name for seed in range(60)}
-    assert drawn == {flaw.name for flaw in FLAWS}
+    assert drawn == {"none"} | {flaw.name for flaw in FLAWS}
 
 
 def test_flaws_are_not_averaged_away():
