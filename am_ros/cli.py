@@ -15,7 +15,8 @@ COMMANDS = (
     ("collect", "record episodes of the simulated cell in parallel, without ROS"),
     ("bags", "look at, check, repair, draw and replay recorded episodes"),
     ("train", "learn from a folder of bags, without ROS"),
-    ("evaluate", "trials of a checkpoint, the expert or random actions"),
+    ("evaluate", "trials of checkpoints, the expert or random actions"),
+    ("qmap", "draw what a checkpoint's Q wants, over the table, step by step"),
     ("up", "start the nodes of the simulated or the real workcell and watch over them"),
 )
 
@@ -37,8 +38,15 @@ def main(argv: list[str] | None = None) -> int:
         return 141
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, as everything else here does."""
+
+    def error(self, message: str):
+        raise AmRosError(f"{self.prog.removeprefix('am-ros').strip() or 'command'}: {message}")
+
+
 def _parser(argv: list[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="am-ros", description="Record bags, learn from them, and make the camera see a goal image."
     )
     parser.add_argument("--version", action="version", version=f"am-ros {__version__}")

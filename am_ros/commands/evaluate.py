@@ -27,8 +27,8 @@ def register(subparsers) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes, unless --through-ros (default 1)")
     parser.add_argument("--noise", type=float, default=0.0, help="of the expert: 0 (default) none ... 1 random")
     parser.add_argument("--image-size", type=int, help="pixels; default: the checkpoint's own, or 64")
-    parser.add_argument("--samples", type=int, default=ActorConfig.samples, help="CEM: candidates (default 64)")
-    parser.add_argument("--iterations", type=int, default=ActorConfig.iterations, help="CEM: refits (default 2)")
+    parser.add_argument("--samples", type=int, help="CEM: candidates per iteration (default: the checkpoint's)")
+    parser.add_argument("--iterations", type=int, help="CEM: refits of the distribution (default: the checkpoint's)")
     parser.add_argument("--json", type=Path, help="write the figures and each trial to this file")
     parser.add_argument("--pictures", type=Path, help="draw contact sheets, overviews and animations into this folder")
     parser.add_argument(

@@ -26,8 +26,8 @@ class ActorConfig:
 
     name: str
     noise: float = 0.0  # of the expert: 0 the expert itself ... 1 random exploration
-    samples: int = CemConfig.samples
-    iterations: int = CemConfig.iterations
+    samples: int | None = None  # of the policy's search; None: as the checkpoint says
+    iterations: int | None = None
     image_size: int | None = None  # [px]; None: the checkpoint's own, or 64
 
     def __post_init__(self):
@@ -35,14 +35,15 @@ class ActorConfig:
             raise AmRosError(f"parameter noise: belongs to the expert, not to {self.name}")
         if not 0 <= self.noise <= 1:
             raise AmRosError(f"parameter noise: {self.noise} is outside 0 ... 1")
-        configuration.check(self.cem)
+        configuration.check(CemConfig(**self.search))
         if self.image_size is not None:
             configuration.check(CameraConfig(image_size=self.image_size))
 
     @property
-    def cem(self) -> CemConfig:
-        """The policy's search."""
-        return CemConfig(samples=self.samples, iterations=self.iterations)
+    def search(self) -> dict[str, int]:
+        """What is changed of the search that the checkpoint asks for: fields of CemConfig."""
+        changes = {"samples": self.samples, "iterations": self.iterations}
+        return {name: value for name, value in changes.items() if value is not None}
 
 
 class PolicyActor:
@@ -50,7 +51,7 @@ class PolicyActor:
 
     def __init__(self, config: ActorConfig):
         torch.set_num_threads(1)  # one decision is too small to share among cores
-        self.policy = load_policy(config.name, config.cem, config.image_size)
+        self.policy = load_policy(config.name, config.image_size, **config.search)
         self.image_size = self.policy.image_size
 
     def begin(self, task: Task, scene: int) -> None:
@@ -103,14 +104,15 @@ def make_actor(config: ActorConfig) -> PolicyActor | ExpertActor | RandomActor:
     return scripted.get(config.name, PolicyActor)(config)
 
 
-def load_policy(folder, cem: CemConfig, image_size: int | None = None) -> Policy:
+def load_policy(folder, image_size: int | None = None, **search) -> Policy:
     """A checkpoint's policy that fits the simulated cell. Raises AmRosError, naming the folder, if it does not.
 
-    `image_size` is what the user asked for: a network has a size of its own and takes no other.
+    `image_size` is what the user asked for: a network has a size of its own and takes no other. `search` replaces
+    fields of the CemConfig that the checkpoint asks for.
     """
     if not Path(folder).exists():
         raise AmRosError(f"{folder}: is neither a checkpoint folder nor one of {', '.join(SCRIPTED)}")
-    policy = Policy.load(folder, cem)
+    policy = Policy.load(folder, **search)
     size, network_size = policy.image_size, policy.network.config.image_size
     if size != network_size:
         raise AmRosError(f"{folder}: says images of {size} px, but its network takes {network_size} px")

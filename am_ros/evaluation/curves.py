@@ -56,13 +56,10 @@ def write_curve(rows: list[dict], folder) -> Path:
 
 def success_curve(rows: list[dict], path) -> Path:
     """Draw success over updates per task, with its 95 % interval as a band."""
-    pyplot = _pyplot()
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     columns = min(4, len(tasks))
     lines = -(-len(tasks) // columns)
-    figure, axes = pyplot.subplots(
-        lines, columns, figsize=(1 + 3.4 * columns, 3.1 * lines), layout="constrained", squeeze=False, sharey=True
-    )
+    figure, axes = new_figure(lines, columns, figsize=(1 + 3.4 * columns, 3.1 * lines), sharey=True)
     for axis, task in zip(axes.flat, tasks, strict=False):
         mine = [row for row in rows if row["task"] == task]
         updates = [row["update"] for row in mine]
@@ -76,12 +73,11 @@ def success_curve(rows: list[dict], path) -> Path:
         axis.axis("off")
     axes[0, 0].set_ylabel("success, 95 % interval")
     axes[0, 0].legend(frameon=False)
-    return _save(figure, path, pyplot)
+    return save_figure(figure, path)
 
 
 def learning_curve(metrics_csv, path) -> Path:
     """Draw the losses and Q-values in a trainer's metrics.csv over its updates."""
-    pyplot = _pyplot()
     try:
         with Path(metrics_csv).open() as file:
             rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
@@ -90,37 +86,41 @@ def learning_curve(metrics_csv, path) -> Path:
     if not rows:
         raise AmRosError(f"{metrics_csv}: holds no rows")
     updates = [row["update"] for row in rows]
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure, ((left, right),) = new_figure(1, 2, figsize=(11, 4))
     for name in ("loss_positive", "loss_negative", "loss_prior"):
         if name in rows[0]:
-            axes[0].plot(updates, [row[name] for row in rows], label=name.removeprefix("loss_"))
-    axes[0].set(xlabel="update", ylabel="loss", yscale="log", title="losses")
+            left.plot(updates, [row[name] for row in rows], label=name.removeprefix("loss_"))
+    left.set(xlabel="update", ylabel="loss", yscale="log", title="losses")
     labels = {
         "q_seen": "seen action, goal reached later",
         "q_seen_random_goal": "seen action, random goal",
         "q_unseen": "unseen actions",
     }
     for name, label in labels.items():
-        axes[1].plot(updates, [row[name] for row in rows], label=label)
-    axes[1].set(xlabel="update", ylabel="mean Q", ylim=(0, 1), title="what Q says")
-    for axis in axes:
+        right.plot(updates, [row[name] for row in rows], label=label)
+    right.set(xlabel="update", ylabel="mean Q", ylim=(0, 1), title="what Q says")
+    for axis in (left, right):
         axis.legend(frameon=False)
         axis.grid(alpha=0.3)
-    return _save(figure, path, pyplot)
+    return save_figure(figure, path)
 
 
-def _pyplot():
-    import matplotlib
+def new_figure(rows: int, columns: int, **options):
+    """A figure and its axes [rows, columns]; needs no display and no backend of the caller's."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    figure = Figure(figsize=options.pop("figsize"), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
-    return pyplot
 
-
-def _save(figure, path, pyplot) -> Path:
+def save_figure(figure, path) -> Path:
+    """Write a figure; returns the path. Raises AmRosError if the disk refuses."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise AmRosError(f"{path}: cannot be written ({error.strerror})") from None
     return path

@@ -15,7 +15,6 @@ from am_ros import images
 from am_ros.configuration import parameter
 from am_ros.episode import check_name
 from am_ros.errors import AmRosError
-from am_ros.learning.cem import CemConfig
 from am_ros.learning.policy import Policy
 from am_ros.nodes.acting import Choice, Label, action_message
 from am_ros.nodes.common import declare, from_ns, run, to_ns
@@ -93,8 +92,8 @@ class PolicyServer(LifecycleNode):
             self._server.close()
 
     def _load(self, folder: str) -> None:
-        cem = CemConfig(samples=self.config.samples, iterations=self.config.iterations)
-        policy = Policy.load(Path(folder), cem, self.config.device, self.config.seed)
+        search = {"samples": self.config.samples, "iterations": self.config.iterations}
+        policy = Policy.load(Path(folder), None, self.config.device, self.config.seed, **search)
         size = policy.image_size
         blank = np.zeros((size, size, 3), np.uint8)
         first = policy.act(blank, blank, np.zeros(6, np.float32)).decision_ms  # PyTorch prepares itself here

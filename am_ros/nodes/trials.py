@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image
 
 from am_ros import images, topics
 from am_ros.errors import AmRosError
-from am_ros.evaluation.actors import make_actor
+from am_ros.evaluation.actors import PolicyActor, make_actor
 from am_ros.evaluation.statistics import Trial
 from am_ros.evaluation.trials import TrialPlan, has_goal_image, shrink
 from am_ros.nodes.client import RosClient
@@ -151,28 +151,33 @@ class RosTrials:
 def run_trials_through_ros(plans: Sequence[TrialPlan], real_time_factor: float = 3.0) -> Iterator[Trial]:
     """Run the plans through the nodes of one cell that is started for them and stopped in the end.
 
-    The plans have the same image size and search (they differ in the actor's name and the tasks). Raises AmRosError
-    before anything starts if an actor cannot be had; random actions have no node.
+    Raises AmRosError before anything starts if an actor cannot be had (random actions have no node) or if one cell
+    cannot serve all: it has one camera and one budget for the search.
     """
-    sizes = {}
+    cells = []
     for plan in plans:
         if plan.actor.name == "random":
             raise AmRosError("through-ros: random actions have no node; use a checkpoint or expert")
-        sizes[plan.actor.name] = make_actor(plan.actor).image_size
-    if len(set(sizes.values())) > 1:
-        raise AmRosError("through-ros: one cell has one camera, and the actors want images of different sizes")
-    return _run_in_cell(plans, next(iter(sizes.values())), real_time_factor)
+        actor = make_actor(plan.actor)
+        cells.append({"image_size": actor.image_size})
+        if isinstance(actor, PolicyActor):
+            cem = actor.policy.cem
+            cells[-1] |= {"samples": cem.samples, "iterations": cem.iterations}
+    cell = {name: value for arguments in cells for name, value in arguments.items()}
+    for name, value in cell.items():
+        if any(arguments.get(name, value) != value for arguments in cells):
+            raise AmRosError(f"through-ros: one cell serves all actors, and they want different {name}; run them apart")
+    return _run_in_cell(plans, cell, real_time_factor)
 
 
-def _run_in_cell(plans: Sequence[TrialPlan], image_size: int, real_time_factor: float) -> Iterator[Trial]:
+def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, int], real_time_factor: float) -> Iterator[Trial]:
     from am_ros.graph import sim_nodes
     from am_ros.supervisor import Supervisor
 
     with tempfile.TemporaryDirectory(prefix="am_ros_") as folder:
         nodes = sim_nodes(
-            goals=str(Path(folder) / "goals"), bags=str(Path(folder) / "bags"), image_size=image_size,
+            goals=str(Path(folder) / "goals"), bags=str(Path(folder) / "bags"), **arguments,
             real_time_factor=real_time_factor, expert=any(plan.actor.name == "expert" for plan in plans),
-            samples=plans[0].actor.samples, iterations=plans[0].actor.iterations,
         )  # fmt: skip
         with Supervisor(nodes, Path(folder) / "log") as cell, RosClient("trials") as client:
             trials = RosTrials(client, delete_goals=True)
@@ -181,7 +186,7 @@ def _run_in_cell(plans: Sequence[TrialPlan], image_size: int, real_time_factor: 
                     _load(client, plan.actor.name)
                 for task, scene in plan.scenes:
                     cell.check()
-                    trial = _run_one(trials, plan, task, scene, image_size)
+                    trial = _run_one(trials, plan, task, scene, arguments["image_size"])
                     pictures = shrink([trial.goal_image, *trial.frames], plan.frames_px) if trial.frames else []
                     yield replace(
                         trial, actor=plan.actor.name, frames=pictures[1:], goal_image=pictures[0] if pictures else None
