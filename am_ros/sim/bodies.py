@@ -10,8 +10,9 @@ from am_ros.sim.objects import ObjectModel, Solid, find_model
 from am_ros.sim.scene import Pose
 
 FRICTION = 0.8
-# Rubber pads and round fruit: without it a ball on the table rolls for ever.
-SPINNING_FRICTION, ROLLING_FRICTION = 0.005, 0.0008
+# Rubber pads and round fruit: without it a ball on the table rolls for ever. With more spinning friction a bottle that
+# is gripped at its end would stay level, and a milk carton at its edge in the hand: 0.002 m of pad hold 0.08 N m.
+SPINNING_FRICTION, ROLLING_FRICTION = 0.002, 0.0008
 AT_REST_M_S, AT_REST_RAD_S = 0.02, 0.3
 _AWAY_M = (-3.0, 0.0, -3.0)  # of objects that a scene does not show: behind and below everything
 _AXES = {"z": (0, 0, 0, 1), "x": (0, math.sqrt(0.5), 0, math.sqrt(0.5)), "y": (-math.sqrt(0.5), 0, 0, math.sqrt(0.5))}

@@ -10,7 +10,10 @@ from am_ros.errors import AmRosError
 from am_ros.sim.appearance import draw_appearance
 from am_ros.sim.scene import Scenario, SceneState
 from am_ros.sim.tasks.container_placing import ContainerPlacing
+from am_ros.sim.tasks.downstream_grasping import DownstreamGrasping
 from am_ros.sim.tasks.fixture_placing import FixturePlacing
+from am_ros.sim.tasks.food_grasping import FoodGrasping
+from am_ros.sim.tasks.instance_grasping import InstanceGrasping
 from am_ros.sim.tasks.pick_place import PickPlace
 from am_ros.sim.tasks.reach import Reach
 from am_ros.sim.tasks.rearrangement import Rearrangement
@@ -38,7 +41,11 @@ class Task(Protocol):
 
 
 _ALL = (Reach(), PickPlace(), Stacking(), FixturePlacing(), Rearrangement(), ContainerPlacing())
-TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+_TASKS: tuple[Task, ...] = (
+    Reach(), PickPlace(), Stacking(), FixturePlacing(), FoodGrasping(), InstanceGrasping(), Rearrangement(),
+    ContainerPlacing(), *map(DownstreamGrasping, ("box", "banana", "bottle", "milk")),
+)  # fmt: skip
+TASKS: dict[str, Task] = {task.name: task for task in _TASKS}
 
 # Scenes of training and scenes of evaluation never meet: evaluation seeds have this bit set.
 EVALUATION_BIT = 1 << 40

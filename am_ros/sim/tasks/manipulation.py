@@ -17,7 +17,7 @@ HOVER_M = 0.105  # of the tool over a table with blocks: one step above the gras
 TIP_M = 0.015  # from the tool centre point down to the fingertips
 CLEARANCE_M = 0.03  # between fingertips, or what they carry, and what is passed over
 ALIGNED_M, ALIGNED_RAD = 0.012, 0.12  # good enough to descend; an open finger leaves 2 cm on either side of a block
-HELD_M = 0.03  # an object this near to the tool is between the fingers
+HELD_M, HELD_SHARE = 0.03, 0.6  # an object this near to the tool is between the fingers; or this share of a long one
 # The fingers are open 9 cm; around the widest object they stay 6.2 cm apart.
 CLOSED_OPENING, OPEN_OPENING = 0.75, 0.9
 GRIP_PENALTY_M = 0.06  # more than any task tolerates
@@ -62,7 +62,9 @@ def grasp_yaw(thing: ObjectState, tool_yaw_rad: float) -> float:
 
 def is_held(state: SceneState, thing: ObjectState) -> bool:
     """Whether the object is between closed fingers."""
-    return state.gripper_opening < CLOSED_OPENING and math.dist(state.end_effector.position_m, grasp_point(thing)) < HELD_M
+    near = max(HELD_M, HELD_SHARE * find_model(thing.name).radius_m)
+    far = math.dist(state.end_effector.position_m, grasp_point(thing))
+    return state.gripper_opening < CLOSED_OPENING and far < near
 
 
 def grip_penalty_m(state: SceneState, thing: ObjectState) -> float:
