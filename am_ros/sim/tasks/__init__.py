@@ -40,7 +40,6 @@ class Task(Protocol):
         """The scripted expert: the next step, from the state alone."""
 
 
-_ALL = (Reach(), PickPlace(), Stacking(), FixturePlacing(), Rearrangement(), ContainerPlacing())
 _TASKS: tuple[Task, ...] = (
     Reach(), PickPlace(), Stacking(), FixturePlacing(), FoodGrasping(), InstanceGrasping(), Rearrangement(),
     ContainerPlacing(), *map(DownstreamGrasping, ("box", "banana", "bottle", "milk")),
