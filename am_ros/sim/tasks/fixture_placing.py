@@ -14,7 +14,7 @@ FIXTURE = "fixture"
 MIN_WAY_M, MAX_WAY_M = 0.14, 0.30  # of the block: the hand around it is clear of the fixture; 20 steps are enough
 START_LOW_M = 0.12  # of the tool: above the block
 GRASP_M = 0.017  # above the middle of the block: the fingertips stay above the walls
-ALIGNED_M, ALIGNED_RAD = 0.003, 0.05  # before it goes down; the fixture leaves 5 mm on each side
+ALIGNED_M, ALIGNED_RAD = 0.006, 0.1  # to go down, which aligns it fully; there are 5 mm of room on each side
 
 
 class FixturePlacing:
