@@ -29,25 +29,29 @@ class Mixture:
     the paper (section 6.2). An episode's noise is also the chance that its policy has a flaw (flaws.py).
     """
 
-    random_share: float = parameter(0.25, "share of episodes that act at random", range=(0, 1))
+    random_share: float = parameter(0.35, "share of episodes that act at random", range=(0, 1))
+    expert_share: float = parameter(0.1, "share of episodes without any noise", range=(0, 1))
     lift_share: float = parameter(
-        0.2, "share of episodes that end once the object is lifted, if the task lifts one", range=(0, 1)
+        0.15, "share of episodes that end once the object is lifted, if the task lifts one", range=(0, 1)
     )
     noise_low: float = parameter(0.0, "least noise of the other episodes", range=(0, 1))
-    noise_high: float = parameter(1.0, "most noise of the other episodes", range=(0, 1))
+    noise_high: float = parameter(0.8, "most noise of the other episodes", range=(0, 1))
 
     def draw(self, task: Task, rng: np.random.Generator) -> NoisyExpert:
         """The demonstrator of one episode."""
         kind, noise = rng.random(), rng.uniform(self.noise_low, self.noise_high)
+        up_to_lift = self.random_share + self.lift_share
+        stop_after_lift = task.lifts and self.random_share <= kind < up_to_lift
         if kind < self.random_share:
             noise = 1.0
-        stop_after_lift = task.lifts and self.random_share <= kind < self.random_share + self.lift_share
+        elif up_to_lift <= kind < up_to_lift + self.expert_share:
+            noise = 0.0
         return NoisyExpert(task, noise, rng, stop_after_lift)
 
 
 def fixed_noise(noise: float) -> Mixture:
     """All episodes with the same noise; 0 is the expert alone."""
-    return Mixture(0.0, 0.0, noise, noise)
+    return Mixture(random_share=0.0, expert_share=0.0, lift_share=0.0, noise_low=noise, noise_high=noise)
 
 
 def generate_episodes(
