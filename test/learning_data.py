@@ -1,9 +1,11 @@
 """Small data for the tests of the learner: episodes of random pixels, and a world of one moving dot."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from am_ros.action import ACTION_DIM, CONTINUOUS_DIM, OPEN, TERMINATE
-from am_ros.episode import STATE_DIM, Episode, EpisodeInfo
+from am_ros.episode import STATE_DIM, Episode, EpisodeInfo, Outcome
 
 
 def random_episodes(count: int, steps: int, size: int) -> list[Episode]:
@@ -56,6 +58,25 @@ class DotWorld:
         states = np.zeros((steps + 1, STATE_DIM), np.float32)
         stamps = np.arange(steps + 1) + 1_000 * (seed + 1)  # its own: stamps say which episode an image belongs to
         return Episode(EpisodeInfo(f"dot_{seed}"), np.array(images), states, np.array(actions), stamps)
+
+    def in_corner(self) -> bool:
+        """The task of `corner_episode`: the dot is in the corner at the top left."""
+        return bool((self.position < 5).all())
+
+    @classmethod
+    def corner_episode(cls, seed: int, max_steps: int = 6) -> Episode:
+        """Random moves until the dot is in the corner (success) or the steps are over (failure)."""
+        episode, rng = cls.episode(seed, max_steps), np.random.default_rng(seed)
+        world = cls(rng)
+        steps = 0
+        while steps < max_steps and not (steps and world.in_corner()):
+            world.step(episode.actions[steps])
+            steps += 1
+        return Episode(
+            replace(episode.info, outcome=Outcome.SUCCESS if world.in_corner() else Outcome.FAILURE),
+            episode.images[: steps + 1], episode.states[: steps + 1], episode.actions[:steps],
+            episode.stamps_ns[: steps + 1],
+        )  # fmt: skip
 
 
 __all__ = ["TERMINATE", "DotWorld", "random_episodes"]

@@ -1,7 +1,6 @@
 """The offline trainer: batches from a replay store, one loss, one optimiser, checkpoints that resume exactly."""
 
 import dataclasses
-import json
 import math
 import threading
 import time
@@ -109,7 +108,7 @@ class Trainer:
     def _lagged_copy(self):
         copy = make_network(self.config.network).to(self.device, memory_format=torch.channels_last)
         copy.load_state_dict(self.network.state_dict())
-        return copy.requires_grad_(False)
+        return copy.requires_grad_(False).eval()  # as it acts: batch norm by its running statistics
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -293,9 +292,9 @@ class Trainer:
     def _start_from(self, folder) -> None:
         """Weights of another training, perhaps with another method; the optimiser begins anew."""
         found = checkpoint.load(folder)
-        theirs, ours = found.meta["config"]["network"], dataclasses.asdict(self.config.network)
+        theirs, ours = configuration.from_dict(NetworkConfig, found.meta["config"]["network"]), self.config.network
         if theirs != ours:
-            changed = ", ".join(k for k in ours if theirs.get(k) != ours[k])
+            changed = ", ".join(_differences(theirs, ours))
             raise AmRosError(f"{folder}: its network differs ({changed}); use the same network configuration")
         for network in filter(None, (self.network, self.target, self.older)):
             network.load_state_dict(found.tensors["model"])
@@ -305,13 +304,13 @@ class Trainer:
             return
         stems = ("model", "learner", "optimizer", *(["older"] if self.older is not None else []))
         found = checkpoint.load(self.checkpoint_folder, *stems)
-        theirs, ours = found.meta["config"], json.loads(json.dumps(dataclasses.asdict(self.config)))
         for part in ("network", "method", "goals"):
-            if theirs[part] != ours[part]:
-                changed = [k for k in ours[part] if theirs[part].get(k) != ours[part][k]]
+            ours = getattr(self.config, part)
+            theirs = configuration.from_dict(type(ours), found.meta["config"][part])
+            if theirs != ours:
                 raise AmRosError(
                     f"{self.checkpoint_folder}: was trained with another {part} configuration "
-                    f"({', '.join(changed)}); choose another output folder or the same values"
+                    f"({', '.join(_differences(theirs, ours))}); choose another output folder or the same values"
                 )
         self.target.load_state_dict(found.tensors["model"])
         self.network.load_state_dict(found.tensors["learner"])
@@ -319,6 +318,11 @@ class Trainer:
             self.older.load_state_dict(found.tensors["older"])
         checkpoint.restore_optimizer(self.optimizer, found.tensors["optimizer"])
         self.update, self.trained_s = found.meta["update"], found.meta["trained_s"]
+
+
+def _differences(one, other) -> list[str]:
+    """Names of the fields in which two configurations of one kind differ."""
+    return [f.name for f in dataclasses.fields(one) if getattr(one, f.name) != getattr(other, f.name)]
 
 
 def to_tensors(batch: Batch, device) -> dict[str, torch.Tensor]:

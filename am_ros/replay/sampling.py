@@ -30,11 +30,11 @@ class GoalConfig:
 
     random_share: float = parameter(0.1, "share of items with a random goal (goal chaining)", range=(0.0, 0.95))
     at_goal_share: float = parameter(0.08, "share of items already at their goal, to learn terminate", range=(0.0, 0.5))
-    # With a few thousand episodes the encoder remembers them: without shifts pick_place falls to half.
     reward_share: float = parameter(0.0, "share of items with the task reward and a zero goal image", range=(0.0, 1.0))
     reward_task: str = parameter("", "rewarded items come from this task's episodes; empty: from all")
     # By a hash of the episode's id: always the same ones, whatever else is in the store.
     held_out_share: float = parameter(0.0, "share of episodes kept for the held-out figures", range=(0.0, 0.5))
+    # With a few thousand episodes the encoder remembers them: without shifts pick_place falls to half.
     random_shift_px: int = parameter(4, "same random shift of image and goal, up to so many pixels", range=(0, 32))
 
 

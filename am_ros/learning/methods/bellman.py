@@ -34,7 +34,7 @@ def _next_value(networks, batch, config: MethodConfig, generator) -> Tensor:
     inputs = batch["next_image"], batch["goal_image"], batch["next_state"]
     first = networks[0]
     encoding = first.encode(*inputs)
-    best_action, best = maximise(
+    best_action, _ = maximise(
         lambda a: first.score(encoding, a).float().sigmoid(),
         len(batch["action"]),
         config.target_cem,
@@ -42,13 +42,13 @@ def _next_value(networks, batch, config: MethodConfig, generator) -> Tensor:
         generator,
         first.prior(encoding),
     )
-    seen = batch["next_action"].unsqueeze(1)
-    chained = first.score(encoding, seen).squeeze(1).float().sigmoid() if batch["final"].any() else best
+    # Where a chained sub-trajectory ends, the action that was taken there stands in for the best one. Scored anew: what
+    # the search maximised may hold the prior's likelihood, and a value of its own is a value in (0, 1).
+    action = torch.where(batch["final"].unsqueeze(1), batch["next_action"], best_action).unsqueeze(1)
+    value = first.score(encoding, action).squeeze(1).float().sigmoid()
     for other in networks[1:]:
-        encoding = other.encode(*inputs)
-        values = other.score(encoding, torch.cat([best_action.unsqueeze(1), seen], dim=1)).float().sigmoid()
-        best, chained = torch.minimum(best, values[:, 0]), torch.minimum(chained, values[:, 1])
-    return torch.where(batch["final"], chained, best)
+        value = torch.minimum(value, other.score(other.encode(*inputs), action).squeeze(1).float().sigmoid())
+    return value
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -1,0 +1,104 @@
+"""What a training keeps and starts from: held-out episodes, milestones, first weights."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from learning_data import random_episodes
+
+from am_ros.errors import AmRosError
+from am_ros.learning import checkpoint
+from am_ros.learning.methods import MethodConfig
+from am_ros.learning.networks import NetworkConfig
+from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig
+from am_ros.replay.sampling import GoalConfig, Sampler, is_held_out
+from am_ros.replay.store import ReplayStore
+
+CONFIG = LearnerConfig(
+    network=NetworkConfig(image_size=16, width=16, channels=4),
+    method=MethodConfig(negatives=4),
+    goals=GoalConfig(random_shift_px=0),
+    trainer=TrainerConfig(updates=12, batch_size=16, precision="fp32"),
+)
+
+
+def _with(part, **changes):
+    return replace(CONFIG, **{part: replace(getattr(CONFIG, part), **changes)})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = ReplayStore.create(tmp_path_factory.mktemp("trainer") / "store", (16, 16))
+    store.append(random_episodes(30, steps=4, size=16))
+    return store
+
+
+def test_held_out_episodes_never_appear_in_a_training_batch(store):
+    """Neither as transition nor as goal, random goals and rewarded items included; and the other way round."""
+    config = GoalConfig(
+        random_share=0.3, at_goal_share=0.1, reward_share=0.3, held_out_share=0.3, random_shift_px=0
+    )  # fmt: skip
+    owner = {image.tobytes(): store.episodes[row // 5]["id"] for row, image in enumerate(store.images)}
+    kept_apart = {e["id"] for e in store.episodes if is_held_out(e["id"], 0.3)}
+    assert 2 < len(kept_apart) < 20
+    for held_out in (False, True):
+        sampler = Sampler(store, config, 128, seed=0, held_out=held_out)
+        seen = set()
+        for step in range(8):
+            batch = sampler.batch(step)
+            images = np.concatenate([batch.image, batch.next_image, batch.goal_image[~batch.rewarded]])
+            seen |= {owner[image.tobytes()] for image in images}
+        everything = {e["id"] for e in store.episodes}
+        assert seen == (kept_apart if held_out else everything - kept_apart)
+
+
+def test_held_out_figures_are_in_the_log(store, tmp_path):
+    progress = Trainer(_with("goals", held_out_share=0.3, random_shift_px=0), tmp_path).fit(store)
+    assert 0 < progress.metrics["held_out_loss"] < 10 and 0 <= progress.metrics["held_out_ranking"] <= 1
+    assert "held_out_ranking" in (tmp_path / "metrics.csv").read_text().splitlines()[0]
+
+
+def _weights(folder):
+    return checkpoint.load(folder).tensors["model"]
+
+
+def test_milestones_are_written_and_survive_a_resume(store, tmp_path):
+    config = _with("trainer", milestones=4)
+    Trainer(config, tmp_path / "whole").fit(store)
+    Trainer(config, tmp_path / "parts").fit(store, until_update=7)
+    milestones = tmp_path / "parts" / "milestones"
+    assert sorted(p.name for p in milestones.iterdir()) == ["001", "002"]
+    before = {p.name: checkpoint.load(p).sha256 for p in milestones.iterdir()}
+    Trainer(config, tmp_path / "parts").fit(store)
+    assert sorted(p.name for p in milestones.iterdir()) == ["001", "002", "003", "004"]
+    assert {name: checkpoint.load(milestones / name).sha256 for name in before} == before
+    for number, update in ((1, 3), (2, 6), (3, 9), (4, 12)):
+        ours, theirs = milestones / f"{number:03d}", tmp_path / "whole" / "milestones" / f"{number:03d}"
+        assert checkpoint.load(ours).meta["update"] == update
+        assert all(torch.equal(v, _weights(theirs)[k]) for k, v in _weights(ours).items())
+
+
+def test_a_training_can_start_from_the_weights_of_another_with_another_method(store, tmp_path):
+    Trainer(CONFIG, tmp_path / "first").fit(store)
+    fine_tuning = replace(
+        _with("method", method="qt_opt"),
+        goals=GoalConfig(random_share=0, at_goal_share=0, reward_share=1, random_shift_px=0),
+    )
+    second = Trainer(fine_tuning, tmp_path / "second", start_from=tmp_path / "first" / "checkpoint")
+    assert second.update == 0
+    weights = _weights(tmp_path / "first" / "checkpoint")
+    assert all(torch.equal(v, weights[k]) for k, v in second.network.state_dict().items())
+    assert all(torch.equal(v, weights[k]) for k, v in second.target.state_dict().items())
+    second.fit(store)
+    again = Trainer(fine_tuning, tmp_path / "second", start_from=tmp_path / "first" / "checkpoint")
+    assert again.update == 12  # a resumed training goes on where it was, not where it came from
+    assert not all(torch.equal(v, weights[k]) for k, v in again.network.state_dict().items())
+
+
+def test_weights_of_another_network_are_no_start(store, tmp_path):
+    Trainer(CONFIG, tmp_path / "first").fit(store)
+    with pytest.raises(AmRosError, match="its network differs \\(width\\)"):
+        Trainer(_with("network", width=32), tmp_path / "second", start_from=tmp_path / "first" / "checkpoint")
+    with pytest.raises(AmRosError, match="is not a checkpoint"):
+        Trainer(CONFIG, tmp_path / "second", start_from=tmp_path)
