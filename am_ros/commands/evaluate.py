@@ -62,7 +62,8 @@ def run(arguments) -> int:
             trials.append(trial)
             progress.show(len(trials), total, f"{sum(t.success for t in trials)} reached")
     except KeyboardInterrupt:
-        raise AmRosError(f"evaluate: interrupted after {len(trials)} of {total} trials; no figures written") from None
+        print(f"\nevaluate: interrupted after {len(trials)} of {total} trials; no figures written", file=sys.stderr)
+        return 130
     results = {name: _ordered(trials, name, plan.tasks) for name, plan in zip(names, plans, strict=True)}
     summaries = {name: summarise(mine) for name, mine in results.items()}
     for name, summary in summaries.items():
