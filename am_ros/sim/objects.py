@@ -55,7 +55,7 @@ def _block() -> ObjectModel:
 def _box() -> ObjectModel:
     x, y, z = 0.075, 0.045, 0.06
     mesh = join(box((x, y, z), "orange"), box((x + 0.001, y + 0.001, 0.022), "white", (0, 0, 0.004)))
-    return ObjectModel("box", mesh, (Solid("box", (x, y, z)),), z / 2, z, 0.044, 0.2, width_m=y)
+    return ObjectModel("box", mesh, (Solid("box", (x, y, z)),), z / 2, z, 0.045, 0.2, width_m=y)
 
 
 def _bread() -> ObjectModel:
@@ -81,12 +81,12 @@ def _milk() -> ObjectModel:
         box((edge, 0.006, 0.012), "white", (0, 0, body / 2 + roof)),
     )
     solids = (Solid("box", (edge, edge, body)), Solid("box", (edge, 0.03, 0.03), (0, 0, body / 2 + 0.012)))
-    return ObjectModel("milk", mesh, solids, body / 2, body + roof + 0.006, 0.041, 0.35, 0.025, edge, 4)
+    return ObjectModel("milk", mesh, solids, body / 2, body + roof + 0.006, 0.042, 0.35, 0.025, edge, 4)
 
 
 def _bottle() -> ObjectModel:
     """Lies on its side."""
-    radius, length = 0.026, 0.15
+    radius = 0.026
     profile = [(0, -0.075), (radius, -0.073), (radius, -0.03), (radius, 0.012), (0.011, 0.042), (0.011, 0.06),
                (0.013, 0.06), (0.013, 0.075), (0, 0.075)]  # fmt: skip
     names = ["bottle_green", "bottle_green", "white", "bottle_green", "bottle_green", "red", "red", "red"]
@@ -99,7 +99,7 @@ def _bottle() -> ObjectModel:
     shift = 0.02
     solids = tuple(Solid(s.kind, s.size_m, (s.position_m[0] + shift, 0, 0), s.axis) for s in solids)
     mesh = placed(lathe(profile, names), (shift, 0, 0), "x")
-    return ObjectModel("bottle", mesh, solids, radius, 2 * radius, length / 2 + shift, 0.35, width_m=2 * radius, rolls=True)
+    return ObjectModel("bottle", mesh, solids, radius, 2 * radius, 0.096, 0.35, width_m=2 * radius, rolls=True)
 
 
 def _banana() -> ObjectModel:
@@ -112,7 +112,7 @@ def _banana() -> ObjectModel:
     ends = ((-40, 0.010), (-27, 0.0145), (27, 0.0145), (40, 0.010))
     solids = tuple(Solid("ball", (r,), (*point(a), r - radius)) for a, r in ends)
     solids += (Solid("capsule", (radius, 0.04), (0, -inwards, 0), "x"),)
-    return ObjectModel("banana", mesh, solids, radius, 2 * radius, 0.075, 0.15, 0.004, 2 * radius, rolls=True)
+    return ObjectModel("banana", mesh, solids, radius, 2 * radius, 0.076, 0.15, 0.004, 2 * radius, rolls=True)
 
 
 def _can() -> ObjectModel:
@@ -139,7 +139,7 @@ def _apple() -> ObjectModel:
 def _lemon() -> ObjectModel:
     radius = 0.024
     mesh = placed(join(ball((radius, 0.035), "lemon"), lathe([(0.006, 0.033), (0.003, 0.041)], ["leaf"], 6)), axis="x")
-    return ObjectModel("lemon", mesh, (Solid("capsule", (radius, 0.02), axis="x"),), radius, 2 * radius, 0.041, 0.12, 0.0,
+    return ObjectModel("lemon", mesh, (Solid("capsule", (radius, 0.02), axis="x"),), radius, 2 * radius, 0.042, 0.12, 0.0,
                        2 * radius, rolls=True)  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def _carrot() -> ObjectModel:
     profile = [(0.002, -0.075), (0.012, -0.045), (0.017, 0.02), (0.018, 0.045), (0.008, 0.055), (0.011, 0.085)]
     mesh = placed(lathe(profile, ["orange", "orange", "orange", "leaf", "green"], 10), axis="x")
     solids = (Solid("cylinder", (0.017, 0.09), (0.005, 0, 0), "x"), Solid("cylinder", (0.009, 0.14), (0, 0, 0), "x"))
-    return ObjectModel("carrot", mesh, solids, 0.017, 0.034, 0.085, 0.12, 0.004, 0.034, rolls=True)
+    return ObjectModel("carrot", mesh, solids, 0.017, 0.034, 0.086, 0.12, 0.004, 0.034, rolls=True)
 
 
 # What objects are put into is fixed to the table: a goal image taken before shows it where it still is. Its frame lies

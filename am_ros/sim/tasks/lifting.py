@@ -19,6 +19,8 @@ from am_ros.sim.tasks.manipulation import CLEARANCE_M, LIFTED_M, TIP_M, grasp_po
 
 RAISED_M = 0.12
 TOLERANCE_M = RAISED_M - LIFTED_M
+# Of the hand in goal images, where the object leaves a choice: the fingers are beside the object then, not before it.
+SEEN_YAW_RAD = 1.15
 FINGER_PLAY = 0.02  # of the gripper's opening: so far from the object the fingers are before they close on it
 OPENING_M = 0.09
 
@@ -37,7 +39,7 @@ def lift_scenario(rng: np.random.Generator, poses: dict[str, Pose], wanted: str)
     thing = next(t for t in things if t.name == wanted)
     lowest = max(map(top_m, things)) + TIP_M + CLEARANCE_M
     tool, tool_yaw = layout.draw_tool(rng, (*layout.TOOL_LOW_M[:2], lowest))
-    yaw, _room = best_yaw(thing, [t for t in things if t.name != wanted])
+    yaw, _room = best_yaw(thing, [t for t in things if t.name != wanted], SEEN_YAW_RAD)
     x, y, grasp = grasp_point(thing)
     raised = upright(np.add(thing.pose.position_m, (0, 0, RAISED_M)), thing.pose.yaw_rad)
     opening = find_model(wanted).width_m / OPENING_M + FINGER_PLAY
