@@ -116,6 +116,7 @@ def draw(table: dict[str, list[int]], trials: int, path: Path) -> None:
         axis.fill_between(LEVELS, low, high, alpha=0.25, linewidth=0)
         axis.plot(LEVELS, [count / trials for count in successes], marker="o", markersize=3)
         axis.set_title(task, fontsize=9)
+        axis.tick_params(labelbottom=True, labelsize=7)
         axis.set_ylim(0, 1.02)
         axis.grid(alpha=0.3)
     figure.supxlabel("noise of the demonstrator", fontsize=9)

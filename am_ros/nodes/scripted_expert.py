@@ -4,7 +4,6 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
-import numpy as np
 from am_msgs.action import RunExpert
 from am_msgs.msg import SceneState as SceneStateMsg
 from am_msgs.srv import GetOutcome, ResetScene
@@ -19,7 +18,7 @@ from am_ros.nodes.common import RELIABLE_QOS, declare, run, to_ns
 from am_ros.nodes.episode_runner import ActingConfig, EpisodeRunner
 from am_ros.nodes.scene_messages import scene_from_message
 from am_ros.nodes.single_goal import SingleGoalServer, call_service
-from am_ros.sim.episodes import SOURCE, episode_id, fixed_noise
+from am_ros.sim.episodes import SOURCE, demonstrator_rng, episode_id, fixed_noise
 from am_ros.sim.scene import SceneState
 from am_ros.sim.tasks import find_task
 
@@ -69,7 +68,7 @@ class ScriptedExpert(Node):
         mixture = fixed_noise(request.noise)
         if request.seed < 0:
             raise AmRosError(f"scene seed {request.seed}: must not be negative")
-        expert = mixture.draw(task, np.random.default_rng([request.seed, 1]))
+        expert = mixture.draw(task, demonstrator_rng(task, request.seed))
         reset = ResetScene.Request(task=task.name, seed=request.seed, phase=ResetScene.Request.START)
         answer = call_service(self._reset, reset, self.config.service_timeout_s)
         if not answer.success:

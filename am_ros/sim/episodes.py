@@ -74,10 +74,15 @@ def first_stamp_ns(name: str) -> int:
     return FIRST_STAMP_NS + zlib.crc32(name.encode()) * _START_SPACING_NS
 
 
+def demonstrator_rng(task: Task, seed: int) -> np.random.Generator:
+    """What the demonstrator of a scene draws from: not the scene's own, and another one in each task."""
+    return np.random.default_rng([seed, 1, zlib.crc32(task.name.encode())])
+
+
 def play(environment: Environment, seed: int, mixture: Mixture) -> Episode:
     """One episode: until the demonstrator terminates or the task's step limit."""
     task = environment.task
-    demonstrator = mixture.draw(task, np.random.default_rng([seed, 1]))
+    demonstrator = mixture.draw(task, demonstrator_rng(task, seed))
     observations, vectors = [environment.reset(seed)], []
     terminated = False
     while not terminated and len(vectors) < task.max_steps:
