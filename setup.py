@@ -48,6 +48,7 @@ setup(
         # The headless build: opencv-python needs libGL and X11 of the machine, which a workcell's computer or a
         # fresh Debian need not have. No window is ever opened here. With ROS from apt, python3-opencv serves.
         "opencv-python-headless>=4.6",
+        "pillow>=9.1",
         "pin>=2.7",
         "pybullet>=3.2.5",
         "PyYAML>=6.0",

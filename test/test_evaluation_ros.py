@@ -13,7 +13,6 @@ from am_ros.learning import checkpoint
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.nodes.episode_runner import ActingConfig
 from am_ros.nodes.trials import RosTrials, run_trials_through_ros
-from am_ros.sim.tasks import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +43,11 @@ def by_scene(trials):
 def test_one_cell_runs_policy_and_expert_on_all_tasks_as_without_nodes(ros_env, untrained):
     plans = [
         TrialPlan(ActorConfig(str(untrained), samples=8), ("reach", "pick_place"), 1, frames_px=64),
-        TrialPlan(ActorConfig("expert"), ("reach", "pick_place"), 1, frames_px=64),
+        TrialPlan(ActorConfig("expert"), ("reach", "pick_place", "grasp_milk"), 1, frames_px=64),
         TrialPlan(ActorConfig("expert"), ("reach",), 1, seed=7, frames_px=64),
     ]
     through, direct = list(run_trials_through_ros(plans, 3.0)), list(run_trials(plans))
-    assert len(through) == len(direct) == 5
+    assert len(through) == len(direct) == 6
     for one, other in zip(by_scene(through), by_scene(direct), strict=True):
         assert one.actor == other.actor
         assert_same(one, other, 0.01)
@@ -57,13 +56,12 @@ def test_one_cell_runs_policy_and_expert_on_all_tasks_as_without_nodes(ros_env, 
     assert all(t.decision_ms and 0 < t.final_q < 1 for t in through if t.actor != "expert")
 
 
-def test_a_task_without_goal_image_gives_the_policy_zeros_on_both_ways(ros, start_node, untrained, monkeypatch):
-    monkeypatch.setattr(type(TASKS["reach"]), "goal_image", False, raising=False)
+def test_a_task_without_goal_image_gives_the_policy_zeros_on_both_ways(ros, start_node, untrained):
     for name, parameters in (("sim_workcell", {"real_time_factor": 3.0}), ("cartesian_controller", {})):
         start_node(name, **parameters)
     start_node("policy_server", checkpoint=str(untrained), samples=8, ready="serving")
-    through = RosTrials(ros).run("reach", 2)  # no registry runs: none is asked
-    plan = TrialPlan(ActorConfig(str(untrained), samples=8), ("reach",), 1, seed=2, frames_px=64)
+    through = RosTrials(ros).run("grasp_milk", 2)  # no registry runs: none is asked
+    plan = TrialPlan(ActorConfig(str(untrained), samples=8), ("grasp_milk",), 1, seed=2, frames_px=64)
     (direct,) = run_trials([plan])
     assert not through.goal_image.any() and not direct.goal_image.any()
     assert_same(through, direct, 0.01)

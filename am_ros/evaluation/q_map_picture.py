@@ -164,7 +164,9 @@ def _draw_choices(axis, choices: dict[str, float]) -> None:
     axis.tick_params(labelsize=7)
     axis.set_xlabel("highest Q", fontsize=7)
     for i, value in enumerate(choices.values()):
-        axis.text(min(value + 0.02, 0.8), i, f"{value:.3f}", va="center", fontsize=7)
+        inside = value > 0.75
+        place = {"x": value - 0.02, "ha": "right", "color": "white"} if inside else {"x": value + 0.02}
+        axis.text(y=i, s=f"{value:.3f}", va="center", fontsize=7, **place)
 
 
 def _picture(axis, rgb: np.ndarray, title: str) -> None:

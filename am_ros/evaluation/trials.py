@@ -13,7 +13,7 @@ from am_ros.evaluation.actors import ActorConfig, make_actor
 from am_ros.evaluation.statistics import Trial
 from am_ros.sim.camera import CameraConfig
 from am_ros.sim.environment import Environment
-from am_ros.sim.tasks import Task, evaluation_seed, find_task
+from am_ros.sim.tasks import evaluation_seed, find_task
 from am_ros.sim.workcell import SimConfig
 from am_ros.workers import run_jobs
 
@@ -83,15 +83,10 @@ def reset_trial(environment: Environment, scene: int):
     (section 5 of the paper: a task reward instead of a goal image).
     """
     seed, goal_image = evaluation_seed(scene), None
-    if has_goal_image(environment.task):
+    if environment.task.goal_image:
         goal_image = environment.reset(seed, "goal").image
     observation = environment.reset(seed, "start")
     return observation, np.zeros_like(observation.image) if goal_image is None else goal_image
-
-
-def has_goal_image(task: Task) -> bool:
-    """Whether a goal image says what the task is; otherwise the policy sees zeros instead."""
-    return getattr(task, "goal_image", True)
 
 
 def run_trial(environment: Environment, actor, scene: int, frames_px: int = 0) -> Trial:

@@ -17,7 +17,7 @@ from am_ros import images, topics
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import PolicyActor, make_actor
 from am_ros.evaluation.statistics import Trial
-from am_ros.evaluation.trials import TrialPlan, has_goal_image, shrink
+from am_ros.evaluation.trials import TrialPlan, shrink
 from am_ros.nodes.client import RosClient
 from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, to_ns
 from am_ros.sim.tasks import evaluation_seed, find_task
@@ -61,7 +61,7 @@ class RosTrials:
 
         A task without goal image is given one of zeros, of `image_size`, which the registry would not store.
         """
-        if has_goal_image(find_task(task)):
+        if find_task(task).goal_image:
             goal_id = goal_id or f"{task}_{scene}"
             goal_image, goal = self.record_goal(task, scene, goal_id), {"goal_id": goal_id}
         else:
@@ -84,7 +84,7 @@ class RosTrials:
     def run_expert(self, task: str, scene: int, noise: float = 0.0) -> Trial:
         """One trial of the scripted expert, whose node must run too; the goal image is for the pictures."""
         goal_image = None
-        if has_goal_image(find_task(task)):
+        if find_task(task).goal_image:
             goal_image = self.record_goal(task, scene, f"{task}_{scene}")
             self._delete(f"{task}_{scene}")
         self._clear()
@@ -186,17 +186,14 @@ def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, int], real_tim
                     _load(client, plan.actor.name)
                 for task, scene in plan.scenes:
                     cell.check()
-                    trial = _run_one(trials, plan, task, scene, arguments["image_size"])
+                    if plan.actor.name == "expert":
+                        trial = trials.run_expert(task, scene, plan.actor.noise)
+                    else:
+                        trial = trials.run(task, scene, image_size=arguments["image_size"])
                     pictures = shrink([trial.goal_image, *trial.frames], plan.frames_px) if trial.frames else []
                     yield replace(
                         trial, actor=plan.actor.name, frames=pictures[1:], goal_image=pictures[0] if pictures else None
                     )
-
-
-def _run_one(trials: RosTrials, plan: TrialPlan, task: str, scene: int, image_size: int) -> Trial:
-    if plan.actor.name == "expert":
-        return trials.run_expert(task, scene, plan.actor.noise)
-    return trials.run(task, scene, image_size=image_size)
 
 
 def _load(client: RosClient, checkpoint: str) -> None:
