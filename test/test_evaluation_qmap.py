@@ -116,6 +116,18 @@ def test_terminate_is_the_best_action_when_it_is_worth_most(planted):
     assert q.best[TERMINATE] == 1 and q.terminate == max(q.choices.values())
 
 
+def test_what_is_not_a_number_is_a_hole_and_never_wanted(planted, monkeypatch, tmp_path):
+    policy = Policy.load(planted)
+    score = policy.network.score
+    half = lambda encoding, actions: torch.where(actions[..., X] > 0, torch.nan, score(encoding, actions))  # noqa: E731
+    monkeypatch.setattr(policy.network, "score", half)
+    q = q_map(policy, *inputs())
+    assert np.isnan(q.values[11:]).all() and np.isfinite(q.values[:11]).all()
+    assert q.peak_m == pytest.approx((0, 0.08 * WANTED[1]), abs=1e-6) and q.best[X] == 0
+    assert all(math.isfinite(value) for value in q.choices.values())
+    draw_look(look_inside(policy, TASKS["reach"], 0, 1, QMapConfig(grid=5)), tmp_path / "q.png")
+
+
 def test_points_are_projected_to_where_the_camera_sees_them():
     """Blocks stand where their colour is in the image, with the errors of the camera's pose in each scene."""
     task, config, errors = TASKS["pick_place"], CameraConfig(image_size=256), []

@@ -35,18 +35,18 @@ class QMap:
     @property
     def values(self) -> np.ndarray:
         """[grid x, grid y]: maximum over all but x and y."""
-        return self.by_gripper.max(axis=0)
+        return np.fmax.reduce(self.by_gripper, axis=0)
 
     @property
     def choices(self) -> dict[str, float]:
         """Highest Q of each discrete choice."""
-        close, opened = self.by_gripper.max(axis=(1, 2))
+        close, opened = _numbers(self.by_gripper).max(axis=(1, 2))
         return {"close": float(close), "open": float(opened), "terminate": self.terminate}
 
     @property
     def peak_m(self) -> tuple[float, float]:
         """Displacement (x, y) of the highest Q of a moving action."""
-        i, j = np.unravel_index(self.values.argmax(), self.values.shape)
+        i, j = np.unravel_index(_numbers(self.values).argmax(), self.values.shape)
         return float(self.x_m[i]), float(self.y_m[j])
 
 
@@ -55,7 +55,8 @@ def q_map(policy: Policy, image, goal_image, state, config: QMapConfig | None = 
     """Q of a grid of displacements, for uint8 images [size, size, 3] and a state [STATE_DIM]. Deterministic.
 
     The same `candidates` (z, turn) are tried at each place with the gripper closing and opening: one on the spot, the
-    others drawn uniformly with the seed. Values that are not finite stay so; a picture shows them as holes.
+    others drawn uniformly with the seed. A value that is not a number counts for nothing; where all are, the map has
+    a hole.
     """
     config = config or QMapConfig()
     tensors = [torch.as_tensor(np.ascontiguousarray(a))[None].to(policy.device) for a in (image, goal_image, state)]
@@ -67,9 +68,15 @@ def q_map(policy: Policy, image, goal_image, state, config: QMapConfig | None = 
     end[..., TERMINATE] = 1
     terminate = float(policy.network.score(encoding, end).sigmoid())
     q = q.cpu().numpy().reshape(actions.shape[:-1])
-    best = actions.reshape(-1, ACTION_DIM)[q.argmax()] if q.max() >= terminate else end.cpu().numpy().ravel()
+    moves = _numbers(q)
+    best = actions.reshape(-1, ACTION_DIM)[moves.argmax()] if moves.max() >= terminate else end.cpu().numpy().ravel()
     axis, scale = np.linspace(-1, 1, config.grid), policy.action_space.scale
-    return QMap(axis * scale[X], axis * scale[Y], np.moveaxis(q.max(axis=3), 2, 0), terminate, best)
+    return QMap(axis * scale[X], axis * scale[Y], np.moveaxis(np.fmax.reduce(q, axis=3), 2, 0), terminate, best)
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """What is not a number is the least of all."""
+    return np.where(np.isnan(values), -np.inf, values)
 
 
 def _actions(config: QMapConfig) -> np.ndarray:
