@@ -169,8 +169,8 @@ def test_the_distance_is_within_the_tolerance_just_when_the_food_is_lifted():
             reached = task.distance(state) <= TOLERANCE_M
             assert reached == is_lifted(state, lifting.wanted_one(state)) == (rise > LIFTED_M)
             cell.command_gripper(1.0)
-            cell.advance(0.1)
-            assert task.distance(environment.scene()) == RAISED_M  # in the air, but not in the hand
+            cell.advance(0.25)
+            assert task.distance(environment.scene()) == RAISED_M
 
 
 def test_only_food_grasping_takes_another_food_for_success():
@@ -223,6 +223,19 @@ def test_the_same_seed_draws_the_same_clutter():
     names = list(FOODS[:8])
     first, second, third = (draw_clutter(np.random.default_rng(s), names, names[:1], 0.004, 0.7) for s in (1, 1, 2))
     assert first == second != third
+
+
+@pytest.mark.parametrize("task", ["food_grasping", "stacking"])
+def test_a_scene_runs_the_same_way_to_the_last_bit_whatever_was_shown_before(task):
+    rng, seen = np.random.default_rng(0), {}
+    with SimWorkcell(objects=TASKS[task].objects) as cell:
+        for _ in range(60):
+            seed, phase = int(rng.integers(6)), ("start", "goal")[rng.integers(2)]
+            cell.arrange(getattr(draw_scenario(TASKS[task], seed), phase))
+            cell.advance(0.2)
+            assert seen.setdefault((seed, phase), cell.object_poses()) == cell.object_poses()
+            cell.command_gripper(rng.random())
+            cell.advance(rng.uniform(0, 2.5))
 
 
 @pytest.mark.slow

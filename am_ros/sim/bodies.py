@@ -15,6 +15,7 @@ FRICTION = 0.8
 SPINNING_FRICTION, ROLLING_FRICTION = 0.002, 0.0008
 AT_REST_M_S, AT_REST_RAD_S = 0.02, 0.3
 _AWAY_M = (-3.0, 0.0, -3.0)  # of objects that a scene does not show: behind and below everything
+_APART_M = (20.0, 0.0, 5.0)
 _AXES = {"z": (0, 0, 0, 1), "x": (0, math.sqrt(0.5), 0, math.sqrt(0.5)), "y": (-math.sqrt(0.5), 0, 0, math.sqrt(0.5))}
 _KINDS = {
     "box": pybullet.GEOM_BOX, "cylinder": pybullet.GEOM_CYLINDER, "capsule": pybullet.GEOM_CAPSULE,
@@ -71,15 +72,25 @@ class Bodies:
                 position, quaternion = np.add(_AWAY_M, (0.3 * number, 0, 0)), (0, 0, 0, 1)
             pybullet.resetBasePositionAndOrientation(body, position, quaternion, physicsClientId=c)
             pybullet.resetBaseVelocity(body, (0, 0, 0), (0, 0, 0), physicsClientId=c)
-            # Shown ones must not fall asleep by themselves: how long a body has been at rest outlives restoreState, so
-            # that episodes would depend on those before them.
-            states = (
-                (pybullet.ACTIVATION_STATE_WAKE_UP, pybullet.ACTIVATION_STATE_DISABLE_SLEEPING)
-                if name in poses
-                else (pybullet.ACTIVATION_STATE_SLEEP,)
-            )
+            states = [pybullet.ACTIVATION_STATE_SLEEP]
+            if name in poses:
+                # Waking also forgets for how long it has rested; without leave to sleep, sleep() would do nothing.
+                states = [pybullet.ACTIVATION_STATE_ENABLE_SLEEPING, pybullet.ACTIVATION_STATE_WAKE_UP]
             for state in states:
                 pybullet.changeDynamics(body, -1, activationState=state, physicsClientId=c)
+
+    def part(self) -> None:
+        """Put all objects far from everything, awake: the next physics steps forget what touched what.
+
+        Restoring a state does not: an object that comes back to where it was would find its old contacts, and with
+        them push a little differently, so that a scene would depend on those before it.
+        """
+        c = self._client
+        for number, body in enumerate(self._ids.values()):
+            pybullet.changeDynamics(body, -1, activationState=pybullet.ACTIVATION_STATE_WAKE_UP, physicsClientId=c)
+            place = np.add(_APART_M, (number, 0, 0))
+            pybullet.resetBasePositionAndOrientation(body, place, (0, 0, 0, 1), physicsClientId=c)
+            pybullet.resetBaseVelocity(body, (0, 0, 0), (0, 0, 0), physicsClientId=c)
 
     def sleep(self) -> None:
         """Spare the solver what lies still; PyBullet wakes an object when something touches it."""

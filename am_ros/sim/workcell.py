@@ -136,7 +136,10 @@ class SimWorkcell:
         appearance = appearance or Appearance()
         c, arm = self._client, arrangement.end_effector
         q = self.kinematics.home(arm.position_m, arm.yaw_rad)
-        # Restores the solver's memory of earlier contacts too: the same scene runs the same way each time.
+        # Nothing of earlier scenes is left, contacts and all: the same scene runs the same way each time.
+        self._bodies.part()
+        for _ in range(3):
+            pybullet.stepSimulation(physicsClientId=c)
         pybullet.restoreState(self._initial, physicsClientId=c)
         for joint, angle in zip(self._joints, q, strict=True):
             pybullet.resetJointState(self._arm, joint, angle, 0.0, physicsClientId=c)
