@@ -65,15 +65,23 @@ class ProgressLine:
     def __init__(self, stream, what: str, unit: str):
         """For example ("evaluate", "trials")."""
         self._stream, self._what, self._unit = stream, what, unit
-        self._started, self._shown = time.monotonic(), 0.0
+        self._first: tuple[float, int] | None = None  # time and count of the first call
+        self._shown = 0.0
 
     def show(self, done: int, total: int, note: str = "") -> None:
-        """Say that `done` of `total` are done, and the time left at this speed."""
+        """Say that `done` of `total` are done, and the time left at the speed since the first call.
+
+        The first result takes as long as the processes take to start, which says nothing of the others.
+        """
         now, terminal = time.monotonic(), self._stream.isatty()
+        self._first = self._first or (now, done)
         if done < total and now - self._shown < (0.2 if terminal else 10.0):
             return
         self._shown = now
-        left_s = (now - self._started) * (total - done) / max(1, done)
-        line = f"{self._what}: {done}/{total} {self._unit}, {note + ', ' if note else ''}{left_s:.0f} s left"
+        began, before = self._first
+        parts = [f"{self._what}: {done}/{total} {self._unit}", *([note] if note else [])]
+        if done == total or done > before:
+            parts.append(f"{(now - began) * (total - done) / max(1, done - before):.0f} s left")
         end = "" if terminal and done < total else "\n"
+        line = ", ".join(parts)
         print(f"\r\x1b[K{line}" if terminal else line, end=end, file=self._stream, flush=True)

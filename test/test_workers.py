@@ -1,5 +1,6 @@
 """Jobs in several processes: every result once, and no process left behind whatever ends them."""
 
+import io
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from conftest import wait_until
 
 from am_ros.errors import AmRosError
-from am_ros.workers import run_jobs
+from am_ros.workers import ProgressLine, run_jobs
 
 
 def square(number):
@@ -89,3 +90,16 @@ def test_workers_end_with_their_parent_in_the_middle_of_a_job(number):
 def test_no_workers_is_no_number_of_workers():
     with pytest.raises(AmRosError, match="parameter workers: 0 is not a positive number"):
         run_jobs(square, [(1,)], 0, "test")
+
+
+def test_progress_says_how_far_it_is_and_the_time_left(monkeypatch):
+    stream, clock = io.StringIO(), [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    progress = ProgressLine(stream, "count", "sheep")
+    for seconds, done in ((0, 2), (4, 3), (8, 4), (2, 5), (1, 9), (5, 10)):
+        clock[0] += seconds
+        progress.show(done, 10, "asleep" if done == 10 else "")
+    # The first says nothing of the speed; the others come every ten seconds, and the last one always.
+    assert stream.getvalue().splitlines() == [
+        "count: 2/10 sheep", "count: 4/10 sheep, 36 s left", "count: 10/10 sheep, asleep, 0 s left"
+    ]  # fmt: skip
