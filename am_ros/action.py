@@ -12,7 +12,8 @@ import numpy as np
 from am_ros.errors import AmRosError
 
 # Layout of an action vector. Displacements are normalised by the limits of the ActionSpace to [-1, 1];
-# the discrete part is one-hot: exactly one of close, open, terminate is 1.
+# the discrete part is one-hot: exactly one of close, open, terminate is 1. The learner takes any number of
+# displacements before the same three choices (docs/library.md), the robot has these four.
 X, Y, Z, YAW, CLOSE, OPEN, TERMINATE = range(7)
 ACTION_DIM = 7
 CONTINUOUS_DIM = 4

@@ -22,7 +22,7 @@ def test_a_store_gives_back_what_went_in(tmp_path):
     ReplayStore.create(tmp_path / "s", (16, 16)).append(episodes)
     store = ReplayStore.open(tmp_path / "s")
     assert len(store) == 12 and store.rows == 15
-    np.testing.assert_array_equal(store.images[5:10], episodes[1].images)
+    np.testing.assert_array_equal(store.observations[5:10], episodes[1].images)
     np.testing.assert_array_equal(store.states[10:15], episodes[2].states)
     np.testing.assert_array_equal(store.actions[5:9], episodes[1].actions)
     assert (store.actions[9] == 0).all()
@@ -43,7 +43,7 @@ def test_rows_of_a_killed_writer_are_cut_off(store):
     new = random_episodes(21, steps=6, size=16)[20:]
     assert reopened.append(new) == 1
     again = ReplayStore.open(store.folder)
-    np.testing.assert_array_equal(again.images[-7:], new[0].images)
+    np.testing.assert_array_equal(again.observations[-7:], new[0].images)
 
 
 def test_a_store_shorter_than_its_ledger_is_refused(store):
@@ -70,7 +70,7 @@ def test_the_data_hash_does_not_depend_on_the_order(tmp_path):
 
 
 def _find_row(store, image):
-    return int(np.flatnonzero((store.images == image).all(axis=(1, 2, 3)))[0])
+    return int(np.flatnonzero((store.observations == image).all(axis=(1, 2, 3)))[0])
 
 
 def test_goals_are_what_their_label_says(store):

@@ -39,7 +39,7 @@ def test_held_out_episodes_never_appear_in_a_training_batch(store):
     config = GoalConfig(
         random_share=0.3, at_goal_share=0.1, reward_share=0.3, held_out_share=0.3, random_shift_px=0
     )  # fmt: skip
-    owner = {image.tobytes(): store.episodes[row // 5]["id"] for row, image in enumerate(store.images)}
+    owner = {image.tobytes(): store.episodes[row // 5]["id"] for row, image in enumerate(store.observations)}
     kept_apart = {e["id"] for e in store.episodes if is_held_out(e["id"], 0.3)}
     assert 2 < len(kept_apart) < 20
     for held_out in (False, True):

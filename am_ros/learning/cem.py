@@ -12,6 +12,7 @@ from torch import Tensor
 
 from am_ros.action import CONTINUOUS_DIM, DISCRETE_DIM
 from am_ros.configuration import parameter
+from am_ros.learning import draws
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class CemConfig:
     # The paper's 3 cm, 3 cm, 6 cm, 0.16 rad (it says variances; the units say standard deviations), for the default
     # action space of 8 cm and 0.5 rad.
     initial_std: tuple[float, ...] = parameter(
-        (0.375, 0.375, 0.75, 0.32), "first standard deviations of x, y, z, azimuth [normalised]", range=(0.001, 10.0)
+        (0.375, 0.375, 0.75, 0.32),
+        "first standard deviations of x, y, z, azimuth [normalised]; of more displacements the last one counts for all",
+        range=(0.001, 10.0),
     )
     objective: str = parameter(
         "q", "what is maximised besides the prior: Q, its logit, log Q, or nothing (the prior alone)",
@@ -42,6 +45,10 @@ class CemConfig:
     def elites(self) -> int:
         return max(2, int(self.samples * self.elite_fraction))
 
+    def first_std(self, displacements: int) -> tuple[float, ...]:
+        """`initial_std` for so many displacements: its first ones, the last one repeated."""
+        return (self.initial_std + self.initial_std[-1:] * displacements)[:displacements]
+
     def value(self, logits: Tensor) -> Tensor:
         """What is maximised, of logits of Q in any shape."""
         if self.objective == "prior":
@@ -56,21 +63,21 @@ _NEVER = -40.0  # added to a logit; minus infinity would make NaN of zero times 
 
 @dataclass
 class Prior:
-    """A proposal per state: `mean` [B, 4] of the displacement and `logits` [B, 3] of the discrete part."""
+    """A proposal per state: `mean` [B, D] of the displacements (4 on the robot), `logits` [B, 3] of the choice."""
 
     mean: Tensor
     logits: Tensor
 
     def log_likelihood(self, actions: Tensor, std: float) -> Tensor:
-        """Log-density [B, N] of actions [B, N, 7] up to a constant: Gaussian of `std` around the mean, categorical."""
-        offset = actions[..., :CONTINUOUS_DIM] - self.mean.unsqueeze(1)
+        """Log-density [B, N] of actions [B, N, D + 3] up to a constant: Gaussian of `std`, categorical."""
+        offset = actions[..., :-DISCRETE_DIM] - self.mean.unsqueeze(1)
         moves = 1 - actions[..., -1]  # a terminating action has no displacement
         squared = (offset / std).square().sum(dim=-1) * moves
-        return (actions[..., CONTINUOUS_DIM:] * self.logits.log_softmax(dim=-1).unsqueeze(1)).sum(dim=-1) - squared / 2
+        return (actions[..., -DISCRETE_DIM:] * self.logits.log_softmax(dim=-1).unsqueeze(1)).sum(dim=-1) - squared / 2
 
 
 def one_hot_actions(continuous: Tensor, choice: Tensor) -> Tensor:
-    """Join displacements [..., 4] and choices [...] (0 close, 1 open, 2 terminate) to action vectors [..., 7].
+    """Join displacements [..., D] and choices [...] (0 close, 1 open, 2 terminate) to action vectors [..., D + 3].
 
     A terminating action moves nothing: its displacement is zero.
     """
@@ -80,18 +87,19 @@ def one_hot_actions(continuous: Tensor, choice: Tensor) -> Tensor:
 
 
 def sample_actions(mean: Tensor, std: Tensor, probabilities: Tensor, count: int, generator=None) -> Tensor:
-    """Draw [B, count, 7] action vectors from Gaussians `mean`, `std` [B, 4] and categoricals [B, 3]."""
-    batch = len(mean)
-    noise = torch.randn(batch, count, CONTINUOUS_DIM, generator=generator, device=mean.device)
+    """Draw [B, count, D + 3] action vectors from Gaussians `mean`, `std` [B, D] and categoricals [B, 3]."""
+    batch, displacements = mean.shape
+    noise = draws.normal((batch, count, displacements), generator, mean.device)
     continuous = (mean.unsqueeze(1) + std.unsqueeze(1) * noise).clamp(-1, 1)
-    choice = torch.multinomial(probabilities, count, replacement=True, generator=generator)
-    return one_hot_actions(continuous, choice)
+    return one_hot_actions(continuous, draws.categorical(probabilities, count, generator))
 
 
-def uniform_actions(batch: int, count: int, device=None, generator=None) -> Tensor:
-    """Draw [batch, count, 7] action vectors uniformly over the action space."""
-    continuous = torch.rand(batch, count, CONTINUOUS_DIM, generator=generator, device=device) * 2 - 1
-    choice = torch.randint(DISCRETE_DIM, (batch, count), generator=generator, device=device)
+def uniform_actions(
+    batch: int, count: int, device=None, generator=None, displacements: int = CONTINUOUS_DIM
+) -> Tensor:
+    """Draw [batch, count, displacements + 3] action vectors uniformly over the action space."""
+    continuous = draws.uniform((batch, count, displacements), generator, device) * 2 - 1
+    choice = draws.integers(0, DISCRETE_DIM, (batch, count), generator, device)
     return one_hot_actions(continuous, choice)
 
 
@@ -101,24 +109,25 @@ def maximise(
     batch: int,
     config: CemConfig,
     device=None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | draws.Share | None = None,
     prior: Prior | None = None,
+    displacements: int = CONTINUOUS_DIM,
 ) -> tuple[Tensor, Tensor]:
-    """Return the best actions [B, 7] and their scores [B].
+    """Return the best actions [B, displacements + 3] and their scores [B].
 
-    `score` maps candidates [B, N, 7] to scores [B, N]; a NaN counts as minus infinity, never as a number. With a
-    `prior`, a share of the first candidates is drawn around it (its mean itself among them), the rest from the
-    initial distribution.
+    `score` maps candidates [B, N, displacements + 3] to scores [B, N]; a NaN counts as minus infinity, never as a
+    number. With a `prior`, a share of the first candidates is drawn around it (its mean itself among them), the rest
+    from the initial distribution.
     """
-    mean = torch.zeros(batch, CONTINUOUS_DIM, device=device)
-    std = torch.tensor(config.initial_std, device=device).expand(batch, -1)
+    mean = torch.zeros(batch, displacements, device=device)
+    std = torch.tensor(config.first_std(displacements), device=device).expand(batch, -1)
     probabilities = torch.full((batch, DISCRETE_DIM), 1 / DISCRETE_DIM, device=device)
     if not config.terminate:
         probabilities[:, -1] = 0
         if prior is not None:
             never = torch.tensor([0.0, 0.0, _NEVER], device=device)
             prior = Prior(prior.mean, prior.logits + never)
-    best_action = torch.zeros(batch, CONTINUOUS_DIM + DISCRETE_DIM, device=device)
+    best_action = torch.zeros(batch, displacements + DISCRETE_DIM, device=device)
     best_score = torch.full((batch,), -torch.inf, device=device)
     rows = torch.arange(batch, device=device)
     for iteration in range(config.iterations):
@@ -139,9 +148,9 @@ def maximise(
         best_action = torch.where(better.unsqueeze(1), candidates[rows, top[:, 0]], best_action)
         if iteration + 1 < config.iterations:
             elites = candidates.gather(1, top.unsqueeze(-1).expand(-1, -1, candidates.shape[-1]))
-            mean = elites[..., :CONTINUOUS_DIM].mean(dim=1)
-            std = elites[..., :CONTINUOUS_DIM].std(dim=1)
-            probabilities = elites[..., CONTINUOUS_DIM:].mean(dim=1)
+            mean = elites[..., :-DISCRETE_DIM].mean(dim=1)
+            std = elites[..., :-DISCRETE_DIM].std(dim=1)
+            probabilities = elites[..., -DISCRETE_DIM:].mean(dim=1)
     return best_action, best_score
 
 

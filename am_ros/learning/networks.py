@@ -1,24 +1,27 @@
 """Q-networks behind one protocol: encode (image, goal, state) once, then score many actions.
 
     encoding = network.encode(image, goal_image, state)     # once per state
-    logits = network.score(encoding, actions)               # [B, N, 7] -> [B, N]; Q = sigmoid(logit)
+    logits = network.score(encoding, actions)               # [B, N, D + 3] -> [B, N]; Q = sigmoid(logit)
+    proposal = network.prior(encoding)                      # what the data would do, or None
 
-`SmallQNetwork` is made for 64x64 images on a CPU; `QtOptNetwork` (qt_opt.py) is the published full-size network.
+`SmallQNetwork` is made for 64x64 images on a CPU; `QtOptNetwork` (qt_opt.py) is the published full-size network;
+`StateQNetwork` takes vectors in place of images.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from am_ros.action import ACTION_DIM, CONTINUOUS_DIM, DISCRETE_DIM, YAW
+from am_ros.action import CONTINUOUS_DIM, DISCRETE_DIM
 from am_ros.configuration import parameter
 from am_ros.episode import STATE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import Prior
 
-PRESETS = ("small", "qt_opt")
+PRESETS = ("small", "qt_opt", "state")
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,18 @@ class NetworkConfig:
 
     preset: str = parameter("small", "network preset", choices=PRESETS)
     image_size: int = parameter(64, "height and width of the images [px]", range=(16, 1024))
-    width: int = parameter(256, "width of the head (small)", range=(8, 4096))
+    width: int = parameter(256, "width of the head (small, state)", range=(8, 4096))
     channels: int = parameter(32, "channels of the encoder (small)", range=(4, 1024))
-    behaviour_prior: bool = parameter(True, "a cloning head that proposes CEM's first candidates (small)")
+    behaviour_prior: bool = parameter(True, "a cloning head that proposes CEM's first candidates")
+    observation_size: int = parameter(0, "numbers per observation and goal (state)", range=(0, 1_000_000))
+    displacements: int = parameter(
+        CONTINUOUS_DIM, "displacements of an action before its three choices; 4 on the robot", range=(1, 256)
+    )
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """What an observation must be: (height, width, 3) of an image, or (size,) of a vector."""
+        return (self.observation_size,) if self.preset == "state" else (self.image_size, self.image_size, 3)
 
 
 def make_network(config: NetworkConfig) -> nn.Module:
@@ -38,14 +50,45 @@ def make_network(config: NetworkConfig) -> nn.Module:
         from am_ros.learning.qt_opt import QtOptNetwork
 
         return QtOptNetwork(config)
-    return SmallQNetwork(config)
+    return StateQNetwork(config) if config.preset == "state" else SmallQNetwork(config)
 
 
-class SmallQNetwork(nn.Module):
+class FilmHead(nn.Module):
+    """What follows an encoding [B, width]: Q of actions, which enter by FiLM (Perez et al., 2018), and the prior."""
+
+    def _make_head(self, config: NetworkConfig) -> None:
+        width = config.width
+        self.action_features = ActionFeatures(config.displacements)
+        self.film = nn.Sequential(
+            nn.Linear(self.action_features.size, width // 2), nn.ReLU(), nn.Linear(width // 2, 2 * width)
+        )
+        self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+        if config.behaviour_prior:
+            self.prior_head = nn.Sequential(
+                nn.Linear(width, width), nn.ReLU(), nn.Linear(width, config.displacements + DISCRETE_DIM)
+            )
+        # Almost no goal is reached at first: start with small Q instead of 0.5 everywhere.
+        nn.init.constant_(self.head[-1].bias, -2.0)
+
+    def score(self, encoding: Tensor, actions: Tensor) -> Tensor:
+        """Logits [B, N] of actions [B, N, D + 3] given encodings [B, width]."""
+        scale, shift = self.film(self.action_features(actions)).chunk(2, dim=-1)
+        x = functional.relu(encoding.unsqueeze(1) * (1 + scale) + shift)
+        return self.head(x).squeeze(-1)
+
+    def prior(self, encoding: Tensor) -> Prior | None:
+        """What the data would do: the behaviour prior, or None if the network has none."""
+        if not self.config.behaviour_prior:
+            return None
+        out = self.prior_head(encoding).float()
+        return Prior(out[..., :-DISCRETE_DIM], out[..., -DISCRETE_DIM:])
+
+
+class SmallQNetwork(FilmHead):
     """A Q-network for small images on few cores: 64x64 costs about 7 M multiply-adds per state.
 
     Image and goal have a stem each, summed: the same as one stem over six channels. The map is flattened, not pooled,
-    because the action depends on where things are. The action enters by FiLM (Perez et al., 2018).
+    because the action depends on where things are.
     """
 
     def __init__(self, config: NetworkConfig):
@@ -64,17 +107,7 @@ class SmallQNetwork(nn.Module):
         self.state = nn.Linear(STATE_DIM, width)
         self.norm = nn.LayerNorm(width)
         self.hidden = nn.Linear(width, width)
-        self.action_features = ActionFeatures()
-        self.film = nn.Sequential(
-            nn.Linear(self.action_features.size, width // 2), nn.ReLU(), nn.Linear(width // 2, 2 * width)
-        )
-        self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
-        if config.behaviour_prior:
-            self.prior_head = nn.Sequential(
-                nn.Linear(width, width), nn.ReLU(), nn.Linear(width, CONTINUOUS_DIM + DISCRETE_DIM)
-            )
-        # Almost no goal is reached at first: start with small Q instead of 0.5 everywhere.
-        nn.init.constant_(self.head[-1].bias, -2.0)
+        self._make_head(config)
 
     def encode(self, image: Tensor, goal_image: Tensor, state: Tensor) -> Tensor:
         """uint8 images [B, H, W, 3] and states [B, state_dim] -> encoding [B, width]."""
@@ -85,18 +118,46 @@ class SmallQNetwork(nn.Module):
         x = functional.relu(self.norm(x))
         return functional.relu(x + self.hidden(x))
 
-    def score(self, encoding: Tensor, actions: Tensor) -> Tensor:
-        """Logits [B, N] of actions [B, N, 7] given encodings [B, width]."""
-        scale, shift = self.film(self.action_features(actions)).chunk(2, dim=-1)
-        x = functional.relu(encoding.unsqueeze(1) * (1 + scale) + shift)
-        return self.head(x).squeeze(-1)
 
-    def prior(self, encoding: Tensor) -> Prior | None:
-        """What the data would do: the behaviour prior, or None if the network has none."""
-        if not self.config.behaviour_prior:
-            return None
-        out = self.prior_head(encoding).float()
-        return Prior(out[..., :CONTINUOUS_DIM], out[..., CONTINUOUS_DIM:])
+class StateQNetwork(FilmHead):
+    """A Q-network for observations and goals that are vectors: the head of the small one behind three dense layers.
+
+    Observations may have any scale: `look_at` learns mean and standard deviation from the data once, and they are part
+    of the weights from then on.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        size, width = config.observation_size, config.width
+        if not size:
+            raise AmRosError("parameter observation_size: the state network needs the size of an observation")
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.zeros(size))  # zero until look_at
+        self.observation = nn.Linear(3 * size, width)
+        self.state = nn.Linear(STATE_DIM, width)
+        self.norm = nn.LayerNorm(width)
+        self.hidden1, self.hidden2 = nn.Linear(width, width), nn.Linear(width, width)
+        self._make_head(config)
+
+    def look_at(self, observations: np.ndarray) -> None:
+        """Take the scale of the inputs from observations [N, size], unless it is known already."""
+        if bool((self.std == 0).all()):
+            every = max(1, len(observations) // 100_000)  # a hundred thousand say enough
+            values = np.asarray(observations[::every], np.float64)
+            self.mean.copy_(torch.from_numpy(values.mean(axis=0)))
+            # What never changes in the data stays as it is, and does not blow up when acting.
+            std = values.std(axis=0)
+            self.std.copy_(torch.from_numpy(np.where(std > 1e-6, std, 1.0)))
+
+    def encode(self, observation: Tensor, goal: Tensor, state: Tensor) -> Tensor:
+        """float observations and goals [B, size], states [B, STATE_DIM] -> encoding [B, width]."""
+        std = torch.where(self.std == 0, 1.0, self.std)
+        now, then = (observation - self.mean) / std, (goal - self.mean) / std
+        x = self.observation(torch.cat([now, then, then - now], dim=-1)) + self.state(state)
+        x = functional.relu(self.norm(x))
+        x = functional.relu(x + self.hidden1(x))
+        return functional.relu(x + self.hidden2(x))
 
 
 class Stem(nn.Module):
@@ -122,13 +183,35 @@ class ActionFeatures(nn.Module):
     """Action vectors with sines and cosines of the displacement, so that a small head can be sharp in it."""
 
     frequencies = (1.0, 2.0, 4.0)
-    size = ACTION_DIM + 2 * len(frequencies) * CONTINUOUS_DIM
+
+    def __init__(self, displacements: int):
+        super().__init__()
+        self.size = displacements + DISCRETE_DIM + 2 * len(self.frequencies) * displacements
 
     def forward(self, actions: Tensor) -> Tensor:
-        """[..., 7] -> [..., size]."""
-        displacement = actions[..., : YAW + 1]
+        """[..., D + 3] -> [..., size]."""
+        displacement = actions[..., :-DISCRETE_DIM]
         angles = torch.cat([displacement * (f * torch.pi / 2) for f in self.frequencies], dim=-1)
         return torch.cat([actions, angles.sin(), angles.cos()], dim=-1)
+
+
+def check_fits(store, config: NetworkConfig) -> None:
+    """Raise AmRosError unless the observations and actions of a replay store are those that a network takes."""
+    if store.observation_shape != config.observation_shape:
+        if store.has_images and config.preset != "state":
+            raise AmRosError(
+                f"{store.folder}: images of {store.image_size} do not fit a network for {config.image_size} px; "
+                f"set image_size"
+            )
+        raise AmRosError(
+            f"{store.folder}: observations of shape {store.observation_shape} do not fit a network for "
+            f"{config.observation_shape}; set preset and observation_size"
+        )
+    if store.action_dim != config.displacements + DISCRETE_DIM:
+        raise AmRosError(
+            f"{store.folder}: actions of {store.action_dim - DISCRETE_DIM} displacements do not fit a network for "
+            f"{config.displacements}; set displacements"
+        )
 
 
 def parameter_count(module: nn.Module) -> int:

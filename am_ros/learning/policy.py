@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from am_ros import configuration
-from am_ros.action import ActionSpace, CartesianAction
+from am_ros.action import DISCRETE_DIM, ActionSpace, CartesianAction
 from am_ros.episode import STATE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
@@ -24,8 +24,20 @@ class Decision:
     decision_ms: float
 
 
+@dataclass(frozen=True)
+class Choice:
+    """An action vector [D + 3] (see action.py; the last number says to terminate) and its Q in (0, 1)."""
+
+    vector: np.ndarray
+    q_value: float
+
+    @property
+    def terminate(self) -> bool:
+        return bool(self.vector[-1] > 0.5)
+
+
 class Policy:
-    """A goal-conditioned policy: `policy.act(image, goal_image, state) -> Decision`.
+    """A goal-conditioned policy: `policy(observation, goal) -> displacement`, on the robot `policy.act -> Decision`.
 
     Build it with `Policy.load(folder)`. Searches are seeded, so the same calls give the same actions. How to search is
     part of a checkpoint (`acting`): a cloned policy acts by its prior, a Q-function by CEM over Q.
@@ -61,24 +73,34 @@ class Policy:
         """Start a new episode: the random numbers of the search begin anew from `seed`."""
         self.generator.manual_seed(seed)
 
-    @torch.no_grad()
+    def __call__(self, observation, goal, state=None) -> np.ndarray:
+        """The displacement [D] in -1 ... 1, float32, as in ReplayStore.from_arrays; zeros where it terminates."""
+        return self.choose(observation, goal, state).vector[:-DISCRETE_DIM]
+
     def act(self, image: np.ndarray, goal_image: np.ndarray, state: np.ndarray) -> Decision:
-        """Choose an action for uint8 images [size, size, 3] and a state [STATE_DIM].
+        """Choose the robot's action for uint8 images [size, size, 3] and a state [STATE_DIM].
 
         Raises AmRosError if a shape does not fit or every Q is not finite: nothing must move then.
         """
         began = time.perf_counter()
-        for name, array in (("image", image), ("goal image", goal_image)):
-            if array.shape != (self.image_size, self.image_size, 3) or array.dtype != np.uint8:
-                raise AmRosError(
-                    f"{name}: is {array.dtype} {array.shape}, the policy needs uint8 "
-                    f"({self.image_size}, {self.image_size}, 3)"
-                )
+        choice = self.choose(image, goal_image, state)
+        action = self.action_space.from_vector(choice.vector)
+        return Decision(action, choice.q_value, (time.perf_counter() - began) * 1e3)
+
+    @torch.no_grad()
+    def choose(self, observation, goal, state=None) -> Choice:
+        """The best action for an observation and a goal of the shape that the network takes.
+
+        `state`: what goes with an image, [STATE_DIM]; zeros if left out. Raises AmRosError if a shape does not fit or
+        every Q is not finite.
+        """
+        state = np.zeros(STATE_DIM, np.float32) if state is None else np.asarray(state)
+        inputs = [self._checked("image", observation), self._checked("goal image", goal)]
         if state.shape != (STATE_DIM,) or not np.isfinite(state).all():
             raise AmRosError(f"state: expected {STATE_DIM} finite numbers, got {state}")
         tensors = [
             torch.as_tensor(np.ascontiguousarray(a)).unsqueeze(0).to(self.device)
-            for a in (image, goal_image, state.astype(np.float32))
+            for a in (*inputs, state.astype(np.float32))
         ]
         encoding = self.network.encode(*tensors)
         vectors, _ = maximise(
@@ -88,9 +110,21 @@ class Policy:
             self.device,
             self.generator,
             self.network.prior(encoding),
+            self.network.config.displacements,
         )
         q = float(self.network.score(encoding, vectors.unsqueeze(1)).sigmoid())
         if not np.isfinite(q):
             raise AmRosError("q_not_finite: the network's values are not numbers; nothing is moved")
-        action = self.action_space.from_vector(vectors[0].cpu().numpy())
-        return Decision(action, q, (time.perf_counter() - began) * 1e3)
+        return Choice(vectors[0].cpu().numpy(), q)
+
+    def _checked(self, name: str, array) -> np.ndarray:
+        array, config = np.asarray(array), self.network.config
+        if config.preset == "state":
+            if array.shape != config.observation_shape or not np.isfinite(array).all():
+                name = name.replace("goal image", "goal").replace("image", "observation")
+                raise AmRosError(f"{name}: expected {config.observation_size} finite numbers, got {array}")
+            return array.astype(np.float32)
+        if array.shape != config.observation_shape or array.dtype != np.uint8:
+            size = config.image_size
+            raise AmRosError(f"{name}: is {array.dtype} {array.shape}, the policy needs uint8 ({size}, {size}, 3)")
+        return array

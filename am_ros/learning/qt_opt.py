@@ -66,6 +66,8 @@ class QtOptNetwork(nn.Module):
     def __init__(self, config, channels_in: int = 6):
         super().__init__()
         self.config = config
+        if config.displacements != CONTINUOUS_DIM:
+            raise AmRosError(f"parameter displacements: the qt_opt network knows the robot's {CONTINUOUS_DIM} only")
         cells = self.sizes(config.image_size)["conv16"]
         if cells < 1:
             raise AmRosError(f"parameter image_size: {config.image_size} px are too few for the qt_opt network")

@@ -16,10 +16,11 @@ from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint, methods
 from am_ros.learning.cem import CemConfig
+from am_ros.learning.draws import Share
 from am_ros.learning.group import Alone
 from am_ros.learning.held_out import HeldOut
 from am_ros.learning.methods import MethodConfig
-from am_ros.learning.networks import NetworkConfig, make_network
+from am_ros.learning.networks import NetworkConfig, check_fits, make_network
 from am_ros.learning.progress import MetricsFile, Progress
 from am_ros.replay.prefetch import Prefetcher
 from am_ros.replay.sampling import Batch, GoalConfig, Sampler
@@ -141,11 +142,10 @@ class Trainer:
         Raises AmRosError, naming the update and the figure, if the loss or a gradient is not finite; the last
         checkpoint stays as it is.
         """
-        if store.image_size != (self.config.network.image_size,) * 2:
-            raise AmRosError(
-                f"{store.folder}: images of {store.image_size} do not fit a network for "
-                f"{self.config.network.image_size} px; set image_size"
-            )
+        check_fits(store, self.config.network)
+        if hasattr(self.network, "look_at"):
+            for network in filter(None, (self.network, self.target, self.older)):
+                network.look_at(store.observations)
         self.out.mkdir(parents=True, exist_ok=True)
         settings = self.config.trainer
         sampler = Sampler(
@@ -203,8 +203,8 @@ class Trainer:
 
     def _train_step(self, batch: Batch) -> dict:
         settings = self.config.trainer
-        seed = (settings.seed * 1_000_003 + self.update) * self.group.size + self.group.rank
-        generator = torch.Generator(self.device).manual_seed(seed)
+        seed = settings.seed * 1_000_003 + self.update
+        generator = Share(torch.Generator(self.device).manual_seed(seed), self.group.rank, self.group.size)
         tensors = to_tensors(batch, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             lagged = [self.target, self.older] if self.older is not None else self.target

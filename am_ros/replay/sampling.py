@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from am_ros.action import ACTION_DIM, TERMINATE
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.replay.store import ReplayStore
@@ -40,15 +39,15 @@ class GoalConfig:
 
 @dataclass
 class Batch:
-    """A batch as NumPy arrays; images are uint8 until they are on the device."""
+    """A batch as NumPy arrays; images are uint8 until they are on the device. D: displacements of an action."""
 
-    image: np.ndarray  # uint8 [B, H, W, 3]
-    next_image: np.ndarray  # uint8 [B, H, W, 3]
-    goal_image: np.ndarray  # uint8 [B, H, W, 3]
+    image: np.ndarray  # uint8 [B, H, W, 3], or observations that are vectors: float32 [B, size]
+    next_image: np.ndarray  # the same
+    goal_image: np.ndarray  # the same
     state: np.ndarray  # float32 [B, state_dim]
     next_state: np.ndarray  # float32 [B, state_dim]
-    action: np.ndarray  # float32 [B, 7]
-    next_action: np.ndarray  # float32 [B, 7], of the data; zeros where the episode ended
+    action: np.ndarray  # float32 [B, D + 3]
+    next_action: np.ndarray  # float32 [B, D + 3], of the data; zeros where the episode ended
     steps_to_goal: np.ndarray  # int64 [B]; 0 at the goal, k >= 1 hindsight, -1 random goal (unknown)
     final: np.ndarray  # bool [B], random goals only: last of its sub-trajectory, so chain with next_action
     rewarded: np.ndarray  # bool [B], the task reward counts, the goal image is all zeros
@@ -125,8 +124,8 @@ class Sampler:
         following = row + 1
         following[at_goal] = row[at_goal]  # terminate moves nothing
         action = store.actions[row]
-        action[at_goal] = np.eye(ACTION_DIM, dtype=np.float32)[TERMINATE]
-        image, next_image, goal_image = self._images(np.stack([row, following, goal]), shifts[:, self.mine])
+        action[at_goal] = np.eye(store.action_dim, dtype=np.float32)[-1]  # terminate
+        image, next_image, goal_image = self._observed(np.stack([row, following, goal]), shifts[:, self.mine])
         goal_image[rewarded] = 0
         success = store.successful[row]
         steps = np.where(random_goal, -1, goal - row)
@@ -147,15 +146,15 @@ class Sampler:
             reward=(ended & success).astype(np.float32),
         )
 
-    def _images(self, rows: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-        """Images of rows [3, B], column b shifted by shifts[:, b] (down, right), uint8 [3, B, H, W, 3]."""
+    def _observed(self, rows: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """Observations of rows [3, B]: [3, B, ...]; images of column b are shifted by shifts[:, b] (down, right)."""
+        shift, shape = self.config.random_shift_px, self.store.observation_shape
+        if shift == 0 or not self.store.has_images:
+            return self.store.observations[rows.ravel()].reshape(*rows.shape, *shape)
         height, width = self.store.image_size
-        shift = self.config.random_shift_px
-        if shift == 0:
-            return self.store.images[rows.ravel()].reshape(*rows.shape, height, width, 3)
         padded = np.empty((*rows.shape, height + 2 * shift, width + 2 * shift, 3), np.uint8)
         centre = padded[:, :, shift:-shift, shift:-shift]
-        centre[:] = self.store.images[rows.ravel()].reshape(*rows.shape, height, width, 3)
+        centre[:] = self.store.observations[rows.ravel()].reshape(*rows.shape, height, width, 3)
         padded[:, :, :shift] = padded[:, :, shift : shift + 1]  # repeat the border
         padded[:, :, -shift:] = padded[:, :, -shift - 1 : -shift]
         padded[:, :, :, :shift] = padded[:, :, :, shift : shift + 1]

@@ -2,10 +2,13 @@
 
 A folder holds three growing files, one row per observation, and a ledger with one JSON line per episode:
 
-    images.u8     uint8   [N, height, width, 3]
-    states.f32    float32 [N, state_dim]
-    actions.f32   float32 [N, 7]     row t: the action taken on observation t; zeros on an episode's last one
+    images.u8         uint8   [N, height, width, 3]  or, for observations that are vectors,
+    observations.f32  float32 [N, size]
+    states.f32        float32 [N, state_dim]
+    actions.f32       float32 [N, displacements + 3]   row t: the action taken on observation t; zeros on the last one
     episodes.jsonl                   id, task, first row, steps, outcome, seed, sha256 of the content
+
+store.json says what is in them: format 1 has images and the robot's seven numbers per action, format 2 any other.
 
 An episode counts once its ledger line is complete, so a killed writer leaves at most rows that nobody refers to;
 they are cut off when the store is opened again. Goals are never stored: they are indices (see sampling.py).
@@ -22,23 +25,26 @@ import numpy as np
 from am_ros.action import ACTION_DIM
 from am_ros.episode import STATE_DIM, Episode, Outcome
 from am_ros.errors import AmRosError
+from am_ros.replay.arrays import Rows, episodes_of
 
-_FORMAT = 1
+_FORMATS = (1, 2)
 
 
 class ReplayStore:
-    """Append-only store of episodes; `images`, `states` and `actions` are read-only memory maps.
+    """Append-only store of episodes; `observations`, `states` and `actions` are read-only memory maps.
 
-    Open with `create`, `open` or `open_or_create`. One writer at a time; readers call `refresh`.
+    Open with `create`, `open` or `open_or_create`, or fill a new one `from_arrays`. One writer at a time; readers call
+    `refresh`.
     """
 
     def __init__(self, folder: Path, header: dict):
         self.folder = folder
-        self.image_size = tuple(header["image_size"])
+        self.observation_shape = tuple(header.get("observation_shape") or (*header["image_size"], 3))
+        self.action_dim: int = header.get("action_dim", ACTION_DIM)
         self._row_bytes = {
-            "images.u8": int(np.prod(self.image_size)) * 3,
+            self._observation_file: int(np.prod(self.observation_shape)) * (1 if self.has_images else 4),
             "states.f32": STATE_DIM * 4,
-            "actions.f32": ACTION_DIM * 4,
+            "actions.f32": self.action_dim * 4,
         }
         self.episodes: list[dict] = []
         self._ids: set[str] = set()
@@ -48,13 +54,38 @@ class ReplayStore:
     @classmethod
     def create(cls, folder, image_size: tuple[int, int]) -> "ReplayStore":
         """Make an empty store for images of `image_size` = (height, width); the folder must not hold one."""
+        return cls._create(folder, {"format": 1, "image_size": list(image_size)})
+
+    @classmethod
+    def from_arrays(
+        cls, folder, observations, actions, episode_ends, outcomes=None, states=None, task: str = ""
+    ) -> "ReplayStore":
+        """Make a store of plain arrays, one row per observation (see replay/arrays.py); the folder must not hold one.
+
+        `observations`: uint8 [N, height, width, 3] images or numbers [N, size]. `actions`: [N, D] displacements within
+        -1 ... 1, row t what was done on observation t. `episode_ends`: bool [N], true on the last observation of an
+        episode, whose action does not count. `outcomes`: whether each episode was a success, for task rewards.
+        `states`: up to six numbers [N, k] that go with an image (proprioception).
+
+        Raises AmRosError, naming the array, if one does not fit.
+        """
+        episodes = episodes_of(observations, actions, episode_ends, outcomes, states, task)
+        shape, action_dim = episodes[0].observations.shape[1:], episodes[0].actions.shape[1]
+        store = cls._create(folder, {"format": 2, "observation_shape": list(shape), "action_dim": action_dim})
+        store._append(episodes)
+        return store
+
+    @classmethod
+    def _create(cls, folder, header: dict) -> "ReplayStore":
         folder = Path(folder)
         if (folder / "store.json").exists():
             raise AmRosError(f"{folder}: holds a replay store already")
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("images.u8", "states.f32", "actions.f32", "episodes.jsonl"):
-            (folder / name).write_bytes(b"")
-        header = {"format": _FORMAT, "image_size": list(image_size)}
+        names = "images.u8", "observations.f32", "states.f32", "actions.f32", "episodes.jsonl"
+        unused = names[1] if len(header.get("observation_shape", (0, 0, 3))) == 3 else names[0]
+        for name in names:
+            if name != unused:
+                (folder / name).write_bytes(b"")
         temporary = folder / "store.json.tmp"
         temporary.write_text(json.dumps(header))
         os.replace(temporary, folder / "store.json")
@@ -68,8 +99,8 @@ class ReplayStore:
             header = json.loads((folder / "store.json").read_text())
         except (OSError, ValueError) as error:
             raise AmRosError(f"{folder}: is not a replay store ({error})") from None
-        if header.get("format") != _FORMAT:
-            raise AmRosError(f"{folder}: replay store of format {header.get('format')}, expected {_FORMAT}")
+        if header.get("format") not in _FORMATS:
+            raise AmRosError(f"{folder}: replay store of format {header.get('format')}, expected one of {_FORMATS}")
         return cls(folder, header)
 
     @classmethod
@@ -81,6 +112,20 @@ class ReplayStore:
         if store.image_size != tuple(image_size):
             raise AmRosError(f"{folder}: holds images of {store.image_size}, asked for {tuple(image_size)}")
         return store
+
+    @property
+    def has_images(self) -> bool:
+        """Whether observations are images, uint8 [height, width, 3], and not vectors."""
+        return len(self.observation_shape) == 3
+
+    @property
+    def image_size(self) -> tuple[int, ...]:
+        """(height, width) of the images; () if observations are vectors."""
+        return self.observation_shape[:2] if self.has_images else ()
+
+    @property
+    def _observation_file(self) -> str:
+        return "images.u8" if self.has_images else "observations.f32"
 
     def refresh(self) -> None:
         """Read ledger lines written since, and map the rows they refer to."""
@@ -106,9 +151,10 @@ class ReplayStore:
                 raise AmRosError(f"{path}: is shorter than its ledger says; rebuild the store from the bags")
             return np.memmap(path, dtype, "r", shape=(self.rows, *shape))
 
-        self.images = mapped("images.u8", np.uint8, (*self.image_size, 3))
+        kind = np.uint8 if self.has_images else np.float32
+        self.observations = mapped(self._observation_file, kind, self.observation_shape)
         self.states = mapped("states.f32", np.float32, (STATE_DIM,))
-        self.actions = mapped("actions.f32", np.float32, (ACTION_DIM,))
+        self.actions = mapped("actions.f32", np.float32, (self.action_dim,))
         first = np.array([e["first"] for e in self.episodes], np.int64)
         steps = np.array([e["steps"] for e in self.episodes], np.int64)
         self.first_row = np.repeat(first, steps + 1)
@@ -138,17 +184,20 @@ class ReplayStore:
         for episode in episodes:
             if episode.info.episode_id in self._ids:
                 continue
-            if episode.images.shape[1:3] != self.image_size:
+            if episode.images.shape[1:3] != self.image_size or self.action_dim != ACTION_DIM:
                 raise AmRosError(
                     f"episode {episode.info.episode_id!r}: images of {episode.images.shape[1:3]} do not fit a store "
                     f"of {self.image_size}"
                 )
             self._ids.add(episode.info.episode_id)
-            new.append(episode)
-        if not new:
-            return 0
-        padding = np.zeros((1, ACTION_DIM), np.float32)
-        self._write("images.u8", [e.images for e in new])
+            new.append(Rows(episode.info, episode.images, episode.states, episode.actions))
+        if new:
+            self._append(new)
+        return len(new)
+
+    def _append(self, new: list[Rows]) -> None:
+        padding = np.zeros((1, self.action_dim), np.float32)
+        self._write(self._observation_file, [e.observations for e in new])
         self._write("states.f32", [e.states for e in new])
         self._write("actions.f32", [np.concatenate([e.actions, padding]) for e in new])
         lines, row = [], self.rows
@@ -160,20 +209,19 @@ class ReplayStore:
                         "id": info.episode_id,
                         "task": info.task,
                         "first": row,
-                        "steps": len(episode),
+                        "steps": len(episode.actions),
                         "seed": info.seed,
                         "outcome": int(info.outcome),
                         "sha256": content_hash(episode),
                     }
                 )
             )
-            row += len(episode) + 1
+            row += len(episode.actions) + 1
         with (self.folder / "episodes.jsonl").open("r+b") as ledger:
             ledger.truncate(self._ledger_bytes)  # half a line of a writer that was killed
             ledger.seek(self._ledger_bytes)
             ledger.write(("\n".join(lines) + "\n").encode())
         self.refresh()
-        return len(new)
 
     def _write(self, name: str, arrays: list[np.ndarray]) -> None:
         with (self.folder / name).open("r+b") as file:
@@ -201,9 +249,9 @@ class ReplayStore:
         return tasks
 
 
-def content_hash(episode: Episode) -> str:
-    """sha256 of what the learner sees of an episode: images, states, actions."""
+def content_hash(episode: Rows) -> str:
+    """sha256 of what the learner sees of an episode: observations, states, actions."""
     digest = hashlib.sha256()
-    for array in (episode.images, episode.states, episode.actions):
+    for array in (episode.observations, episode.states, episode.actions):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from am_ros.action import CONTINUOUS_DIM, DISCRETE_DIM, TERMINATE
+from am_ros.action import DISCRETE_DIM
+from am_ros.learning import draws
 from am_ros.learning.cem import one_hot_actions, sample_actions, uniform_actions
 from am_ros.learning.methods.bellman import q_figures, td_target
 from am_ros.learning.methods.config import MethodConfig
@@ -16,35 +17,36 @@ from am_ros.learning.methods.gcbc import cloning_loss
 
 
 def negative_actions(seen: Tensor, config: MethodConfig, generator) -> tuple[Tensor, Tensor]:
-    """Candidates [B, N, 7] and whether each is far enough from the `seen` action [B, 7], bool [B, N]."""
-    batch, perturbed = len(seen), round(config.negatives * config.perturbed_share)
+    """Candidates [B, N, D + 3] and whether each is far enough from the `seen` action [B, D + 3], bool [B, N]."""
+    batch, displacements = len(seen), seen.shape[1] - DISCRETE_DIM
+    perturbed = round(config.negatives * config.perturbed_share)
     flipped = round(config.negatives * config.flipped_share)
-    parts = [uniform_actions(batch, config.negatives - perturbed - flipped, seen.device, generator)]
+    parts = [uniform_actions(batch, config.negatives - perturbed - flipped, seen.device, generator, displacements)]
     if perturbed:
-        std = torch.full((batch, CONTINUOUS_DIM), config.perturbed_std, device=seen.device)
+        std = torch.full((batch, displacements), config.perturbed_std, device=seen.device)
         # A little mass on the other discrete choices: the right displacement with the wrong gripper is a hard negative.
-        discrete = 0.7 * seen[:, CONTINUOUS_DIM:] + 0.1
-        parts.append(sample_actions(seen[:, :CONTINUOUS_DIM], std, discrete, perturbed, generator))
+        discrete = 0.7 * seen[:, -DISCRETE_DIM:] + 0.1
+        parts.append(sample_actions(seen[:, :-DISCRETE_DIM], std, discrete, perturbed, generator))
     if flipped:
         parts.append(flip_one_dimension(seen, flipped, generator))
     candidates = torch.cat(parts, dim=1)
     offset = candidates - seen.unsqueeze(1)
-    distance = offset[..., :CONTINUOUS_DIM].norm(dim=-1)
-    same_choice = offset[..., CONTINUOUS_DIM:].abs().sum(dim=-1) < 0.5
-    terminates = seen[:, TERMINATE].unsqueeze(1) > 0.5  # two terminates are the same action
+    distance = offset[..., :-DISCRETE_DIM].norm(dim=-1)
+    same_choice = offset[..., -DISCRETE_DIM:].abs().sum(dim=-1) < 0.5
+    terminates = seen[:, -1:] > 0.5  # two terminates are the same action
     return candidates, ~(same_choice & ((distance < config.close_distance) | terminates))
 
 
 def flip_one_dimension(seen: Tensor, count: int, generator=None) -> Tensor:
-    """Actions [B, count, 7] that differ from the `seen` ones [B, 7] in one dimension: the gripper in half of them."""
-    batch, device = len(seen), seen.device
-    uniform = torch.rand(batch, count, CONTINUOUS_DIM, generator=generator, device=device) * 2 - 1
-    which = torch.randint(2 * CONTINUOUS_DIM, (batch, count), generator=generator, device=device)
-    chosen = functional.one_hot(which.clamp(max=CONTINUOUS_DIM), CONTINUOUS_DIM + 1)[..., :CONTINUOUS_DIM]
-    continuous = torch.where(chosen.bool(), uniform, seen[:, None, :CONTINUOUS_DIM])
-    choice = seen[:, CONTINUOUS_DIM:].argmax(dim=1, keepdim=True)
-    turn = torch.randint(1, DISCRETE_DIM, (batch, count), generator=generator, device=device)
-    choice = torch.where(which >= CONTINUOUS_DIM, (choice + turn) % DISCRETE_DIM, choice.expand(-1, count))
+    """Actions [B, count, D + 3] that differ from the `seen` ones [B, D + 3] in one dimension, half in the gripper."""
+    batch, displacements, device = len(seen), seen.shape[1] - DISCRETE_DIM, seen.device
+    uniform = draws.uniform((batch, count, displacements), generator, device) * 2 - 1
+    which = draws.integers(0, 2 * displacements, (batch, count), generator, device)
+    chosen = functional.one_hot(which.clamp(max=displacements), displacements + 1)[..., :displacements]
+    continuous = torch.where(chosen.bool(), uniform, seen[:, None, :-DISCRETE_DIM])
+    choice = seen[:, -DISCRETE_DIM:].argmax(dim=1, keepdim=True)
+    turn = draws.integers(1, DISCRETE_DIM, (batch, count), generator, device)
+    choice = torch.where(which >= displacements, (choice + turn) % DISCRETE_DIM, choice.expand(-1, count))
     return one_hot_actions(continuous, choice)
 
 

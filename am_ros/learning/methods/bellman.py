@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from am_ros.action import TERMINATE
+from am_ros.action import DISCRETE_DIM
 from am_ros.learning.cem import maximise
 from am_ros.learning.methods.config import MethodConfig
 
@@ -22,7 +22,7 @@ def td_target(lagged, batch: dict[str, Tensor], config: MethodConfig, generator)
     y = config.gamma * _next_value(networks, batch, config, generator)
     if config.monte_carlo_floor:
         y = torch.where(steps >= 1, torch.maximum(y, config.gamma ** (steps - 1).clamp_min(0).float()), y)
-    terminates = action[:, TERMINATE] > 0.5
+    terminates = action[:, -1] > 0.5
     y = torch.where(terminates, torch.zeros_like(y), y)
     # k = 1 means s' = g; k = 0 is terminate at the goal. A recorded terminate leaves the image as it was: s' = s.
     y = torch.where((steps == 0) | (steps == 1), torch.ones_like(y), y)
@@ -41,6 +41,7 @@ def _next_value(networks, batch, config: MethodConfig, generator) -> Tensor:
         batch["action"].device,
         generator,
         first.prior(encoding),
+        batch["action"].shape[1] - DISCRETE_DIM,
     )
     # Where a chained sub-trajectory ends, the action that was taken there stands in for the best one. Scored anew: what
     # the search maximised may hold the prior's likelihood, and a value of its own is a value in (0, 1).

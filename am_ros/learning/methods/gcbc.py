@@ -6,7 +6,7 @@ Also the behaviour prior of the other methods: the same head on the same encoder
 from torch import Tensor
 from torch.nn import functional
 
-from am_ros.action import CONTINUOUS_DIM, TERMINATE
+from am_ros.action import DISCRETE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning.methods.bellman import masked_mean
 
@@ -16,11 +16,10 @@ def cloning_loss(prior, action: Tensor, hindsight: Tensor) -> Tensor:
 
     Only items whose goal the data reached (`hindsight`, bool [B]) say anything of how to reach it.
     """
-    moves = hindsight & (action[:, TERMINATE] < 0.5)
-    displacement = functional.smooth_l1_loss(prior.mean, action[:, :CONTINUOUS_DIM], reduction="none", beta=0.2).sum(
-        dim=1
-    )
-    choice = functional.cross_entropy(prior.logits, action[:, CONTINUOUS_DIM:].argmax(dim=1), reduction="none")
+    moves = hindsight & (action[:, -1] < 0.5)
+    wanted, choice = action[:, :-DISCRETE_DIM], action[:, -DISCRETE_DIM:].argmax(dim=1)
+    displacement = functional.smooth_l1_loss(prior.mean, wanted, reduction="none", beta=0.2).sum(dim=1)
+    choice = functional.cross_entropy(prior.logits, choice, reduction="none")
     return masked_mean(displacement, moves) + 0.2 * masked_mean(choice, hindsight)
 
 
