@@ -15,6 +15,7 @@ COMMANDS = (
     ("collect", "record episodes of the simulated cell in parallel, without ROS"),
     ("bags", "look at, check, repair, draw and replay recorded episodes"),
     ("train", "learn from a folder of bags, without ROS"),
+    ("model", "what the networks are and cost"),
     ("evaluate", "trials of checkpoints, the expert or random actions"),
     ("qmap", "draw what a checkpoint's Q wants, over the table, step by step"),
     ("up", "start the nodes of the simulated or the real workcell and watch over them"),

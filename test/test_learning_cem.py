@@ -1,5 +1,7 @@
 """CEM and the Q-networks behind it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -91,14 +93,17 @@ def test_a_terminating_action_moves_nothing():
 
 @pytest.mark.parametrize(("channels", "parameters"), [(3, 1_242_817), (6, 1_249_729)])
 def test_qt_opt_has_the_published_number_of_parameters(channels, parameters):
-    network = QtOptNetwork(NetworkConfig(preset="qt_opt", image_size=472), channels)
-    assert parameter_count(network) == parameters
+    published = NetworkConfig(preset="qt_opt", image_size=472, behaviour_prior=False)
+    assert parameter_count(QtOptNetwork(published, channels)) == parameters
+    with_prior = QtOptNetwork(replace(published, behaviour_prior=True), channels)
+    assert parameter_count(with_prior) - parameter_count(with_prior.prior_tail) == parameters
 
 
 def test_qt_opt_maps_have_the_published_sizes():
     network = QtOptNetwork(NetworkConfig(preset="qt_opt", image_size=472)).eval()
     sizes = []
-    for layer in (network.conv1, network.tower[0], network.tower[-1], network.tail2[0], network.tail2[-1]):
+    valid = network.q_tail.convs_valid
+    for layer in (network.conv1, network.tower[0], network.tower[-1], valid[0], valid[-1]):
         layer.register_forward_hook(lambda _m, given, out: sizes.append((given[0].shape[-1], out.shape[-1])))
     blank = torch.zeros(1, 472, 472, 3, dtype=torch.uint8)
     with torch.no_grad():

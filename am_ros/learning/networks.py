@@ -32,6 +32,7 @@ class NetworkConfig:
     image_size: int = parameter(64, "height and width of the images [px]", range=(16, 1024))
     width: int = parameter(256, "width of the head (small, state)", range=(8, 4096))
     channels: int = parameter(32, "channels of the encoder (small)", range=(4, 1024))
+    # Of all presets alike: the published qt_opt network is the one without.
     behaviour_prior: bool = parameter(True, "a cloning head that proposes CEM's first candidates")
     observation_size: int = parameter(0, "numbers per observation and goal (state)", range=(0, 1_000_000))
     displacements: int = parameter(

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from am_ros.action import CLOSE, CONTINUOUS_DIM, OPEN, TERMINATE, YAW
+from am_ros.action import CONTINUOUS_DIM, DISCRETE_DIM, YAW
 from am_ros.errors import AmRosError
+from am_ros.learning.cem import Prior
 
 # Sizes of the action and state blocks: translation 3, azimuth as sine and cosine 2, close 1, open 1, terminate 1,
 # gripper status 1, height 1.
-BLOCKS = (3, 2, 1, 1, 1, 1, 1)
+STATE_BLOCKS = (1, 1)
+BLOCKS = (3, 2, 1, 1, 1, *STATE_BLOCKS)
 
 
 def same_pool(x: Tensor, size: int, stride: int) -> Tensor:
@@ -60,8 +62,34 @@ class DenseBlock(nn.Module):
         return functional.relu(self.norm(self.linear(x)))
 
 
+class Tail(nn.Module):
+    """What follows the tower: blocks of numbers (action, state) added to the map, convolutions, a dense head."""
+
+    def __init__(self, blocks: tuple[int, ...], cells: int, outputs: int):
+        super().__init__()
+        self.blocks_in = nn.ModuleList([nn.Linear(size, 256) for size in blocks])
+        self.blocks_norm = batch_norm(nn.BatchNorm1d, 256, scale=False)
+        self.blocks_out = DenseBlock(256, 64)
+        self.convs_same = nn.Sequential(*[ConvBlock(64, 3, padding="same") for _ in range(6)])
+        self.convs_valid = nn.Sequential(*[ConvBlock(64, 3, padding=0) for _ in range(3)])
+        self.head = nn.Sequential(DenseBlock(64 * cells * cells, 64), DenseBlock(64, 64), nn.Linear(64, outputs))
+
+    def forward(self, cells: Tensor, blocks: list[Tensor]) -> Tensor:
+        """Maps [B, 64, 27, 27] and blocks [B, N, sizes] -> [B, N, outputs]: each map is added to N embeddings."""
+        batch, count, _ = blocks[0].shape
+        summed = sum(layer(block) for layer, block in zip(self.blocks_in, blocks, strict=True)).flatten(0, 1)
+        embedded = self.blocks_out(functional.relu(self.blocks_norm(summed)))
+        x = cells.repeat_interleave(count, dim=0) + embedded[:, :, None, None]
+        x = self.convs_valid(same_pool(self.convs_same(x), 2, 2))
+        return self.head(x.flatten(1)).view(batch, count, -1)
+
+
 class QtOptNetwork(nn.Module):
-    """Tower and tail of the published network; the same protocol as the small one (see networks.py)."""
+    """Tower and tail of the published network; the same protocol as the small one (see networks.py).
+
+    With `behaviour_prior` a second tail of its own on the same tower has the action as output, as the paper's GCBC: the
+    published network is the one without.
+    """
 
     def __init__(self, config, channels_in: int = 6):
         super().__init__()
@@ -73,12 +101,9 @@ class QtOptNetwork(nn.Module):
             raise AmRosError(f"parameter image_size: {config.image_size} px are too few for the qt_opt network")
         self.conv1 = ConvBlock(channels_in, 6, padding=0, bias=True, stride=2)
         self.tower = nn.Sequential(*[ConvBlock(64, 5, padding="same") for _ in range(6)])
-        self.action_in = nn.ModuleList([nn.Linear(size, 256) for size in BLOCKS])
-        self.action_norm = batch_norm(nn.BatchNorm1d, 256, scale=False)
-        self.action_out = DenseBlock(256, 64)
-        self.tail1 = nn.Sequential(*[ConvBlock(64, 3, padding="same") for _ in range(6)])
-        self.tail2 = nn.Sequential(*[ConvBlock(64, 3, padding=0) for _ in range(3)])
-        self.head = nn.Sequential(DenseBlock(64 * cells * cells, 64), DenseBlock(64, 64), nn.Linear(64, 1))
+        self.q_tail = Tail(BLOCKS, cells, 1)
+        if config.behaviour_prior:
+            self.prior_tail = Tail(STATE_BLOCKS, cells, CONTINUOUS_DIM + DISCRETE_DIM)
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.trunc_normal_(module.weight, std=0.01, a=-0.02, b=0.02)
@@ -99,34 +124,25 @@ class QtOptNetwork(nn.Module):
         stacked = torch.cat([image, goal_image], dim=-1).permute(0, 3, 1, 2).float().mul(1 / 255)
         # SAME padding of a 6x6 kernel with stride 2 on an even size: two cells on either side.
         x = same_pool(self.conv1(functional.pad(stacked, (2, 2, 2, 2))), 3, 3)
-        return same_pool(self.tower(x), 3, 3), state[:, :2]
+        # The published state is 'gripper closed'; ours is the opening.
+        return same_pool(self.tower(x), 3, 3), torch.stack([1 - state[:, 0], state[:, 1]], dim=-1)
 
     def score(self, encoding: tuple[Tensor, Tensor], actions: Tensor) -> Tensor:
         """Logits [B, N] of actions [B, N, 7]; the map is computed once and added to N embedded actions."""
         cells, state = encoding
-        batch, count, _ = actions.shape
-        # The published state is 'gripper closed'; ours is the opening.
-        blocks = self._blocks(actions, torch.stack([1 - state[:, 0], state[:, 1]], dim=-1))
-        summed = sum(layer(block) for layer, block in zip(self.action_in, blocks, strict=True)).flatten(0, 1)
-        embedded = self.action_out(functional.relu(self.action_norm(summed)))
-        x = cells.repeat_interleave(count, dim=0) + embedded[:, :, None, None]
-        x = self.tail2(same_pool(self.tail1(x), 2, 2))
-        return self.head(x.flatten(1)).view(batch, count)
-
-    @staticmethod
-    def _blocks(actions: Tensor, state: Tensor) -> list[Tensor]:
         yaw = actions[..., YAW]
-        state = state.unsqueeze(1).expand(-1, actions.shape[1], -1)
-        return [
+        blocks = [
             actions[..., : CONTINUOUS_DIM - 1],
             torch.stack([yaw.sin(), yaw.cos()], dim=-1),
-            actions[..., CLOSE : CLOSE + 1],
-            actions[..., OPEN : OPEN + 1],
-            actions[..., TERMINATE : TERMINATE + 1],
-            state[..., :1],
-            state[..., 1:],
+            *actions[..., CONTINUOUS_DIM:].split(1, dim=-1),
+            *state.unsqueeze(1).expand(-1, actions.shape[1], -1).split(1, dim=-1),
         ]
+        return self.q_tail(cells, blocks).squeeze(-1)
 
-    def prior(self, encoding) -> None:
-        """The published network has no behaviour prior."""
-        return None
+    def prior(self, encoding: tuple[Tensor, Tensor]) -> Prior | None:
+        """The action as output, or None without `behaviour_prior`."""
+        if not self.config.behaviour_prior:
+            return None
+        cells, state = encoding
+        out = self.prior_tail(cells, list(state.unsqueeze(1).split(1, dim=-1))).squeeze(1).float()
+        return Prior(out[..., :CONTINUOUS_DIM], out[..., CONTINUOUS_DIM:])

@@ -1,0 +1,49 @@
+"""am-ros model: what the networks are and cost."""
+
+import json
+
+from am_ros import configuration
+from am_ros.learning.cem import CemConfig
+from am_ros.learning.describe import describe
+from am_ros.learning.networks import NetworkConfig
+
+# What the presets are made for, qt_opt as published; a flag says otherwise.
+USUAL = {"qt_opt": {"image_size": 472, "behaviour_prior": False}, "state": {"observation_size": 32}}
+
+
+def register(subparsers) -> None:
+    """Add the parser with its one action."""
+    parser = subparsers.add_parser("model", help="what the networks are and cost")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    describing = actions.add_parser("describe", help="parameters, sizes of the maps, multiply-adds of a decision")
+    configuration.add_flags(describing, NetworkConfig)
+    describing.add_argument("--samples", type=int, help="candidates per iteration of the search (default 64)")
+    describing.add_argument("--iterations", type=int, help="iterations of the search (default 2)")
+    describing.add_argument("--json", metavar="FILE", help="write the figures to this file; -: to standard output")
+
+
+def run(arguments) -> int:
+    """Describe a network that is made for it."""
+    usual = NetworkConfig(**USUAL.get(arguments.preset, {}))
+    config = configuration.from_flags(NetworkConfig, arguments, usual)
+    search = {name: v for name in ("samples", "iterations") if (v := getattr(arguments, name)) is not None}
+    figures = describe(config, configuration.from_dict(CemConfig, search))
+    if arguments.json == "-":
+        print(json.dumps(figures, indent=2))
+        return 0
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            file.write(json.dumps(figures, indent=2) + "\n")
+    cost, decision = figures["multiply_adds"], figures["decision"]
+    sizes = " / ".join(map(str, figures["sizes"].values())) or "none"
+    lines = (
+        f"{config.preset}: {figures['parameters']:,} parameters",
+        f"behaviour prior: {figures['parameters_behaviour_prior']:,} parameters more",
+        f"maps: {sizes}",
+        f"multiply-adds: tower {cost['tower_per_state']:,} per state, "
+        f"tail {cost['tail_per_candidate']:,} per candidate",
+        f"decision over {decision['candidates']} candidates: {decision['multiply_adds']:,} multiply-adds, "
+        f"{decision['multiply_adds_without_sharing_the_tower']:,} if the tower ran for each",
+    )
+    print("\n".join(lines))
+    return 0
