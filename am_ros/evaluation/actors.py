@@ -14,7 +14,7 @@ from am_ros.learning.cem import CemConfig
 from am_ros.learning.policy import Decision, Policy
 from am_ros.sim.camera import CameraConfig
 from am_ros.sim.environment import Environment, Observation
-from am_ros.sim.episodes import fixed_noise
+from am_ros.sim.episodes import demonstrator_rng, fixed_noise
 from am_ros.sim.tasks import Task, evaluation_seed
 
 SCRIPTED = ("expert", "random")
@@ -72,8 +72,7 @@ class ExpertActor:
 
     def begin(self, task: Task, scene: int) -> None:
         """Start a trial."""
-        # The second number is the one of sim.episodes.play: the same scene is demonstrated the same way.
-        self._expert = self._mixture.draw(task, np.random.default_rng([evaluation_seed(scene), 1]))
+        self._expert = self._mixture.draw(task, demonstrator_rng(task, evaluation_seed(scene)))
 
     def decide(self, seen: Observation, goal_image: np.ndarray, environment: Environment) -> Decision:
         """The next action, from the simulator's state."""
