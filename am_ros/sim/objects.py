@@ -60,7 +60,14 @@ def _box() -> ObjectModel:
 
 def _bread() -> ObjectModel:
     x, y, z = 0.095, 0.05, 0.05
-    outline = [(-y / 2, -z / 2), (y / 2, -z / 2), (y / 2, z * 0.2), (y * 0.3, z / 2), (-y * 0.3, z / 2), (-y / 2, z * 0.2)]
+    outline = [
+        (-y / 2, -z / 2),
+        (y / 2, -z / 2),
+        (y / 2, z * 0.2),
+        (y * 0.3, z / 2),
+        (-y * 0.3, z / 2),
+        (-y / 2, z * 0.2),
+    ]
     # The outline lies in the plane of y and z: the prism's axes (x, y, z) become (y, z, x).
     loaf = _cycled(prism(outline, x, "crust"))
     return ObjectModel("bread", loaf, (Solid("box", (x, y, z)),), z / 2, z, 0.054, 0.2, width_m=y)
@@ -105,7 +112,11 @@ def _bottle() -> ObjectModel:
 def _banana() -> ObjectModel:
     """Lies on its side, bent in the plane of the table; the frame is in the middle of its body."""
     bend, radius, inwards = 0.09, 0.0165, 0.006  # the centre of mass lies inside the bend, or it would roll over
-    point = lambda degrees: (bend * math.sin(math.radians(degrees)), bend * (1 - math.cos(math.radians(degrees))) - inwards)
+
+    def point(degrees: float) -> tuple[float, float]:
+        angle = math.radians(degrees)
+        return bend * math.sin(angle), bend * (1 - math.cos(angle)) - inwards
+
     radii = [0.004, 0.011, 0.0155, radius, radius, 0.0155, 0.011, 0.004]
     path = [(*point(a), 0.0) for a in (-50, -40, -25, -9, 9, 25, 40, 50)]
     mesh = tube(path, radii, ["brown"] + ["yellow"] * 5 + ["brown"])
@@ -117,8 +128,8 @@ def _banana() -> ObjectModel:
 
 def _can() -> ObjectModel:
     radius, z = 0.029, 0.085
-    profile = [(0, -z / 2), (radius, -z / 2), (radius, -0.036), (radius, 0.036), (radius, z / 2), (radius - 0.004, z / 2),
-               (0, z / 2 - 0.003)]  # fmt: skip
+    profile = [(0, -z / 2), (radius, -z / 2), (radius, -0.036), (radius, 0.036), (radius, z / 2),
+               (radius - 0.004, z / 2), (0, z / 2 - 0.003)]  # fmt: skip
     mesh = lathe(profile, ["silver", "silver", "red", "silver", "steel", "silver"])
     return ObjectModel("can", mesh, (Solid("cylinder", (radius, z)),), z / 2, z, radius, 0.3, 0.0, 2 * radius, 0)
 
@@ -132,15 +143,19 @@ def _cup() -> ObjectModel:
 
 def _apple() -> ObjectModel:
     radius = 0.031
-    mesh = join(ball((radius, radius * 0.94), "red"), placed(lathe([(0.002, 0), (0.003, 0.012)], ["brown"], 5), (0, 0, 0.026)))
-    return ObjectModel("apple", mesh, (Solid("ball", (radius,)),), radius, 2 * radius, radius, 0.18, 0.0, 2 * radius, 0, rolls=True)
+    mesh = join(
+        ball((radius, radius * 0.94), "red"), placed(lathe([(0.002, 0), (0.003, 0.012)], ["brown"], 5), (0, 0, 0.026))
+    )
+    return ObjectModel(
+        "apple", mesh, (Solid("ball", (radius,)),), radius, 2 * radius, radius, 0.18, 0.0, 2 * radius, 0, rolls=True
+    )
 
 
 def _lemon() -> ObjectModel:
     radius = 0.024
     mesh = placed(join(ball((radius, 0.035), "lemon"), lathe([(0.006, 0.033), (0.003, 0.041)], ["leaf"], 6)), axis="x")
-    return ObjectModel("lemon", mesh, (Solid("capsule", (radius, 0.02), axis="x"),), radius, 2 * radius, 0.042, 0.12, 0.0,
-                       2 * radius, rolls=True)  # fmt: skip
+    solids = (Solid("capsule", (radius, 0.02), axis="x"),)
+    return ObjectModel("lemon", mesh, solids, radius, 2 * radius, 0.042, 0.12, 0.0, 2 * radius, rolls=True)
 
 
 def _carrot() -> ObjectModel:
