@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from am_ros.errors import AmRosError
+
 
 @dataclass
 class Progress:
@@ -45,3 +47,29 @@ class MetricsFile:
             if new:
                 file.write(",".join(values) + "\n")
             file.write(",".join(f"{v:.6g}" for v in values.values()) + "\n")
+
+
+class TensorBoardLog:
+    """The same figures for TensorBoard, in `folder`. Raises AmRosError if the package is not installed."""
+
+    def __init__(self, folder: Path, update: int):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise AmRosError(
+                "parameter tensorboard: the package tensorboard is not installed; install it, or do without, as "
+                "metrics.csv has the same figures"
+            ) from None
+        self._writer = SummaryWriter(folder, purge_step=update + 1)
+
+    def write(self, progress: Progress, trained_s: float) -> None:
+        figures = {**progress.metrics, "updates_per_s": progress.updates_per_s, "trained_s": trained_s}
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, progress.update)
+        self._writer.flush()
+
+
+def open_logs(out: Path, update: int, tensorboard: bool) -> list:
+    """The logs of a training that goes on from `update`; each has write(progress, trained_s)."""
+    logs = [MetricsFile(out / "metrics.csv", update)]
+    return [*logs, TensorBoardLog(out / "tensorboard", update)] if tensorboard else logs

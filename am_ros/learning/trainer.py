@@ -1,6 +1,7 @@
 """The offline trainer: batches from a replay store, one loss, one optimiser, checkpoints that resume exactly."""
 
 import dataclasses
+import logging
 import math
 import threading
 import time
@@ -16,15 +17,19 @@ from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint, methods
 from am_ros.learning.cem import CemConfig
+from am_ros.learning.collapse import CollapseWatch
+from am_ros.learning.device import find_device, has_bf16
 from am_ros.learning.draws import Share
 from am_ros.learning.group import Alone
 from am_ros.learning.held_out import HeldOut
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig, check_fits, make_network
-from am_ros.learning.progress import MetricsFile, Progress
+from am_ros.learning.progress import Progress, open_logs
 from am_ros.replay.prefetch import Prefetcher
 from am_ros.replay.sampling import Batch, GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,9 @@ class TrainerConfig:
     checkpoint_every_s: float = parameter(60.0, "seconds between checkpoints", range=(0.1, 1e6))
     milestones: int = parameter(
         0, "weights kept along the way, evenly spaced, in out/milestones (for curves)", range=(0, 1000)
+    )
+    tensorboard: bool = parameter(
+        False, "log to out/tensorboard, too (needs the package tensorboard, which is optional)"
     )
     seed: int = parameter(0, "of weights, batches and sampling", range=(0, 2**31 - 1))
     threads: int = parameter(1, "CPU threads of PyTorch per process; 0: leave as it is", range=(0, 1024))
@@ -87,8 +95,8 @@ class Trainer:
         settings = config.trainer
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        self.device = torch.device(_device(settings.device))
-        self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_bf16(self.device))
+        self.device = find_device(settings.device)
+        self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and has_bf16(self.device))
         torch.manual_seed(settings.seed)
         self.network = make_network(config.network).to(self.device, memory_format=torch.channels_last)
         self.target = self._lagged_copy()
@@ -152,7 +160,8 @@ class Trainer:
             store, self.config.goals, settings.batch_size, settings.seed, self.group.rank, self.group.size
         )
         held_out = HeldOut(store, self.config, self.device) if self.config.goals.held_out_share else None
-        metrics = MetricsFile(self.out / "metrics.csv", self.update)
+        logs = open_logs(self.out, self.update, settings.tensorboard) if self.group.rank == 0 else []
+        watch = CollapseWatch()
         self.group.barrier()  # all have restored the same checkpoint before the first of them writes another
         sums, count = {}, 0
         began = reported = saved = time.monotonic()
@@ -186,7 +195,10 @@ class Trainer:
                     progress = Progress(
                         self.update, settings.updates, rate, waited / (now - began), self._seconds_left(rate), means
                     )
-                    metrics.write(progress, self.trained_s)
+                    for log in logs:
+                        log.write(progress, self.trained_s)
+                    if sentence := watch.look(self.update, means):
+                        _log.warning(sentence)
                     if on_progress:
                         on_progress(progress)
                     sums, count, reported = {}, 0, now
@@ -331,19 +343,3 @@ def to_tensors(batch: Batch, device) -> dict[str, torch.Tensor]:
         f.name: torch.from_numpy(getattr(batch, f.name)).to(device, non_blocking=True)
         for f in dataclasses.fields(batch)
     }
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise AmRosError("parameter device: cuda was asked for, but PyTorch finds no GPU")
-    return name
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    # Before PyTorch 2.6 there is no way to ask; fp32 is always right, bf16 about twice as fast where supported.
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return bool(supported())

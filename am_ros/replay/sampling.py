@@ -100,6 +100,9 @@ class Sampler:
             self._rewarding = np.intersect1d(self._transitions, of_task, assume_unique=True)
             if not len(self._rewarding):
                 raise AmRosError(f"parameter reward_task: {store.folder} holds no episode of {config.reward_task!r}")
+        if config.reward_share and not held_out and not store.successful[self._rewarding].any():
+            of_task = f" of {config.reward_task!r}" if config.reward_task else ""
+            raise AmRosError(f"{store.folder}: no episode{of_task} is a success, so a task reward teaches nothing")
 
     def batch(self, step: int) -> Batch:
         """Batch number `step`: a function of (seed, step) and the store alone."""
