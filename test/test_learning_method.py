@@ -14,7 +14,6 @@ from am_ros.learning.methods import MethodConfig, loss
 from am_ros.learning.methods.actionable_models import negative_actions
 from am_ros.learning.methods.bellman import td_target
 from am_ros.learning.networks import NetworkConfig, make_network
-from am_ros.learning.parallel import train
 from am_ros.learning.policy import Policy
 from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig, to_tensors
 from am_ros.replay.sampling import GoalConfig, Sampler
@@ -186,35 +185,3 @@ def test_a_full_size_update_runs(tmp_path):
     total.backward()
     assert torch.isfinite(total)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
-
-
-def _parallel_config(processes):
-    return LearnerConfig(
-        network=NetworkConfig(image_size=16, width=16, channels=4, behaviour_prior=False),
-        method=MethodConfig(negatives=4, target_cem=CemConfig(samples=2, iterations=1)),
-        goals=GoalConfig(random_shift_px=0),
-        trainer=TrainerConfig(updates=6, batch_size=16, processes=processes, precision="fp32"),
-    )
-
-
-def test_two_processes_share_a_batch_and_stay_together(noise_store, tmp_path):
-    """Both ranks together see the items that one process sees, and end with the same weights as each other."""
-    whole = Sampler(noise_store, GoalConfig(), 16, seed=0).batch(3)
-    halves = [Sampler(noise_store, GoalConfig(), 16, 0, rank, 2).batch(3) for rank in range(2)]
-    np.testing.assert_array_equal(halves[0].goal_image, whole.goal_image[0::2])
-    np.testing.assert_array_equal(halves[1].action, whole.action[1::2])
-
-    progress = train(_parallel_config(2), noise_store.folder, tmp_path / "two", ActionSpace(), lambda p: None)
-    assert progress.update == 6
-    alone = train(_parallel_config(1), noise_store.folder, tmp_path / "one", ActionSpace(), lambda p: None)
-    two, one = (Policy.load(tmp_path / name / "checkpoint").network for name in ("two", "one"))
-    start = make_network_like(one)
-    moved = sum((a - b).norm().item() for a, b in zip(one.parameters(), start.parameters(), strict=True))
-    apart = sum((a - b).norm().item() for a, b in zip(two.parameters(), one.parameters(), strict=True))
-    assert alone.update == 6 and apart < 0.5 * moved  # the candidates are drawn anew in each process, the items are not
-
-
-def make_network_like(network):
-    """The network a training with seed 0 starts from."""
-    torch.manual_seed(0)
-    return make_network(network.config)

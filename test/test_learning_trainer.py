@@ -7,6 +7,7 @@ import pytest
 import torch
 from learning_data import random_episodes
 
+from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
 from am_ros.learning.methods import MethodConfig
@@ -30,7 +31,8 @@ def _with(part, **changes):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     store = ReplayStore.create(tmp_path_factory.mktemp("trainer") / "store", (16, 16))
-    store.append(random_episodes(30, steps=4, size=16))
+    episodes = random_episodes(30, steps=4, size=16)
+    store.append([e.with_info(outcome=Outcome(1 + i % 2)) for i, e in enumerate(episodes)])
     return store
 
 

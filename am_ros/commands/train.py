@@ -9,6 +9,7 @@ from am_ros import configuration
 from am_ros.action import ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.evaluation.curves import learning_curve
+from am_ros.learning.group import launched
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.parallel import train
@@ -42,7 +43,10 @@ def run(arguments) -> int:
     recipe = find_recipe(arguments.recipe)
     parts = {n: configuration.from_flags(part, arguments, getattr(recipe, n)) for n, part in PARTS.items()}
     config = LearnerConfig(**parts, acting=recipe.acting)
-    action_space = ActionSpace()
+    action_space, launch = ActionSpace(), launched()
+    if launch is not None and launch.local_rank:  # the first process of each machine reads the bags
+        train(config, arguments.out / "replay", arguments.out, action_space, _show, start_from=arguments.start_from)
+        return 0
     store = ReplayStore.open_or_create(arguments.out / "replay", (config.network.image_size,) * 2)
     refused = 0
     for folder in arguments.bags:
@@ -64,6 +68,8 @@ def run(arguments) -> int:
     except KeyboardInterrupt:
         _say(f"\ninterrupted; {arguments.out / 'checkpoint'} holds the last checkpoint")
         return 130
+    if launch is not None and launch.rank:
+        return 0
     _say(f"\n{progress}")
     if (arguments.out / "metrics.csv").exists():
         learning_curve(arguments.out / "metrics.csv", arguments.out / "learning_curve.png")

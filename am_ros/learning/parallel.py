@@ -1,11 +1,20 @@
-"""Data-parallel training: several processes share each batch, the first one reports and saves."""
+"""Data-parallel training: several processes share each batch, the first one reports and saves.
+
+Either this process starts the others (`processes`), or `torchrun` has started all of them, on one machine or several:
+
+    torchrun --nproc-per-node 2 -m am_ros.cli train runs/demo/bags --out runs/mine
+
+Every process sees the whole store and takes its items of each batch; candidates are drawn for the whole batch, too. So
+the result is, to rounding, that of one process. Only batch normalisation (qt_opt) sees no more than its own items.
+"""
 
 import multiprocessing
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from am_ros.learning.group import Group
+from am_ros.errors import AmRosError
+from am_ros.learning.group import Group, Launch, launched
 from am_ros.learning.trainer import Trainer
 from am_ros.replay.store import ReplayStore
 
@@ -21,22 +30,27 @@ def train(
 ):
     """Train on a store with `config.trainer.processes` processes, this one being the first; returns the last Progress.
 
-    `start_from` is a checkpoint whose weights are the first ones. `on_trainer(trainer)` gets the trainer before it
-    starts, to stop or pause it. Raises what Trainer.fit raises.
+    Where torchrun started this process, it joins the others, whoever is the first. `start_from` is a checkpoint whose
+    weights are the first ones. `on_trainer(trainer)` gets the trainer before it starts, to stop or pause it. Raises
+    what Trainer.fit raises.
     """
-    size = config.trainer.processes
+    size, launch = config.trainer.processes, launched()
+    if launch is not None:
+        if size not in (1, launch.size):
+            raise AmRosError(f"parameter processes: {size}, but torchrun started {launch.size}; leave it out")
+        return _join(launch, config, store_folder, out, action_space, on_progress, on_trainer, start_from)
     if size == 1:
         trainer = Trainer(config, out, action_space, start_from=start_from)
         on_trainer(trainer)
         return trainer.fit(ReplayStore.open(store_folder), on_progress)
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="am_ros_") as folder:
-        rendezvous = str(Path(folder) / "rendezvous")
+        rendezvous = f"file://{Path(folder) / 'rendezvous'}"
         arguments = (size, rendezvous, config, store_folder, out, action_space, start_from)
         helpers = [context.Process(target=_help, args=(rank, *arguments), daemon=True) for rank in range(1, size)]
         for helper in helpers:
             helper.start()
-        group = Group(0, size, rendezvous)
+        group = Group(Launch(0, size, 0, size), rendezvous)
         try:
             trainer = Trainer(config, out, action_space, group, start_from)
             on_trainer(trainer)
@@ -51,6 +65,20 @@ def train(
 
 def _help(rank: int, size: int, rendezvous: str, config, store_folder, out, action_space, start_from) -> None:
     # If the first process dies, the next exchange of gradients fails here: nobody is left behind.
-    group = Group(rank, size, rendezvous)
+    group = Group(Launch(rank, size, rank, size), rendezvous)
     Trainer(config, out, action_space, group, start_from).fit(ReplayStore.open(store_folder))
     group.close()
+
+
+def _join(launch: Launch, config, store_folder, out, action_space, on_progress, on_trainer, start_from):
+    group = Group(launch)
+    try:
+        # Who writes the store joins when it is written: only now is it there for all.
+        store = ReplayStore.open(store_folder)
+        group.check_same("the data they read", store.data_hash)
+        trainer = Trainer(config, out, action_space, group, start_from)
+        group.check_same("the update they go on from", trainer.update)
+        on_trainer(trainer)
+        return trainer.fit(store, on_progress)
+    finally:
+        group.close()

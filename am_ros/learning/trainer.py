@@ -224,7 +224,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         # The first process's clock decides for all, so that no one waits for a partner that has stopped.
-        share, stop = self.group.average_gradients(self.network.parameters(), self._share_done(), self._stop.is_set())
+        parts, share, stop = self.group.average(
+            self.network.parameters(), parts, self._share_done(), self._stop.is_set()
+        )
         self._stopped = stop or share >= 1
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(share)

@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from am_ros.action import DISCRETE_DIM
 from am_ros.errors import AmRosError
-from am_ros.learning.methods.bellman import masked_mean
 
 
 def cloning_loss(prior, action: Tensor, hindsight: Tensor) -> Tensor:
@@ -20,7 +19,8 @@ def cloning_loss(prior, action: Tensor, hindsight: Tensor) -> Tensor:
     wanted, choice = action[:, :-DISCRETE_DIM], action[:, -DISCRETE_DIM:].argmax(dim=1)
     displacement = functional.smooth_l1_loss(prior.mean, wanted, reduction="none", beta=0.2).sum(dim=1)
     choice = functional.cross_entropy(prior.logits, choice, reduction="none")
-    return masked_mean(displacement, moves) + 0.2 * masked_mean(choice, hindsight)
+    # Means over the whole batch, not over the items that count: processes that share a batch can average their halves.
+    return (displacement * moves).mean() + 0.2 * (choice * hindsight).mean()
 
 
 def loss(network, _lagged, batch: dict[str, Tensor], _config, _generator=None):

@@ -1,0 +1,129 @@
+"""Several processes that share a batch learn what one process with the whole batch does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from learning_data import random_episodes
+
+from am_ros.action import ActionSpace
+from am_ros.learning import checkpoint, draws
+from am_ros.learning.cem import CemConfig, uniform_actions
+from am_ros.learning.draws import Share
+from am_ros.learning.methods import MethodConfig
+from am_ros.learning.methods.actionable_models import negative_actions
+from am_ros.learning.networks import NetworkConfig, make_network
+from am_ros.learning.parallel import train
+from am_ros.learning.trainer import LearnerConfig, TrainerConfig
+from am_ros.replay.sampling import GoalConfig, Sampler
+from am_ros.replay.store import ReplayStore
+
+UPDATES, BATCH = 6, 16
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = ReplayStore.create(tmp_path_factory.mktemp("parallel") / "replay", (16, 16))
+    store.append(random_episodes(8, steps=5, size=16))
+    return store
+
+
+def _config(processes=1, batch_size=BATCH):
+    return LearnerConfig(
+        network=NetworkConfig(image_size=16, width=16, channels=4),
+        method=MethodConfig(negatives=8, flipped_share=0.25, target_cem=CemConfig(samples=4, iterations=2)),
+        goals=GoalConfig(random_share=0.3, random_shift_px=2),
+        trainer=TrainerConfig(updates=UPDATES, batch_size=batch_size, processes=processes, precision="fp32"),
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(store, tmp_path_factory):
+    """What one process makes of the whole batch: the folder, and the last figures of its log."""
+    out = tmp_path_factory.mktemp("alone")
+    return out, train(_config(), store.folder, out, ActionSpace(), lambda p: None).metrics
+
+
+def _assert_same_training(out, alone):
+    ours, theirs = (checkpoint.load(folder / "checkpoint", "learner").tensors["learner"] for folder in (out, alone))
+    torch.manual_seed(0)
+    start = make_network(_config().network).state_dict()
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=2e-6)
+    moved = sum((theirs[name] - start[name]).norm().item() for name in start)
+    apart = sum((theirs[name] - ours[name]).norm().item() for name in start)
+    assert apart < 1e-3 * moved
+
+
+def test_two_processes_see_the_items_and_the_candidates_of_one(store):
+    whole = Sampler(store, GoalConfig(), BATCH, seed=0).batch(3)
+    halves = [Sampler(store, GoalConfig(), BATCH, 0, rank, 2).batch(3) for rank in range(2)]
+    for rank, half in enumerate(halves):
+        np.testing.assert_array_equal(half.goal_image, whole.goal_image[rank::2])
+        np.testing.assert_array_equal(half.action, whole.action[rank::2])
+
+    def generator():
+        return torch.Generator().manual_seed(5)
+
+    seen, config = torch.from_numpy(whole.action), MethodConfig(flipped_share=0.25)
+    candidates, far = negative_actions(seen, config, generator())
+    for rank in range(2):
+        part, part_far = negative_actions(seen[rank::2], config, Share(generator(), rank, 2))
+        assert torch.equal(part, candidates[rank::2]) and torch.equal(part_far, far[rank::2])
+        assert torch.equal(
+            uniform_actions(8, 5, None, Share(generator(), rank, 2)),
+            uniform_actions(16, 5, None, generator())[rank::2],
+        )
+
+
+def test_choices_are_drawn_as_often_as_their_probabilities_say():
+    probabilities = torch.tensor([[0.2, 0.5, 0.3], [0.0, 1.0, 0.0], [0.7, 0.3, 0.0]])
+    choice = draws.categorical(probabilities, 20_000, torch.Generator().manual_seed(0))
+    shares = torch.stack([(choice == k).float().mean(dim=1) for k in range(3)], dim=1)
+    torch.testing.assert_close(shares, probabilities, rtol=0, atol=0.02)
+    assert (shares[probabilities == 0] == 0).all()
+
+
+def test_two_processes_learn_what_one_does(store, alone, tmp_path):
+    progress = train(_config(2), store.folder, tmp_path, ActionSpace(), lambda p: None)
+    assert progress.update == UPDATES
+    _assert_same_training(tmp_path, alone[0])
+    # The figures of the log are means over both. Those of hindsight items alone weigh the halves alike.
+    for name in ("loss", "loss_positive", "loss_negative", "loss_prior", "target", "q_unseen"):
+        assert progress.metrics[name] == pytest.approx(alone[1][name], rel=1e-4), name
+
+
+def _torchrun(*arguments, processes=2):
+    """`torchrun ... -m am_ros.cli train ...` as a user types it."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    network = ["--image-size", "16", "--width", "16", "--channels", "4"]
+    learner = ["--negatives", "8", "--updates", str(UPDATES), "--batch-size", str(BATCH), "--precision", "fp32"]
+    command = [*launcher, "-m", "am_ros.cli", "train", *network, *learner, *map(str, arguments)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, env=env)
+
+
+def test_torchrun_trains_one_model_with_two_processes(store, tmp_path):
+    config = LearnerConfig(
+        network=_config().network, method=MethodConfig(negatives=8), trainer=_config().trainer
+    )  # fmt: skip
+    train(config, store.folder, tmp_path / "alone", ActionSpace(), lambda p: None)
+    (tmp_path / "two").mkdir()
+    os.symlink(store.folder, tmp_path / "two" / "replay")
+    done = _torchrun("--out", tmp_path / "two", "--json", tmp_path / "two.json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "two.json").read_text())["update"] == UPDATES
+    assert done.stderr.count("checkpoint: ") == 1  # the first process alone reports
+    _assert_same_training(tmp_path / "two", tmp_path / "alone")
+
+
+def test_torchrun_with_another_number_of_processes_is_refused_in_one_sentence(store, tmp_path):
+    os.symlink(store.folder, tmp_path / "replay")
+    done = _torchrun("--out", tmp_path, "--processes", "3", processes=1)
+    assert done.returncode != 0 and "parameter processes: 3, but torchrun started 1" in done.stderr
