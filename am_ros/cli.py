@@ -47,9 +47,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(argv: list[str]) -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="am-ros", description="Record bags, learn from them, and make the camera see a goal image."
-    )
+    parser = _Parser(prog="am-ros", description="Record bags, learn from them, and make the camera see a goal image.")
     parser.add_argument("--version", action="version", version=f"am-ros {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     names = [name for name, _ in COMMANDS]

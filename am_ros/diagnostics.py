@@ -81,7 +81,7 @@ class StampLog:
         else:
             self._stamps.append(stamp_ns)
         if len(self._stamps) > _STAMPS_KEPT:
-            del self._stamps[:_STAMPS_KEPT // 2]
+            del self._stamps[: _STAMPS_KEPT // 2]
 
     def between(self, first_ns: int = 0, last_ns: int = 0) -> list[int]:
         """The stamps with first <= stamp <= last, in order; 0 leaves a side open."""

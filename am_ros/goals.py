@@ -57,8 +57,10 @@ class Goal:
             if not _is_integer(getattr(self, name)):
                 raise AmRosError(f"{what}: {name} must be an integer of 0 or more, got {getattr(self, name)!r}")
         if len(self.joint_names) != len(self.joint_positions) or len(self.joint_names) > MAX_JOINTS:
-            raise AmRosError(f"{what}: {len(self.joint_names)} joint names and {len(self.joint_positions)} positions; "
-                             f"expected as many of each, at most {MAX_JOINTS}")
+            raise AmRosError(
+                f"{what}: {len(self.joint_names)} joint names and {len(self.joint_positions)} positions; "
+                f"expected as many of each, at most {MAX_JOINTS}"
+            )
         if not all(isinstance(name, str) and len(name) <= 200 for name in self.joint_names):
             raise AmRosError(f"{what}: joint names must be text of at most 200 characters")
         if not all(_is_finite(position) for position in self.joint_positions):
@@ -101,8 +103,10 @@ class GoalLibrary:
         rgb = check_rgb(rgb, f"goal {goal_id!r}")
         height, width = rgb.shape[:2]
         if not (MIN_SIDE_PX <= height <= MAX_SIDE_PX and MIN_SIDE_PX <= width <= MAX_SIDE_PX):
-            raise AmRosError(f"goal {goal_id!r}: image of {width}x{height} px is outside "
-                             f"{MIN_SIDE_PX}x{MIN_SIDE_PX} ... {MAX_SIDE_PX}x{MAX_SIDE_PX}")
+            raise AmRosError(
+                f"goal {goal_id!r}: image of {width}x{height} px is outside "
+                f"{MIN_SIDE_PX}x{MIN_SIDE_PX} ... {MAX_SIDE_PX}x{MAX_SIDE_PX}"
+            )
         if goal_id:
             check_name(goal_id, "goal id")
         png = encode_png(rgb)
@@ -114,7 +118,11 @@ class GoalLibrary:
                 raise AmRosError(f"goal library {self.folder}: holds {len(taken)} goals, no more than {MAX_GOALS} fit")
             goal_id = goal_id or next(n for i in range(1, MAX_GOALS + 1) if (n := f"goal_{i:04d}") not in taken)
             goal = replace(
-                metadata or Goal(goal_id), goal_id=goal_id, width=width, height=height, png_bytes=len(png),
+                metadata or Goal(goal_id),
+                goal_id=goal_id,
+                width=width,
+                height=height,
+                png_bytes=len(png),
                 sha256=hashlib.sha256(png).hexdigest(),
                 created=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             )
@@ -148,8 +156,9 @@ class GoalLibrary:
             raise AmRosError(f"{path}: is not the image that was recorded (its sha256 differs from {goal_id}.json)")
         rgb = decode(data, str(path))
         if rgb.shape[:2] != (goal.height, goal.width):
-            raise AmRosError(f"{path}: is {rgb.shape[1]}x{rgb.shape[0]} px, but {goal_id}.json says "
-                             f"{goal.width}x{goal.height}")
+            raise AmRosError(
+                f"{path}: is {rgb.shape[1]}x{rgb.shape[0]} px, but {goal_id}.json says {goal.width}x{goal.height}"
+            )
         return goal, rgb
 
     def delete(self, goal_id: str) -> None:

@@ -31,8 +31,12 @@ _FULL_COLOUR = (
 )
 
 _CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
-_TO_RGB = {"bgr8": cv2.COLOR_BGR2RGB, "rgba8": cv2.COLOR_RGBA2RGB, "bgra8": cv2.COLOR_BGRA2RGB,
-           "mono8": cv2.COLOR_GRAY2RGB}
+_TO_RGB = {
+    "bgr8": cv2.COLOR_BGR2RGB,
+    "rgba8": cv2.COLOR_RGBA2RGB,
+    "bgra8": cv2.COLOR_BGRA2RGB,
+    "mono8": cv2.COLOR_GRAY2RGB,
+}
 
 
 def check_rgb(rgb, what: str = "image") -> np.ndarray:
@@ -109,7 +113,7 @@ def crop_resize(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
     if rgb.shape[:2] == (height, width):
         return rgb
     top, left, box_height, box_width = crop_box(*rgb.shape[:2], height, width)
-    box = rgb[top:top + box_height, left:left + box_width]
+    box = rgb[top : top + box_height, left : left + box_width]
     # Averaging over areas is the only one that does not alias when shrinking; OpenCV's own is nearest when growing.
     method = cv2.INTER_AREA if box_height >= height else cv2.INTER_LINEAR
     return cv2.resize(box, (width, height), interpolation=method)
@@ -130,7 +134,7 @@ def array_from_image(msg, what: str = "image message") -> np.ndarray:
         return _by_cv_bridge(msg, what)
     if step < width * channels:
         raise AmRosError(f"{what}: step {step} is less than width {width} x {channels} bytes of {msg.encoding}")
-    rows = np.frombuffer(msg.data, np.uint8).reshape(height, step)[:, :width * channels]
+    rows = np.frombuffer(msg.data, np.uint8).reshape(height, step)[:, : width * channels]
     if msg.encoding == "rgb8":
         return np.ascontiguousarray(rows).reshape(height, width, 3)
     pixels = np.ascontiguousarray(rows).reshape(height, width, channels)
@@ -141,8 +145,10 @@ def _by_cv_bridge(msg, what: str) -> np.ndarray:
     try:
         from cv_bridge import CvBridge  # only in an apt install of ROS 2, and only for rare encodings
     except ImportError:
-        raise AmRosError(f"{what}: encoding {msg.encoding!r} is not one of {', '.join(_CHANNELS)}, and cv_bridge "
-                         "(package ros-jazzy-cv-bridge), which knows more, is not installed") from None
+        raise AmRosError(
+            f"{what}: encoding {msg.encoding!r} is not one of {', '.join(_CHANNELS)}, and cv_bridge "
+            "(package ros-jazzy-cv-bridge), which knows more, is not installed"
+        ) from None
     try:
         return check_rgb(np.asarray(CvBridge().imgmsg_to_cv2(msg, desired_encoding="rgb8")), what)
     except AmRosError:

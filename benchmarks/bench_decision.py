@@ -1,6 +1,6 @@
 """Time of one decision (CEM 64 samples x 2) of both network presets, on one thread.
 
-    python benchmarks/bench_decision.py
+python benchmarks/bench_decision.py
 """
 
 import statistics
@@ -21,8 +21,10 @@ def measure(config: NetworkConfig, repeats: int) -> None:
     rng = np.random.default_rng(0)
     image, goal = rng.integers(0, 256, (2, config.image_size, config.image_size, 3), dtype=np.uint8)
     durations = [policy.act(image, goal, np.zeros(6, np.float32)).decision_ms for _ in range(repeats + 1)][1:]
-    print(f"{config.preset:<8}{config.image_size:>5} px {parameter_count(network):>10,} parameters   "
-          f"p50 {statistics.median(durations):8.1f} ms   max {max(durations):8.1f} ms")
+    print(
+        f"{config.preset:<8}{config.image_size:>5} px {parameter_count(network):>10,} parameters   "
+        f"p50 {statistics.median(durations):8.1f} ms   max {max(durations):8.1f} ms"
+    )
 
 
 if __name__ == "__main__":

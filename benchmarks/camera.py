@@ -62,8 +62,10 @@ def main() -> None:
         def received(messages) -> int:
             return sum(to_ns(window[0]) <= to_ns(m.header.stamp) <= to_ns(window[1]) for m in messages)
 
-        print(f"{arguments.size}x{arguments.size} at {arguments.rate:g} Hz: published {published}, "
-              f"received {received(images)} raw and {received(compressed)} compressed; {share:.0%} of a core")
+        print(
+            f"{arguments.size}x{arguments.size} at {arguments.rate:g} Hz: published {published}, "
+            f"received {received(images)} raw and {received(compressed)} compressed; {share:.0%} of a core"
+        )
 
 
 if __name__ == "__main__":

@@ -52,8 +52,12 @@ def pinhole(width: int, height: int, horizontal_fov_rad: float) -> Calibration:
     """A guess without lens distortion: square pixels, optical axis in the middle of the image."""
     focal = width / 2 / math.tan(horizontal_fov_rad / 2)
     cx, cy = (width - 1) / 2, (height - 1) / 2
-    return Calibration(width, height, k=(focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0),
-                       p=(focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0))
+    return Calibration(
+        width,
+        height,
+        k=(focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0),
+        p=(focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0),
+    )
 
 
 def load_calibration(url: str) -> Calibration:
@@ -80,7 +84,9 @@ def load_calibration(url: str) -> Calibration:
     if k[0] <= 0 or k[4] <= 0:
         raise AmRosError(f"calibration {path}: the focal lengths in camera_matrix must be positive, got {k[0]}, {k[4]}")
     return Calibration(
-        *size, k=k, distortion_model=model,
+        *size,
+        k=k,
+        distortion_model=model,
         p=_matrix(content, "projection_matrix", 12, path),
         r=_matrix(content, "rectification_matrix", 9, path),
         d=_matrix(content, "distortion_coefficients", _DISTORTIONS[model], path),

@@ -103,8 +103,9 @@ class Capture:
                     wait_s = FIRST_WAIT_S
                     if broken_since is not None:
                         self.statistics.reconnected()
-                        self._on_report(False, f"source {self._name} is back after "
-                                               f"{time.monotonic() - broken_since:.1f} s")
+                        self._on_report(
+                            False, f"source {self._name} is back after {time.monotonic() - broken_since:.1f} s"
+                        )
                         broken_since = None
             except AmRosError as error:
                 broken_since = broken_since or time.monotonic()

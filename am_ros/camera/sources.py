@@ -36,8 +36,10 @@ class SourceConfig:
 
     source: str = parameter("0", "device index or path, RTSP or HTTP URL, video file, or folder of images")
     rate_hz: float = parameter(
-        0.0, "at most so many images per second from a device or stream, exactly so many from a file [Hz]; "
-        "0: as many as the source has", range=(0.0, 240.0)
+        0.0,
+        "at most so many images per second from a device or stream, exactly so many from a file [Hz]; "
+        "0: as many as the source has",
+        range=(0.0, 240.0),
     )
     loop: bool = parameter(True, "start a file or folder again at its end")
     capture_width: int = parameter(0, "width to ask a device for [px]; 0: its default", range=(0, 8192))
@@ -130,9 +132,13 @@ class LiveSource:
         c = self._config
         fourcc = cv2.VideoWriter_fourcc(*c.capture_fourcc) if c.capture_fourcc else 0
         # One buffer: an image that waited in a queue of four is 130 ms old when it is read.
-        for what, value in ((cv2.CAP_PROP_FOURCC, fourcc), (cv2.CAP_PROP_FRAME_WIDTH, c.capture_width),
-                            (cv2.CAP_PROP_FRAME_HEIGHT, c.capture_height), (cv2.CAP_PROP_FPS, c.rate_hz),
-                            (cv2.CAP_PROP_BUFFERSIZE, 1)):
+        for what, value in (
+            (cv2.CAP_PROP_FOURCC, fourcc),
+            (cv2.CAP_PROP_FRAME_WIDTH, c.capture_width),
+            (cv2.CAP_PROP_FRAME_HEIGHT, c.capture_height),
+            (cv2.CAP_PROP_FPS, c.rate_hz),
+            (cv2.CAP_PROP_BUFFERSIZE, 1),
+        ):
             if value:
                 self._capture.set(what, value)
 

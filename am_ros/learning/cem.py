@@ -94,9 +94,7 @@ def sample_actions(mean: Tensor, std: Tensor, probabilities: Tensor, count: int,
     return one_hot_actions(continuous, draws.categorical(probabilities, count, generator))
 
 
-def uniform_actions(
-    batch: int, count: int, device=None, generator=None, displacements: int = CONTINUOUS_DIM
-) -> Tensor:
+def uniform_actions(batch: int, count: int, device=None, generator=None, displacements: int = CONTINUOUS_DIM) -> Tensor:
     """Draw [batch, count, displacements + 3] action vectors uniformly over the action space."""
     continuous = draws.uniform((batch, count, displacements), generator, device) * 2 - 1
     choice = draws.integers(0, DISCRETE_DIM, (batch, count), generator, device)

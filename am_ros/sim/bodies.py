@@ -16,6 +16,7 @@ SPINNING_FRICTION, ROLLING_FRICTION = 0.002, 0.0008
 AT_REST_M_S, AT_REST_RAD_S = 0.02, 0.3
 _AWAY_M = (-3.0, 0.0, -3.0)  # of objects that a scene does not show: behind and below everything
 _APART_M = (20.0, 0.0, 5.0)
+_LOST_M = -0.05  # lower than this is beside or under the table
 _AXES = {"z": (0, 0, 0, 1), "x": (0, math.sqrt(0.5), 0, math.sqrt(0.5)), "y": (-math.sqrt(0.5), 0, 0, math.sqrt(0.5))}
 _KINDS = {
     "box": pybullet.GEOM_BOX, "cylinder": pybullet.GEOM_CYLINDER, "capsule": pybullet.GEOM_CAPSULE,
@@ -108,10 +109,13 @@ class Bodies:
         }
 
     def at_rest(self) -> bool:
-        """Whether no object of the scene falls, slides, rolls or is carried."""
+        """Whether no object of the scene falls, slides, rolls or is carried. What fell off the table counts no more."""
         return all(self._at_rest(self._ids[name]) for name in self._shown)
 
     def _at_rest(self, body: int) -> bool:
+        position, _ = pybullet.getBasePositionAndOrientation(body, physicsClientId=self._client)
+        if position[2] < _LOST_M:
+            return True
         linear, angular = pybullet.getBaseVelocity(body, physicsClientId=self._client)
         return math.hypot(*linear) < AT_REST_M_S and math.hypot(*angular) < AT_REST_RAD_S
 

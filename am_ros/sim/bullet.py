@@ -25,7 +25,7 @@ pybullet = _import_quietly()
 
 
 def load_texture(rgb: np.ndarray, client: int) -> int:
-    """Hand a picture, uint8 [H, W, 3], to a physics client; returns the id of the texture. PyBullet reads only files."""
+    """Hand a picture, uint8 [H, W, 3], to a physics client; returns its id. PyBullet reads textures from files only."""
     handle, path = tempfile.mkstemp(suffix=".png")
     os.close(handle)
     try:

@@ -11,7 +11,7 @@ from am_ros.action import CartesianAction, Gripper
 from am_ros.errors import AmRosError
 from am_ros.sim.flaws import changed, draw_flaw, moved
 from am_ros.sim.lifts import LiftWatch
-from am_ros.sim.objects import BLOCK_SIZE_M
+from am_ros.sim.objects import BLOCK_SIZE_M, find_model
 from am_ros.sim.scene import SceneState
 from am_ros.sim.tasks import Task, layout
 
@@ -106,7 +106,7 @@ class NoisyExpert:
 
     def _perhaps_disturb(self, scene: SceneState) -> None:
         """Begin a disturbance with such a chance that `noise` is the share of disturbed steps."""
-        kinds = [kind for kind in SPELLS if kind != "wrong_object" or len(scene.objects) > 1]
+        kinds = [kind for kind in SPELLS if kind != "wrong_object" or len(movable(scene)) > 1]
         spells = [SPELLS[kind] for kind in kinds]
         weights = np.array([s.knowing + self._noise * (s.random - s.knowing) for s in spells])
         weights /= weights.sum()
@@ -159,8 +159,8 @@ class NoisyExpert:
 
     def _wrong_object(self, scene: SceneState) -> Behaviour:
         """Take another object for the wanted one."""
-        indices = range(len(scene.objects))
-        wanted = self._rng.choice([i for i in indices if scene.objects[i].goal is not None] or list(indices))
+        indices = movable(scene)
+        wanted = self._rng.choice([i for i in indices if scene.objects[i].goal is not None] or indices)
         other = self._rng.choice([i for i in indices if i != wanted])
 
         def act(scene):
@@ -188,3 +188,8 @@ class NoisyExpert:
     def _jitter(self, action: CartesianAction, deviation: float) -> CartesianAction:
         """Gaussian noise on the step, in units of the largest; stays within the action space."""
         return changed(action, self._rng.normal(0, deviation, 4) * layout.STEP)
+
+
+def movable(scene: SceneState) -> list[int]:
+    """Which objects of the scene are not fixed to the table."""
+    return [i for i, thing in enumerate(scene.objects) if find_model(thing.name).mass_kg > 0]

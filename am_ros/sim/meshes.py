@@ -28,6 +28,13 @@ PALETTE = {
 }
 
 
+_TURNS = {  # of the z axis
+    "z": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "x": ((0, 0, 1), (0, 1, 0), (-1, 0, 0)),
+    "y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
+}
+
+
 @dataclass(frozen=True)
 class Mesh:
     """Triangles with a normal and a palette colour per vertex."""
@@ -71,8 +78,7 @@ def join(*meshes: Mesh) -> Mesh:
 
 def placed(mesh: Mesh, shift_m=(0.0, 0.0, 0.0), axis: str = "z") -> Mesh:
     """The mesh with its z axis turned to `axis` (x, y or z), then shifted."""
-    turn = {"z": np.eye(3), "x": np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]]), "y": np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])}
-    rotation = turn[axis]
+    rotation = np.array(_TURNS[axis])
     return Mesh(mesh.vertices @ rotation.T + shift_m, mesh.normals @ rotation.T, mesh.indices, mesh.columns)
 
 

@@ -47,7 +47,7 @@ class Arrangement:
 
 @dataclass(frozen=True)
 class Appearance:
-    """What differs from day to day and changes nothing that the robot does: light, colours, a camera that was bumped."""
+    """What differs from day to day and is no business of the robot: light, colours, a camera that was bumped."""
 
     light_direction: tuple[float, float, float] = (0.2, -0.5, 1.0)  # from the scene to the light
     ambient: float = 0.65

@@ -17,6 +17,9 @@ from am_ros.sim.fixed_parts import add_floor, add_table, essential
 from am_ros.sim.objects import BLOCK
 from am_ros.sim.scene import Appearance, Arrangement, Pose, tool_down
 
+# PyBullet drops contacts that are no more a few at a time; after these steps none of an earlier scene is left.
+FORGET_STEPS = 15
+
 
 @dataclass(frozen=True)
 class SimConfig:
@@ -126,9 +129,7 @@ class SimWorkcell:
 
     # -- scene ---------------------------------------------------------------------------------------------------
 
-    def arrange(
-        self, arrangement: Arrangement, appearance: Appearance | None = None, settle_s: float = 0.1
-    ) -> None:
+    def arrange(self, arrangement: Arrangement, appearance: Appearance | None = None, settle_s: float = 0.1) -> None:
         """Put arm, gripper and objects where the arrangement says, let them come to rest, and restart the clock.
 
         Raises AmRosError if the arm cannot be there.
@@ -138,7 +139,7 @@ class SimWorkcell:
         q = self.kinematics.home(arm.position_m, arm.yaw_rad)
         # Nothing of earlier scenes is left, contacts and all: the same scene runs the same way each time.
         self._bodies.part()
-        for _ in range(3):
+        for _ in range(FORGET_STEPS):
             pybullet.stepSimulation(physicsClientId=c)
         pybullet.restoreState(self._initial, physicsClientId=c)
         for joint, angle in zip(self._joints, q, strict=True):
