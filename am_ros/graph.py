@@ -61,8 +61,8 @@ class CellArguments:
     bags: str = parameter("~/.ros/am_ros/bags", "folder that recorded episodes go to")
     checkpoint: str = parameter("", "checkpoint that the policy serves; empty: wait for policy_server/load_checkpoint")
     device: str = parameter("cpu", "where the policy's network runs", choices=("cpu", "cuda"))
-    samples: int = parameter(64, "CEM: candidates per iteration", range=(2, 4096))
-    iterations: int = parameter(2, "CEM: refits of the distribution", range=(1, 20))
+    samples: int = parameter(0, "CEM: candidates per iteration; 0: as the checkpoint says", range=(0, 4096))
+    iterations: int = parameter(0, "CEM: refits of the distribution; 0: as the checkpoint says", range=(0, 20))
     robot_model: str = parameter("iiwa14", "arm", choices=("iiwa14", "iiwa7"))
     params_file: str = parameter("", "ROS parameter file that overrides those of am_ros")
 

@@ -29,8 +29,8 @@ class DemoConfig:
     reach_trials: int = parameter(20, "goals to reach with the arm", range=(1, 10_000))
     pick_place_trials: int = parameter(20, "goals to reach with the block", range=(0, 10_000))
     real_time_factor: float = parameter(3.0, "speed of the simulated cell", range=(0.1, 10.0))
-    samples: int = parameter(64, "CEM: candidates per iteration when acting", range=(2, 4096))
-    iterations: int = parameter(2, "CEM: refits when acting", range=(1, 20))
+    samples: int = parameter(0, "CEM: candidates per iteration when acting; 0: the checkpoint's", range=(0, 4096))
+    iterations: int = parameter(0, "CEM: refits when acting; 0: the checkpoint's", range=(0, 20))
     workers: int = parameter(2, "processes of the collector and of the trainer", range=(1, 256))
 
 

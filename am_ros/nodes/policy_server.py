@@ -12,9 +12,10 @@ from am_msgs.srv import CountImages, GetGoal, LoadCheckpoint
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from am_ros import images
-from am_ros.configuration import parameter
+from am_ros.configuration import check, parameter
 from am_ros.episode import check_name
 from am_ros.errors import AmRosError
+from am_ros.learning.cem import CemConfig
 from am_ros.learning.policy import Policy
 from am_ros.nodes.acting import Choice, Label, action_message
 from am_ros.nodes.common import declare, from_ns, run, to_ns
@@ -28,8 +29,8 @@ class PolicyServerConfig:
 
     checkpoint: str = parameter("", "checkpoint folder to serve; empty: wait for ~/load_checkpoint")
     max_steps: int = parameter(20, "steps per goal unless the goal says otherwise", range=(1, 1000))
-    samples: int = parameter(64, "CEM: candidates per iteration", range=(2, 4096))
-    iterations: int = parameter(2, "CEM: refits of the distribution", range=(1, 20))
+    samples: int = parameter(0, "CEM: candidates per iteration; 0: as the checkpoint says", range=(0, 4096))
+    iterations: int = parameter(0, "CEM: refits of the distribution; 0: as the checkpoint says", range=(0, 20))
     threads: int = parameter(1, "CPU threads of PyTorch; a decision is too small to share", range=(1, 256))
     device: str = parameter("cpu", "where the network runs", choices=("cpu", "cuda"))
     seed: int = parameter(0, "of the search", range=(0, 2**31 - 1))
@@ -65,6 +66,9 @@ class PolicyServer(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
+        asked = {"samples": self.config.samples, "iterations": self.config.iterations}
+        self._search = {name: value for name, value in asked.items() if value}
+        check(CemConfig(**self._search))
         if self.config.checkpoint:
             self._load(self.config.checkpoint)
         if self._runner is not None:
@@ -92,8 +96,7 @@ class PolicyServer(LifecycleNode):
             self._server.close()
 
     def _load(self, folder: str) -> None:
-        search = {"samples": self.config.samples, "iterations": self.config.iterations}
-        policy = Policy.load(Path(folder), None, self.config.device, self.config.seed, **search)
+        policy = Policy.load(Path(folder), None, self.config.device, self.config.seed, **self._search)
         size = policy.image_size
         blank = np.zeros((size, size, 3), np.uint8)
         first = policy.act(blank, blank, np.zeros(6, np.float32)).decision_ms  # PyTorch prepares itself here
