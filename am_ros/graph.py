@@ -73,6 +73,9 @@ class SimArguments(CellArguments):
 
     image_size: int = parameter(64, "height and width of the camera's image [px]", range=(16, 2048))
     real_time_factor: float = parameter(1.0, "speed of the simulation; 1: as a real cell", range=(0.1, 10.0))
+    variety: float = parameter(
+        1.0, "how far light, colours and camera pose differ from scene to scene: 0 not at all", range=(0, 1)
+    )
     expert: bool = parameter(False, "start scripted_expert too, which demonstrates the tasks")
 
 
@@ -103,6 +106,7 @@ def sim_nodes(**arguments) -> list[NodeSpec]:
     a = from_dict(SimArguments, arguments)
     files = _parameter_files("sim", a)
     sim = {"model": a.robot_model, "image_size": a.image_size, "real_time_factor": a.real_time_factor}
+    sim["variety"] = a.variety
     nodes = [NodeSpec("sim_workcell", parameters=sim, parameter_files=files)]
     nodes += _common_nodes(a, files)
     if a.expert:

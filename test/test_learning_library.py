@@ -136,8 +136,8 @@ def test_vectors_are_not_shifted(tmp_path):
 
 
 def test_the_example_learns_to_go_where_it_is_told():
-    learned, by_chance = runpy.run_path(str(ROOT / "docs" / "examples" / "point_mass.py"))["main"](300, 300, 60)
-    assert learned > by_chance + 0.2
+    rates = runpy.run_path(str(ROOT / "docs" / "examples" / "point_mass.py"))["main"](300, 300, 60)
+    assert rates["Q"] > rates["chance"] + 0.15 and rates["cloning"] > rates["chance"] + 0.15
 
 
 def test_learning_from_arrays_needs_neither_ros_nor_bags_nor_the_simulator(tmp_path):

@@ -26,6 +26,10 @@ def register(subparsers) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and noise (default 0)")
     parser.add_argument("--image-size", type=int, default=CameraConfig.image_size, help="pixels (default 64)")
+    parser.add_argument(
+        "--variety", type=float, default=SimConfig.variety,
+        help="how far light, colours and camera pose differ from scene to scene: 0 not at all ... 1 (default)",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument(
         "--split",
@@ -42,7 +46,7 @@ def run(arguments) -> int:
         raise AmRosError(f"parameter noise: {arguments.noise} is outside 0 ... 1")
     mixture = from_flags(Mixture, arguments) if arguments.noise is None else fixed_noise(arguments.noise)
     tasks = tuple(TASKS) if arguments.task == "all" else (arguments.task,)
-    sim = SimConfig(camera=from_flags(CameraConfig, arguments))
+    sim = from_flags(SimConfig, arguments, camera=from_flags(CameraConfig, arguments))
     parts = () if arguments.split is None else parse_split(arguments.split)
     collection = Collection(tasks, arguments.episodes, arguments.out, arguments.seed, mixture, sim, parts)
     if arguments.json:

@@ -28,6 +28,8 @@ class DemoConfig:
     train_minutes: float = parameter(7.0, "minutes of training", range=(0.05, 10_000.0))
     reach_trials: int = parameter(20, "goals to reach with the arm", range=(1, 10_000))
     pick_place_trials: int = parameter(20, "goals to reach with the block", range=(0, 10_000))
+    # Light, colours and a camera that differ from scene to scene take more data and time than the demo has.
+    variety: float = parameter(0.0, "how far they differ: 0 not at all ... 1", range=(0.0, 1.0))
     real_time_factor: float = parameter(3.0, "speed of the simulated cell", range=(0.1, 10.0))
     samples: int = parameter(0, "CEM: candidates per iteration when acting; 0: the checkpoint's", range=(0, 4096))
     iterations: int = parameter(0, "CEM: refits when acting; 0: the checkpoint's", range=(0, 20))
@@ -123,6 +125,8 @@ class Demo:
                 self.config.lift_share,
                 "--noise-high",
                 self.config.noise_high,
+                "--variety",
+                self.config.variety,
                 "--out",
                 self.bags / "collected" / task,
             )
@@ -247,6 +251,7 @@ class Demo:
             bags=str(self.bags / ("recorded" if expert else "judged")),
             expert=expert,
             real_time_factor=self.config.real_time_factor,
+            variety=self.config.variety,
             samples=self.config.samples,
             iterations=self.config.iterations,
         )

@@ -14,6 +14,7 @@ from am_ros.evaluation.pictures import Album
 from am_ros.evaluation.statistics import Trial, summarise, table, with_trial_list
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.sim.tasks import TASKS
+from am_ros.sim.workcell import SimConfig
 from am_ros.workers import ProgressLine
 
 
@@ -27,6 +28,10 @@ def register(subparsers) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes, unless --through-ros (default 1)")
     parser.add_argument("--noise", type=float, default=0.0, help="of the expert: 0 (default) none ... 1 random")
     parser.add_argument("--image-size", type=int, help="pixels; default: the checkpoint's own, or 64")
+    parser.add_argument(
+        "--variety", type=float, default=SimConfig.variety,
+        help="how far light, colours and camera pose differ from scene to scene: 0 not at all ... 1 (default)",
+    )  # fmt: skip
     parser.add_argument("--samples", type=int, help="CEM: candidates per iteration (default: the checkpoint's)")
     parser.add_argument("--iterations", type=int, help="CEM: refits of the distribution (default: the checkpoint's)")
     parser.add_argument("--json", type=Path, help="write the figures and each trial to this file")
@@ -95,7 +100,9 @@ def _actors(arguments) -> list[str]:
 def _plan(arguments, name: str) -> TrialPlan:
     actor = ActorConfig(name, arguments.noise, arguments.samples, arguments.iterations, arguments.image_size)
     tasks = tuple(TASKS) if arguments.task == "all" else (arguments.task,)
-    return TrialPlan(actor, tasks, arguments.trials, arguments.seed, TILE if arguments.pictures else 0)
+    return TrialPlan(
+        actor, tasks, arguments.trials, arguments.seed, TILE if arguments.pictures else 0, arguments.variety
+    )
 
 
 def _albums(folder: Path | None, names: list[str]) -> dict[str, Album]:

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from am_ros.configuration import add_flags, from_flags
+from am_ros.configuration import add_flags, check, from_flags
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import load_policy
 from am_ros.evaluation.outputs import check_file
 from am_ros.evaluation.q_map import QMapConfig
 from am_ros.evaluation.q_map_picture import draw_look, look_inside
 from am_ros.sim.tasks import TASKS, evaluation_seed, find_task
+from am_ros.sim.workcell import SimConfig
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -20,6 +21,7 @@ def register(subparsers) -> None:
     parser.add_argument("--task", default=next(iter(TASKS)), help=f"one of {', '.join(TASKS)} (default the first)")
     parser.add_argument("--seed", type=int, default=0, help="scene of the evaluation set (default 0)")
     parser.add_argument("--steps", type=int, default=5, help="moments from the start on (default 5)")
+    parser.add_argument("--variety", type=float, default=SimConfig.variety, help="as of am-ros evaluate (default 1)")
     parser.add_argument("--out", type=Path, required=True, help=f"the picture ({', '.join(FORMATS)})")
     add_flags(parser, QMapConfig, skip=("seed",))
 
@@ -32,9 +34,10 @@ def run(arguments) -> int:
         raise AmRosError(f"parameter steps: {arguments.steps} is not a positive number")
     if arguments.out.suffix.lower() not in FORMATS:
         raise AmRosError(f"out {arguments.out}: must end with one of {', '.join(FORMATS)}")
+    check(SimConfig(variety=arguments.variety))
     config = from_flags(QMapConfig, arguments, seed=0)
     policy = load_policy(arguments.checkpoint)
     check_file(arguments.out, "out")
-    look = look_inside(policy, task, arguments.seed, arguments.steps, config)
+    look = look_inside(policy, task, arguments.seed, arguments.steps, config, arguments.variety)
     print(f"picture: {draw_look(look, arguments.out)}")
     return 0

@@ -48,14 +48,17 @@ class Look:
     distance_m: float  # from the goal, after the last moment
 
 
-def look_inside(policy: Policy, task: Task, scene: int, steps: int, config: QMapConfig) -> Look:
+def look_inside(
+    policy: Policy, task: Task, scene: int, steps: int, config: QMapConfig, variety: float = SimConfig.variety
+) -> Look:
     """Let the policy act for up to `steps` steps on a scene of the evaluation set; map its Q before each.
 
     The trial is the one that `am-ros evaluate` runs on this scene. Raises AmRosError for a policy that has no Q.
     """
     if policy.cem.objective == "prior":
         raise AmRosError("the checkpoint is a cloned policy, which has no Q to look at")
-    with _environment(task, policy.image_size) as environment, _environment(task, VIEW_PX) as viewer:
+    cells = [_environment(task, size, variety) for size in (policy.image_size, VIEW_PX)]
+    with cells[0] as environment, cells[1] as viewer:
         seen, goal_image = reset_trial(environment, scene)
         view, goal_view = reset_trial(viewer, scene)
         policy.reset(scene)
@@ -69,12 +72,12 @@ def look_inside(policy: Policy, task: Task, scene: int, steps: int, config: QMap
             action = environment.limits.keep_inside(seen.state[[2, 3, 1]], decision.action)
             seen, view = environment.step(action), viewer.step(action)
         distance_m = environment.outcome().distance_m
-    appearance = draw_scenario(task, evaluation_seed(scene)).appearance
+    appearance = draw_scenario(task, evaluation_seed(scene), variety).appearance
     return Look(task.name, scene, goal_image, goal_view, appearance, moments, distance_m)
 
 
-def _environment(task: Task, size: int) -> Environment:
-    return Environment(task, SimConfig(camera=CameraConfig(image_size=size)))
+def _environment(task: Task, size: int, variety: float) -> Environment:
+    return Environment(task, SimConfig(variety=variety, camera=CameraConfig(image_size=size)))
 
 
 def draw_look(look: Look, path) -> Path:

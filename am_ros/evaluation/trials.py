@@ -8,6 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from am_ros.configuration import check
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import ActorConfig, make_actor
 from am_ros.evaluation.statistics import Trial
@@ -31,10 +32,12 @@ class TrialPlan:
     trials: int
     seed: int = 0
     frames_px: int = 0  # keep pictures of the steps, no larger than this; 0: keep none
+    variety: float = SimConfig.variety  # of light, colours and camera from scene to scene
 
     def __post_init__(self):
         for task in self.tasks:
             find_task(task)
+        check(SimConfig(variety=self.variety))
         if self.trials < 1:
             raise AmRosError(f"parameter trials: {self.trials} is not a positive number")
         evaluation_seed(self.seed)
@@ -53,26 +56,27 @@ def run_trials(plans: Sequence[TrialPlan], workers: int = 1) -> Iterator[Trial]:
     """
     for plan in plans:
         make_actor(plan.actor)  # fail here, in one sentence, and not in every worker
-    jobs = [(plan.actor, task, scene, plan.frames_px) for plan in plans for task, scene in plan.scenes]
+    jobs = [(plan.actor, task, scene, plan.frames_px, plan.variety) for plan in plans for task, scene in plan.scenes]
     return run_jobs(_work, jobs, min(workers, len(jobs)), "evaluate")
 
 
-def _work(actor: ActorConfig, task: str, scene: int, frames_px: int) -> Trial:
+def _work(actor: ActorConfig, task: str, scene: int, frames_px: int, variety: float) -> Trial:
     who = _actor(actor)
-    return replace(run_trial(_environment(task, who.image_size), who, scene, frames_px), actor=actor.name)
+    environment = _environment(task, SimConfig(variety=variety, camera=CameraConfig(image_size=who.image_size)))
+    return replace(run_trial(environment, who, scene, frames_px), actor=actor.name)
 
 
 _actor = lru_cache(maxsize=1)(make_actor)  # per process; jobs come actor by actor and task by task
-_kept: dict[tuple[str, int], Environment] = {}
+_kept: dict[tuple[str, SimConfig], Environment] = {}
 
 
-def _environment(task: str, image_size: int) -> Environment:
+def _environment(task: str, config: SimConfig) -> Environment:
     """The environment of a task, for its construction takes as long as a trial. One per process, to bound memory."""
-    key = (task, image_size)
+    key = (task, config)
     if key not in _kept:
         while _kept:
             _kept.popitem()[1].close()
-        _kept[key] = Environment(find_task(task), SimConfig(camera=CameraConfig(image_size=image_size)))
+        _kept[key] = Environment(find_task(task), config)
     return _kept[key]
 
 

@@ -159,7 +159,7 @@ def run_trials_through_ros(plans: Sequence[TrialPlan], real_time_factor: float =
         if plan.actor.name == "random":
             raise AmRosError("through-ros: random actions have no node; use a checkpoint or expert")
         actor = make_actor(plan.actor)
-        cells.append({"image_size": actor.image_size})
+        cells.append({"image_size": actor.image_size, "variety": plan.variety})
         if isinstance(actor, PolicyActor):
             cem = actor.policy.cem
             cells[-1] |= {"samples": cem.samples, "iterations": cem.iterations}
@@ -170,7 +170,7 @@ def run_trials_through_ros(plans: Sequence[TrialPlan], real_time_factor: float =
     return _run_in_cell(plans, cell, real_time_factor)
 
 
-def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, int], real_time_factor: float) -> Iterator[Trial]:
+def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, float], real_time_factor: float) -> Iterator[Trial]:
     from am_ros.graph import sim_nodes
     from am_ros.supervisor import Supervisor
 
