@@ -1,0 +1,95 @@
+"""Where the time of an update goes: small preset, batch 128 of 64x64 pairs, one thread; milliseconds of CPU time.
+
+    python benchmarks/bench_update.py [recipe]
+"""
+
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from am_ros.learning import methods
+from am_ros.learning.methods.actionable_models import negative_loss
+from am_ros.learning.methods.bellman import td_target
+from am_ros.learning.recipes import find_recipe
+from am_ros.learning.trainer import Trainer, to_tensors
+from am_ros.replay.sampling import Sampler
+from am_ros.replay.store import ReplayStore
+
+ROUNDS = 60
+
+
+def noise_store(folder: Path) -> ReplayStore:
+    """200 episodes of 12 steps: what is in the pixels costs nothing."""
+    rng, rows = np.random.default_rng(0), 200 * 13
+    pixels = rng.integers(0, 256, (rows, 64, 64, 3), dtype=np.uint8)
+    return ReplayStore.from_arrays(folder, pixels, rng.uniform(-1, 1, (rows, 4)), np.arange(rows) % 13 == 12)
+
+
+class Clock:
+    """CPU time by name; `lap(name)` books what passed since the last lap."""
+
+    def __init__(self):
+        self.spent, self._last = defaultdict(float), time.process_time()
+
+    def lap(self, name: str | None = None) -> None:
+        now = time.process_time()
+        if name:
+            self.spent[name] += now - self._last
+        self._last = now
+
+
+def measure(recipe: str) -> None:
+    """Print the parts, each run alone, and what whole updates take."""
+    with tempfile.TemporaryDirectory() as folder:
+        store, config = noise_store(Path(folder) / "replay"), find_recipe(recipe)
+        config = replace(config, trainer=replace(config.trainer, updates=4 * ROUNDS))
+        trainer = Trainer(config, folder)
+        trainer.fit(store, until_update=10)  # what is compiled and allocated once
+        sampler = Sampler(store, config.goals, config.trainer.batch_size, 0)
+        clock = Clock()
+        for step in range(ROUNDS):
+            parts(clock, trainer, sampler, step)
+        for name, seconds in clock.spent.items():
+            print(f"{name:<38}{1e3 * seconds / ROUNDS:7.1f} ms")
+        began, wall = time.process_time(), time.monotonic()
+        trainer.fit(store, until_update=10 + ROUNDS)
+        cpu, wall = time.process_time() - began, time.monotonic() - wall
+        print(f"{'whole updates':<38}{1e3 * cpu / ROUNDS:7.1f} ms, {ROUNDS / cpu:.1f} per CPU second, "
+              f"{ROUNDS / wall:.1f} per second, {'bf16' if trainer.bf16 else 'fp32'}")
+
+
+def parts(clock: Clock, trainer: Trainer, sampler: Sampler, step: int) -> None:
+    """One update in pieces, as Trainer and the method do it."""
+    method, network, target = trainer.config.method, trainer.network, trainer.target
+    clock.lap()
+    batch = to_tensors(sampler.batch(step), trainer.device)
+    clock.lap("sampling")
+    generator = torch.Generator().manual_seed(step)
+    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.bf16):
+        with torch.no_grad():
+            target.encode(batch["next_image"], batch["goal_image"], batch["next_state"])
+        clock.lap("encoder of the lagged network")
+        td_target(target, batch, method, generator)
+        clock.lap("encoder of the lagged network and CEM")
+        encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
+        clock.lap("encoder")
+        negative_loss(network, encoding, batch["action"], method, generator)
+        clock.lap("negatives and head")
+        loss, _ = methods.loss(network, target, batch, method, generator)
+    clock.lap("(the whole loss, forward)")
+    loss.backward()
+    clock.lap("backward")
+    trainer.optimizer.step()
+    trainer.optimizer.zero_grad()
+    clock.lap("optimiser")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    measure(sys.argv[1] if len(sys.argv) > 1 else "default")
