@@ -165,3 +165,15 @@ def test_the_demonstrator_never_holds():
         for seed in range(5):
             expert = NoisyExpert(task, 0.7, np.random.default_rng(seed))
             assert all(expert.act(environment.scene()).gripper != Gripper.HOLD for _ in range(20))
+
+
+def test_scenes_differ_in_look_as_far_as_is_asked_for():
+    task = TASKS["stacking"]
+    varied, plain, half = ([draw_scenario(task, seed, v) for seed in range(30)] for v in (1.0, 0.0, 0.5))
+    assert len({s.appearance.light_direction for s in varied}) == 30
+    assert len({(s.appearance.light_direction, s.appearance.table, str(s.appearance.colours)) for s in plain}) == 1
+    assert [s.start for s in varied] == [s.start for s in plain]  # the look is not what happens
+    for scenario in varied + plain:
+        assert len({scenario.appearance.colours[name] for name in task.objects}) == 2  # the goal says which block
+    shifts = [np.abs([s.appearance.camera_shift_m for s in scenes]).max() for scenes in (half, varied)]
+    assert 0 < shifts[0] <= 0.0075 and shifts[1] <= 0.015
