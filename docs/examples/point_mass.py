@@ -70,7 +70,7 @@ def main(updates: int = 2000, episodes: int = 1000, trials: int = 100) -> dict[s
         store = ReplayStore.from_arrays(Path(folder) / "replay", *aimless_walks(episodes, steps=20))
         Trainer(config, folder).fit(store)
         actors = {
-            # Q judges candidates, the first of which the prior proposes; nobody says where the walk ends, so no terminate.
+            # The prior proposes candidates, Q alone judges them. The walk ends by itself, so nothing has to terminate.
             "Q": Policy.load(Path(folder) / "checkpoint", terminate=False, prior_weight=0.0),
             "cloning": Policy.load(Path(folder) / "checkpoint", terminate=False, objective="prior"),
         }
