@@ -247,6 +247,15 @@ def test_the_objective_prior_gives_the_priors_mean():
     assert torch.equal(best[:, 4:6].argmax(dim=1), prior.logits[:, :2].argmax(dim=1))
 
 
+def test_acting_by_a_prior_that_is_not_there_is_refused(corner_store, tmp_path):
+    Trainer(_recipe("q_alone", 1), tmp_path / "q").fit(corner_store)
+    with pytest.raises(AmRosError, match="objective prior: needs a network with a behaviour prior"):
+        Policy.load(tmp_path / "q" / "checkpoint", objective="prior")
+    Trainer(_recipe("gcbc", 1), tmp_path / "gcbc").fit(corner_store)
+    with pytest.raises(AmRosError, match="objective prior: .*prior_weight above 0"):
+        Policy.load(tmp_path / "gcbc" / "checkpoint", prior_weight=0.0)
+
+
 def test_every_recipe_takes_a_few_updates(corner_store, tmp_path):
     for name in RECIPES:
         config = _recipe(name, 2)

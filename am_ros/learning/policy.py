@@ -44,6 +44,8 @@ class Policy:
     """
 
     def __init__(self, network, meta: dict, cem: CemConfig, seed: int = 0):
+        if cem.objective == "prior" and not (network.config.behaviour_prior and cem.prior_weight):
+            raise AmRosError("objective prior: needs a network with a behaviour prior, and prior_weight above 0")
         self.network, self.meta, self.cem = network.eval(), meta, cem
         self.image_size: int = meta["image_size"]
         self.action_space = configuration.from_dict(ActionSpace, meta["action_space"])
