@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from am_ros import cli
 from am_ros.action import ACTION_DIM, OPEN
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
@@ -103,6 +104,17 @@ def test_a_store_that_does_not_fit_the_network_is_refused(tmp_path):
             Trainer(_config(replace(STATE, **change)), tmp_path / word).fit(store)
     with pytest.raises(AmRosError, match="observation_size: the state network needs"):
         make_network(NetworkConfig(preset="state"))
+
+
+def test_the_command_line_learns_from_a_store_of_vectors(tmp_path, capsys):
+    ReplayStore.from_arrays(tmp_path / "replay", *_arrays())
+    network = ["--preset", "state", "--observation-size", "3", "--displacements", "2", "--width", "16"]
+    command = ["train", *network, "--out", str(tmp_path), "--updates", "3", "--batch-size", "8"]
+    assert cli.main(command) == 0, capsys.readouterr().err
+    assert Policy.load(tmp_path / "checkpoint")([50, 50, 50], [40, 40, 40]).shape == (2,)
+    assert cli.main([*command, "bags"]) == 2 and "preset state: bags hold images" in capsys.readouterr().err
+    assert cli.main(["train", "--out", str(tmp_path)]) == 2
+    assert "holds vectors of 3, asked for images of (64, 64)" in capsys.readouterr().err
 
 
 def test_a_policy_says_what_it_cannot_take(tmp_path):

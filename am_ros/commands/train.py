@@ -47,7 +47,12 @@ def run(arguments) -> int:
     if launch is not None and launch.local_rank:  # the first process of each machine reads the bags
         train(config, arguments.out / "replay", arguments.out, action_space, _show, start_from=arguments.start_from)
         return 0
-    store = ReplayStore.open_or_create(arguments.out / "replay", (config.network.image_size,) * 2)
+    if config.network.preset == "state":
+        if arguments.bags:
+            raise AmRosError("preset state: bags hold images; it learns from a store made of arrays (docs/library.md)")
+        store = ReplayStore.open(arguments.out / "replay")
+    else:
+        store = ReplayStore.open_or_create(arguments.out / "replay", (config.network.image_size,) * 2)
     refused = 0
     for folder in arguments.bags:
         report = ingest(

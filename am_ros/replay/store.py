@@ -110,7 +110,8 @@ class ReplayStore:
             return cls.create(folder, image_size)
         store = cls.open(folder)
         if store.image_size != tuple(image_size):
-            raise AmRosError(f"{folder}: holds images of {store.image_size}, asked for {tuple(image_size)}")
+            held = f"images of {store.image_size}" if store.has_images else f"vectors of {store.observation_shape[0]}"
+            raise AmRosError(f"{folder}: holds {held}, asked for images of {tuple(image_size)}")
         return store
 
     @property
