@@ -25,11 +25,11 @@ assert GoalStatus  # the statuses that RosClient names
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory):
-    """A checkpoint of an untrained network: it moves, aimlessly."""
+    """A checkpoint of an untrained network: it moves, aimlessly, and never terminates."""
     network = make_network(NetworkConfig(width=32, channels=4))
     meta = {
         "update": 5, "image_size": 64, "action_space": {"max_translation_m": [0.08] * 3, "max_rotation_rad": 0.5},
-        "config": {"network": {"width": 32, "channels": 4}},
+        "config": {"network": {"width": 32, "channels": 4}, "acting": {"terminate": False}},
     }  # fmt: skip
     return checkpoint.save(tmp_path_factory.mktemp("policy") / "checkpoint", meta, {"model": network.state_dict()})
 
@@ -82,15 +82,12 @@ def test_one_goal_at_a_time_and_cancel_ends_it(ros, cell):
     ros.call(ResetScene, "sim_workcell/reset", task="reach", seed=1, phase=0, timeout_s=30)
     first = ros.send_goal(ReachGoal, "policy_server/reach_goal", goal_image=goal, max_steps=500, timeout_s=20)
     wait_until(lambda: first.feedback or first.done, 20, "the first step")
-    if not first.done:  # an untrained network may terminate at once
-        with pytest.raises(AmRosError, match="rejected"):
-            ros.send_goal(ReachGoal, "policy_server/reach_goal", goal_image=goal)
-        first.cancel()
+    with pytest.raises(AmRosError, match="rejected"):
+        ros.send_goal(ReachGoal, "policy_server/reach_goal", goal_image=goal)
+    first.cancel()
     result = first.result(20)
-    assert first.status() in ("canceled", "succeeded")
-    if first.status() == "canceled":
-        assert result.end == result.CANCELLED
-        assert events[-1].type == EpisodeEvent.END and events[-1].reason == "cancelled"
+    assert first.status() == "canceled" and result.end == result.CANCELLED
+    assert events[-1].type == EpisodeEvent.END and events[-1].reason == "cancelled"
 
 
 def test_a_bad_checkpoint_is_refused_and_the_old_one_keeps_serving(ros, cell, untrained, tmp_path):
