@@ -30,7 +30,7 @@ class SimConfig:
     """
 
     model: str = parameter("iiwa14", "robot model", choices=("iiwa14", "iiwa7"))
-    physics_rate_hz: int = parameter(240, "physics steps per second [Hz]", range=(60, 1000))
+    physics_rate_hz: int = parameter(200, "physics steps per second [Hz]", range=(60, 1000))
     solver_iterations: int = parameter(20, "iterations of the contact solver per physics step", range=(1, 500))
     gripper_force_n: float = parameter(10.0, "largest force of one finger [N]", range=(1, 500))
     gripper_speed_m_s: float = parameter(0.2, "speed of one finger [m/s]", range=(0.01, 1))
