@@ -61,6 +61,17 @@ def test_held_out_figures_are_in_the_log(store, tmp_path):
     assert "held_out_ranking" in (tmp_path / "metrics.csv").read_text().splitlines()[0]
 
 
+def test_the_best_weights_on_held_out_episodes_are_kept(store, tmp_path):
+    config = _with("goals", held_out_share=0.3, random_shift_px=0)
+    Trainer(config, tmp_path).fit(store)
+    best = checkpoint.load(tmp_path / "best").meta
+    assert best["held_out_score"] == best["metrics"]["held_out_ranking"]
+    before = checkpoint.load(tmp_path / "best").sha256
+    trainer = Trainer(config, tmp_path)
+    trainer._keep_best(store, None, best["held_out_score"])  # no better: stays
+    assert checkpoint.load(tmp_path / "best").sha256 == before
+
+
 def _weights(folder):
     return checkpoint.load(folder).tensors["model"]
 

@@ -1,6 +1,7 @@
 """Figures on episodes that the training never sees: the loss, and whether Q ranks the right goal first."""
 
 import dataclasses
+import math
 
 import torch
 
@@ -24,6 +25,9 @@ class HeldOut:
         ]
         self._last: dict[str, float] = {}
         self._due = 0.0
+        # Of the last look, the higher the better. The loss of a Q-function is measured against its own targets, which
+        # move; how well it ranks goals is not. Cloning has no Q to rank with.
+        self.score = -math.inf
 
     @torch.no_grad()
     def figures(self, network, now_s: float, last: bool = False) -> dict[str, float]:
@@ -41,6 +45,8 @@ class HeldOut:
             "held_out_loss": sum(losses) / len(losses),
             "held_out_ranking": sum(rankings) / len(rankings),
         }
+        cloning = self._config.method.method == "gcbc"
+        self.score = -self._last["held_out_loss"] if cloning else self._last["held_out_ranking"]
         return self._last
 
 

@@ -106,6 +106,7 @@ class Trainer:
         self.older = self._lagged_copy() if config.method.double_q else None
         self.update = 0
         self.trained_s = 0.0
+        self._best: float | None = None  # score on held-out episodes
         self._stop = threading.Event()
         self._save_now = threading.Event()
         self._running = threading.Event()
@@ -197,6 +198,8 @@ class Trainer:
                     )
                     for log in logs:
                         log.write(progress, self.trained_s)
+                    if held_out:
+                        self._keep_best(store, progress, held_out.score)
                     if sentence := watch.look(self.update, means):
                         _log.warning(sentence)
                     if on_progress:
@@ -277,6 +280,16 @@ class Trainer:
         folder = self.out / "milestones" / f"{number:03d}"
         if number and not folder.exists():
             checkpoint.save(folder, self._meta(store, progress), {"model": self.target.state_dict()})
+
+    def _keep_best(self, store: ReplayStore, progress: Progress, score: float) -> None:
+        """Weights of the best look at the held-out episodes, in out/best."""
+        folder = self.out / "best"
+        if self._best is None:
+            self._best = checkpoint.load(folder).meta["held_out_score"] if checkpoint.exists(folder) else -math.inf
+        if score > self._best:
+            self._best = score
+            meta = {**self._meta(store, progress), "held_out_score": score}
+            checkpoint.save(folder, meta, {"model": self.target.state_dict()})
 
     def save(self, store: ReplayStore, progress: Progress) -> Path:
         """Write `checkpoint/` atomically."""
