@@ -24,6 +24,13 @@ _KINDS = {
 }  # fmt: skip
 
 
+def put_to_sleep(body: int, client: int) -> None:
+    """Have the solver and the collision search pass over a body until something that is awake touches it."""
+    # Without leave to sleep, sleeping would not last.
+    for state in (pybullet.ACTIVATION_STATE_ENABLE_SLEEPING, pybullet.ACTIVATION_STATE_SLEEP):
+        pybullet.changeDynamics(body, -1, activationState=state, physicsClientId=client)
+
+
 class Bodies:
     """Objects of one physics client. Those that the present scene does not show lie asleep, out of sight."""
 
@@ -97,9 +104,7 @@ class Bodies:
         """Spare the solver what lies still; PyBullet wakes an object when something touches it."""
         for name in self._shown:
             if self._at_rest(self._ids[name]):
-                pybullet.changeDynamics(
-                    self._ids[name], -1, activationState=pybullet.ACTIVATION_STATE_SLEEP, physicsClientId=self._client
-                )
+                put_to_sleep(self._ids[name], self._client)
 
     def poses(self) -> dict[str, Pose]:
         """Where the objects of the scene are."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from am_ros.action import ActionSpace
@@ -151,7 +151,7 @@ def _jobs(collection: Collection, extent: dict[str, int]) -> Iterator[tuple]:
                 yield collection, task, indices
 
 
-@lru_cache(maxsize=4)
+@cache
 def _environment(task: str, sim: SimConfig) -> Environment:
     """One environment per task and process, for its construction takes as long as an episode."""
     return Environment(find_task(task), sim)

@@ -131,14 +131,15 @@ def _can() -> ObjectModel:
     profile = [(0, -z / 2), (radius, -z / 2), (radius, -0.036), (radius, 0.036), (radius, z / 2),
                (radius - 0.004, z / 2), (0, z / 2 - 0.003)]  # fmt: skip
     mesh = lathe(profile, ["silver", "silver", "red", "silver", "steel", "silver"])
-    return ObjectModel("can", mesh, (Solid("cylinder", (radius, z)),), z / 2, z, radius, 0.3, 0.0, 2 * radius, 0)
+    return ObjectModel("can", mesh, (Solid("cylinder", (radius, z)),), z / 2, z, radius, 0.3, 0.0, 2 * radius, 0,
+                       rolls=True)  # fmt: skip
 
 
 def _cup() -> ObjectModel:
     low, high, z = 0.026, 0.031, 0.06
     profile = [(0, -z / 2), (low, -z / 2), (high - 0.001, 0.022), (high, 0.022), (high, z / 2), (0, z / 2)]
     mesh = lathe(profile, ["white", "pink", "white", "white", "silver"])
-    return ObjectModel("cup", mesh, (Solid("cylinder", (0.029, z)),), z / 2, z, high, 0.15, 0.0, 0.058, 0)
+    return ObjectModel("cup", mesh, (Solid("cylinder", (0.029, z)),), z / 2, z, high, 0.15, 0.0, 0.058, 0, rolls=True)
 
 
 def _apple() -> ObjectModel:
