@@ -97,10 +97,12 @@ def learning_curve(metrics_csv, path) -> Path:
         "q_unseen": "unseen actions",
     }
     for name, label in labels.items():
-        right.plot(updates, [row[name] for row in rows], label=label)
+        if name in rows[0]:  # cloning has no Q
+            right.plot(updates, [row[name] for row in rows], label=label)
     right.set(xlabel="update", ylabel="mean Q", ylim=(0, 1), title="what Q says")
     for axis in (left, right):
-        axis.legend(frameon=False)
+        if axis.lines:
+            axis.legend(frameon=False)
         axis.grid(alpha=0.3)
     return save_figure(figure, path)
 
