@@ -13,6 +13,7 @@ from am_ros.evaluation.outputs import check_file, check_folder
 from am_ros.evaluation.pictures import Album
 from am_ros.evaluation.statistics import Trial, summarise, table, with_trial_list
 from am_ros.evaluation.trials import TrialPlan, run_trials
+from am_ros.learning.cem import OBJECTIVES
 from am_ros.sim.tasks import TASKS
 from am_ros.sim.workcell import SimConfig
 from am_ros.workers import ProgressLine
@@ -32,8 +33,12 @@ def register(subparsers) -> None:
         "--variety", type=float, default=SimConfig.variety,
         help="how far light, colours and camera pose differ from scene to scene: 0 not at all ... 1 (default)",
     )  # fmt: skip
-    parser.add_argument("--samples", type=int, help="CEM: candidates per iteration (default: the checkpoint's)")
-    parser.add_argument("--iterations", type=int, help="CEM: refits of the distribution (default: the checkpoint's)")
+    search = parser.add_argument_group("search of a policy; default: as its checkpoint says")
+    search.add_argument("--samples", type=int, help="candidates per iteration")
+    search.add_argument("--iterations", type=int, help="refits of the distribution")
+    search.add_argument("--objective", choices=OBJECTIVES, help="what is maximised beside the prior")
+    search.add_argument("--prior-weight", type=float, help="weight of the prior's log-likelihood beside it")
+    search.add_argument("--prior-share", type=float, help="share of the first candidates that the prior proposes")
     parser.add_argument("--json", type=Path, help="write the figures and each trial to this file")
     parser.add_argument("--pictures", type=Path, help="draw contact sheets, overviews and animations into this folder")
     parser.add_argument(
@@ -98,7 +103,8 @@ def _actors(arguments) -> list[str]:
 
 
 def _plan(arguments, name: str) -> TrialPlan:
-    actor = ActorConfig(name, arguments.noise, arguments.samples, arguments.iterations, arguments.image_size)
+    search = {n: getattr(arguments, n) for n in ("samples", "iterations", "objective", "prior_weight", "prior_share")}
+    actor = ActorConfig(name, arguments.noise, image_size=arguments.image_size, **search)
     tasks = tuple(TASKS) if arguments.task == "all" else (arguments.task,)
     return TrialPlan(
         actor, tasks, arguments.trials, arguments.seed, TILE if arguments.pictures else 0, arguments.variety

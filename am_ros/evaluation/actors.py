@@ -29,6 +29,9 @@ class ActorConfig:
     samples: int | None = None  # of the policy's search; None: as the checkpoint says
     iterations: int | None = None
     image_size: int | None = None  # [px]; None: the checkpoint's own, or 64
+    objective: str | None = None  # these too are the checkpoint's unless given
+    prior_weight: float | None = None
+    prior_share: float | None = None
 
     def __post_init__(self):
         if self.name != "expert" and self.noise:
@@ -40,10 +43,10 @@ class ActorConfig:
             configuration.check(CameraConfig(image_size=self.image_size))
 
     @property
-    def search(self) -> dict[str, int]:
+    def search(self) -> dict:
         """What is changed of the search that the checkpoint asks for: fields of CemConfig."""
-        changes = {"samples": self.samples, "iterations": self.iterations}
-        return {name: value for name, value in changes.items() if value is not None}
+        names = ("samples", "iterations", "objective", "prior_weight", "prior_share")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 class PolicyActor:

@@ -14,6 +14,8 @@ from am_ros.action import CONTINUOUS_DIM, DISCRETE_DIM
 from am_ros.configuration import parameter
 from am_ros.learning import draws
 
+OBJECTIVES = ("q", "logit", "log_q", "prior")
+
 
 @dataclass(frozen=True)
 class CemConfig:
@@ -31,7 +33,7 @@ class CemConfig:
     )
     objective: str = parameter(
         "q", "what is maximised besides the prior: Q, its logit, log Q, or nothing (the prior alone)",
-        choices=("q", "logit", "log_q", "prior"),
+        choices=OBJECTIVES,
     )  # fmt: skip
     terminate: bool = parameter(True, "whether terminating is among the candidates")
     # The behaviour prior proposes, and the best of Q + prior_weight * log prior is taken. Q lies in (0, 1), so with

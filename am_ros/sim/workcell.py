@@ -17,7 +17,7 @@ from am_ros.sim.fixed_parts import add_floor, add_table, essential
 from am_ros.sim.objects import BLOCK
 from am_ros.sim.scene import Appearance, Arrangement, Pose, tool_down
 
-# Where the contact solver may stop before its last iteration. At 1e-4 a block that was dropped still creeps by 0.15 mm/s.
+# Where the contact solver may stop before its last iteration. At 1e-4 a dropped block still creeps by 0.15 mm/s.
 RESIDUAL = 2e-5
 # PyBullet drops contacts that are no more a few at a time; after these steps none of an earlier scene is left.
 FORGET_STEPS = 15
