@@ -18,6 +18,10 @@ from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, in_executor
 __all__ = ["GoalRun", "Received", "RosClient"]
 
 
+# A client knows its service before the service knows where to answer: DDS drops an answer that comes that early.
+MATCH_S = 0.3
+
+
 class RosClient:
     """A node of its own context; use it as a context manager.
 
@@ -56,8 +60,11 @@ class RosClient:
     def call(self, service_type, name: str, timeout_s: float = 10.0, **fields):
         """Call a service with a request of these fields; return the response."""
         deadline = time.monotonic() + timeout_s
+        new = name not in self._clients
         client = self._client(name, lambda: self.node.create_client(service_type, name))
         _until(client.service_is_ready, timeout_s, f"service {name}: no node offers it (waited {timeout_s} s)")
+        if new:
+            time.sleep(MATCH_S)
         return _result(client.call_async(service_type.Request(**fields)), deadline, f"service {name}")
 
     def send_goal(self, action_type, name: str, timeout_s: float = 10.0, **fields) -> "GoalRun":
