@@ -12,6 +12,7 @@ from am_ros import topics
 from am_ros.configuration import from_dict, parameter
 from am_ros.environment import share_directory
 from am_ros.errors import AmRosError
+from am_ros.pretrained import find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,12 @@ def arguments_from_text(cls: type, texts: Mapping[str, str]) -> dict:
 
 
 def _common_nodes(a: CellArguments, files: tuple[Path, ...]) -> list[NodeSpec]:
-    policy = {"checkpoint": _path(a.checkpoint), "device": a.device, "samples": a.samples, "iterations": a.iterations}
+    policy = {
+        "checkpoint": _path(str(find_checkpoint(a.checkpoint))) if a.checkpoint else "",
+        "device": a.device,
+        "samples": a.samples,
+        "iterations": a.iterations,
+    }
     return [
         NodeSpec("cartesian_controller", parameters={"robot_model": a.robot_model}, parameter_files=files),
         NodeSpec("goal_registry", parameters={"folder": _path(a.goals)}, parameter_files=files),

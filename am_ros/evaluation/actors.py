@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from am_ros.action import CONTINUOUS_DIM, DISCRETE_DIM, ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.policy import Decision, Policy
+from am_ros.pretrained import find_checkpoint
 from am_ros.sim.camera import CameraConfig
 from am_ros.sim.environment import Environment, Observation
 from am_ros.sim.episodes import demonstrator_rng, fixed_noise
@@ -112,7 +112,7 @@ def load_policy(folder, image_size: int | None = None, **search) -> Policy:
     `image_size` is what the user asked for: a network has a size of its own and takes no other. `search` replaces
     fields of the CemConfig that the checkpoint asks for.
     """
-    if not Path(folder).exists():
+    if not find_checkpoint(folder).exists():
         raise AmRosError(f"{folder}: is neither a checkpoint folder nor one of {', '.join(SCRIPTED)}")
     policy = Policy.load(folder, **search)
     size, network_size = policy.image_size, policy.network.config.image_size

@@ -22,6 +22,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from am_ros.errors import AmRosError
+from am_ros.pretrained import find_checkpoint
 
 _FORMAT = "am_ros checkpoint 1"
 
@@ -64,13 +65,12 @@ def save(folder, meta: dict, tensors: dict[str, dict[str, Tensor]]) -> Path:
 
 
 def load(folder, *stems: str) -> Checkpoint:
-    """Read and verify a checkpoint; `stems` names the tensor files wanted (default: model).
+    """Read and verify a checkpoint, a folder or the name of a pretrained one; `stems` names the tensor files wanted.
 
     Raises AmRosError with one sentence naming the file if anything is missing, damaged or of another format.
     """
     folder = Path(folder)
-    if not folder.exists() and _old(folder).exists():
-        folder = _old(folder)
+    folder = _old(folder) if not folder.exists() and _old(folder).exists() else find_checkpoint(folder)
     path = folder / "checkpoint.json"
     if folder.is_file():
         raise AmRosError(f"{folder}: is a file, but a checkpoint is a folder with checkpoint.json")

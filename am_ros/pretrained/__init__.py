@@ -1,0 +1,12 @@
+"""Checkpoints that come with am_ros, found by their name; docs/results.md has the commands that trained them."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def find_checkpoint(folder) -> Path:
+    """`folder`, or the checkpoint of that bare name beside this file if there is no such folder."""
+    folder = Path(folder).expanduser()
+    named = FOLDER / folder
+    return named if len(folder.parts) == 1 and not folder.exists() and named.is_dir() else folder
