@@ -6,7 +6,7 @@ from am_ros.evaluation.actors import ActorConfig
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.graph import sim_nodes
 from am_ros.learning.policy import Policy
-from am_ros.pretrained import FOLDER, find_checkpoint
+from am_ros.pretrained import FOLDER, checkpoint_names, find_checkpoint
 
 
 def test_it_picks_and_places_in_scenes_it_never_saw():
@@ -19,6 +19,11 @@ def test_it_is_small_and_searches_as_it_was_measured():
     assert sum(f.stat().st_size for f in FOLDER.rglob("*") if f.suffix != ".pyc") < 6_000_000
     cem = Policy.load("pick_place").cem
     assert (cem.objective, cem.samples, cem.iterations) == ("logit", 128, 3)
+
+
+def test_every_name_that_is_listed_can_be_loaded():
+    assert checkpoint_names() == ["pick_place"]
+    assert all(Policy.load(name) for name in checkpoint_names())
 
 
 def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from am_ros.action import CONTINUOUS_DIM, DISCRETE_DIM, ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.policy import Decision, Policy
-from am_ros.pretrained import find_checkpoint
+from am_ros.pretrained import checkpoint_names, find_checkpoint
 from am_ros.sim.camera import CameraConfig
 from am_ros.sim.environment import Environment, Observation
 from am_ros.sim.episodes import demonstrator_rng, fixed_noise
@@ -113,7 +113,8 @@ def load_policy(folder, image_size: int | None = None, **search) -> Policy:
     fields of the CemConfig that the checkpoint asks for.
     """
     if not find_checkpoint(folder).exists():
-        raise AmRosError(f"{folder}: is neither a checkpoint folder nor one of {', '.join(SCRIPTED)}")
+        names = ", ".join((*SCRIPTED, *checkpoint_names()))
+        raise AmRosError(f"{folder}: is neither a checkpoint folder nor one of {names}")
     policy = Policy.load(folder, **search)
     size, network_size = policy.image_size, policy.network.config.image_size
     if size != network_size:

@@ -5,6 +5,11 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 
 
+def checkpoint_names() -> list[str]:
+    """The names of the checkpoints that come with the package."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/checkpoint.json"))
+
+
 def find_checkpoint(folder) -> Path:
     """`folder`, or the checkpoint of that bare name beside this file if there is no such folder."""
     folder = Path(folder).expanduser()
