@@ -12,7 +12,7 @@ from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning import checkpoint
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.nodes.episode_runner import ActingConfig
-from am_ros.nodes.trials import RosTrials, run_trials_through_ros
+from am_ros.nodes.trials import RosTrials, load_checkpoint, run_trials_through_ros
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,15 @@ def test_a_task_without_goal_image_gives_the_policy_zeros_on_both_ways(ros, star
     (direct,) = run_trials([plan])
     assert not through.goal_image.any() and not direct.goal_image.any()
     assert_same(through, direct, 0.01)
+
+
+def test_the_server_loads_relative_folders_and_names(ros, start_node, untrained, monkeypatch):
+    start_node("policy_server")
+    monkeypatch.chdir(untrained.parent)
+    for name in ("checkpoint", "pick_place"):
+        load_checkpoint(ros, name)
+    with pytest.raises(AmRosError, match=r"policy_server/load_checkpoint: \S+nowhere"):
+        load_checkpoint(ros, "nowhere")
 
 
 def test_both_ways_give_up_after_as_many_refused_steps():

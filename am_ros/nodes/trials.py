@@ -20,6 +20,7 @@ from am_ros.evaluation.statistics import Trial
 from am_ros.evaluation.trials import TrialPlan, shrink
 from am_ros.nodes.client import RosClient
 from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, to_ns
+from am_ros.pretrained import find_checkpoint
 from am_ros.sim.tasks import evaluation_seed, find_task
 
 KEPT_IMAGES = 4000  # received ones, of which the frames of a trial are taken
@@ -185,7 +186,7 @@ def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, float], real_t
             trials = RosTrials(client, delete_goals=True)
             for plan in plans:
                 if plan.actor.name != "expert":
-                    _load(client, plan.actor.name)
+                    load_checkpoint(client, plan.actor.name)
                 for task, scene in plan.scenes:
                     cell.check()
                     if plan.actor.name == "expert":
@@ -198,9 +199,9 @@ def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, float], real_t
                     )
 
 
-def _load(client: RosClient, checkpoint: str) -> None:
-    answer = client.call(
-        LoadCheckpoint, "policy_server/load_checkpoint", path=str(Path(checkpoint).absolute()), timeout_s=60.0
-    )
+def load_checkpoint(client: RosClient, checkpoint: str) -> None:
+    """Let the policy server load a checkpoint, wherever it runs; raises AmRosError with its answer if it does not."""
+    path = str(find_checkpoint(checkpoint).absolute())
+    answer = client.call(LoadCheckpoint, "policy_server/load_checkpoint", path=path, timeout_s=60.0)
     if not answer.success:
         raise AmRosError(f"policy_server/load_checkpoint: {answer.message}")
