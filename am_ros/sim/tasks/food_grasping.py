@@ -3,11 +3,10 @@
 import numpy as np
 
 from am_ros.action import CartesianAction
-from am_ros.sim.objects import FOODS
 from am_ros.sim.scene import Scenario, SceneState
 from am_ros.sim.tasks.clutter import draw_clutter
 from am_ros.sim.tasks.lifting import (
-    TOLERANCE_M,
+    LiftingTask,
     draw_foods,
     grasp_and_raise,
     held_one,
@@ -26,15 +25,10 @@ def draw_food_clutter(rng: np.random.Generator, always: str | None = None) -> Sc
     return lift_scenario(rng, draw_clutter(rng, names, [wanted], MIN_GAP_M, CROWDING), wanted)
 
 
-class FoodGrasping:
+class FoodGrasping(LiftingTask):
     """Success: any object in the hand and 8 cm above its rest."""
 
     name = "food_grasping"
-    objects = FOODS
-    max_steps = 20
-    lifts = False  # not on the way: an episode that ends with the lift is a success
-    goal_image = True
-    tolerance_m = TOLERANCE_M
 
     def draw(self, rng: np.random.Generator) -> Scenario:
         """Random arm above the clutter; the goal image shows the wanted food lifted."""

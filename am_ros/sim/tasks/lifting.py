@@ -25,6 +25,24 @@ FINGER_PLAY = 0.02  # of the gripper's opening: so far from the object the finge
 OPENING_M = 0.09
 
 
+class LiftingTask:
+    """A task whose goal shows one food in the hand: success is that very food, lifted. A task adds name and scenes."""
+
+    objects = FOODS
+    max_steps = 20
+    lifts = False  # not on the way: an episode that ends with the lift is a success
+    goal_image = True
+    tolerance_m = TOLERANCE_M
+
+    def distance(self, state: SceneState) -> float:
+        """Missing height [m] of the wanted object, all of it while it is not in the hand."""
+        return missing_m(state, [wanted_one(state)])
+
+    def act(self, state: SceneState) -> CartesianAction:
+        """Grasp the wanted object and raise it."""
+        return grasp_and_raise(state, wanted_one(state))
+
+
 def draw_foods(rng: np.random.Generator, most: int, always: str | None = None) -> tuple[list[str], str]:
     """Names of 2 to `most` foods, one of each kind at most, and which of them is wanted (`always`, if given)."""
     names = rng.permutation(list(FOODS)).tolist()
