@@ -136,11 +136,3 @@ def let_go(state: SceneState) -> CartesianAction:
     if tool.position_m[2] < above - 0.02:
         return towards(tool, (*tool.position_m[:2], above), tool.yaw_rad, Gripper.OPEN)
     return CartesianAction(terminate=True)
-
-
-def lift(state: SceneState, height_m: float) -> CartesianAction:
-    """With something in the hand: straight up to a height of the tool, then say that it is done."""
-    tool = state.end_effector
-    if tool.position_m[2] < height_m - 0.01:
-        return towards(tool, (*tool.position_m[:2], height_m), tool.yaw_rad, Gripper.CLOSE)
-    return CartesianAction(terminate=True)
