@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from am_ros.action import DISCRETE_DIM
 from am_ros.learning.cem import maximise
@@ -65,3 +66,12 @@ def q_figures(seen: Tensor, y: Tensor, batch: dict[str, Tensor]) -> dict[str, Te
         "q_seen_random_goal": masked_mean(seen.sigmoid(), ~hindsight),
         "target": y.mean(),
     }
+
+
+def regression_loss(network, y: Tensor, batch: dict[str, Tensor]):
+    """Return (loss, parts) of a method without negative actions: cross-entropy of Q at the seen actions with y [B]."""
+    encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
+    seen = network.score(encoding, batch["action"].unsqueeze(1)).float().squeeze(1)
+    total = functional.binary_cross_entropy_with_logits(seen, y)
+    parts = {"loss": total, "loss_positive": total, **q_figures(seen, y, batch)}
+    return total, {name: value.detach() for name, value in parts.items()}
