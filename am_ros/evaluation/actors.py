@@ -16,6 +16,7 @@ from am_ros.sim.camera import CameraConfig
 from am_ros.sim.environment import Environment, Observation
 from am_ros.sim.episodes import demonstrator_rng, fixed_noise
 from am_ros.sim.tasks import Task, evaluation_seed
+from am_ros.sim.vectors import VECTOR_SIZE, goal_vector, scene_vector
 
 SCRIPTED = ("expert", "random")
 
@@ -63,6 +64,10 @@ class PolicyActor:
 
     def decide(self, seen: Observation, goal_image: np.ndarray, environment: Environment) -> Decision:
         """The next action. Raises AmRosError if the network gives no finite value."""
+        if self.policy.network.config.preset == "state":
+            scene = environment.scene()
+            goal = goal_vector(scene) * bool(environment.task.goal_image)
+            return self.policy.act(scene_vector(scene), goal, seen.state)
         return self.policy.act(seen.image, goal_image, seen.state)
 
 
@@ -116,7 +121,13 @@ def load_policy(folder, image_size: int | None = None, **search) -> Policy:
         names = ", ".join((*SCRIPTED, *checkpoint_names()))
         raise AmRosError(f"{folder}: is neither a checkpoint folder nor one of {names}")
     policy = Policy.load(folder, **search)
-    size, network_size = policy.image_size, policy.network.config.image_size
+    network = policy.network.config
+    if network.preset == "state" and (network.observation_size, network.displacements) != (VECTOR_SIZE, CONTINUOUS_DIM):
+        raise AmRosError(
+            f"{folder}: takes vectors of {network.observation_size} numbers and {network.displacements} displacements, "
+            f"the cell has {VECTOR_SIZE} and {CONTINUOUS_DIM}"
+        )
+    size, network_size = policy.image_size, network.image_size
     if size != network_size:
         raise AmRosError(f"{folder}: says images of {size} px, but its network takes {network_size} px")
     if image_size not in (None, size):

@@ -103,6 +103,13 @@ def uniform_actions(batch: int, count: int, device=None, generator=None, displac
     return one_hot_actions(continuous, choice)
 
 
+def refit(candidates: Tensor, elites: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and standard deviation [B, D] and frequencies [B, 3] of the `elites` [B, K] of candidates [B, N, D + 3]."""
+    chosen = candidates.gather(1, elites.unsqueeze(-1).expand(-1, -1, candidates.shape[-1]))
+    displacement = chosen[..., :-DISCRETE_DIM]
+    return displacement.mean(dim=1), displacement.std(dim=1), chosen[..., -DISCRETE_DIM:].mean(dim=1)
+
+
 @torch.no_grad()
 def maximise(
     score: Callable[[Tensor], Tensor],
@@ -147,10 +154,7 @@ def maximise(
         best_score = torch.where(better, top_scores[:, 0], best_score)
         best_action = torch.where(better.unsqueeze(1), candidates[rows, top[:, 0]], best_action)
         if iteration + 1 < config.iterations:
-            elites = candidates.gather(1, top.unsqueeze(-1).expand(-1, -1, candidates.shape[-1]))
-            mean = elites[..., :-DISCRETE_DIM].mean(dim=1)
-            std = elites[..., :-DISCRETE_DIM].std(dim=1)
-            probabilities = elites[..., -DISCRETE_DIM:].mean(dim=1)
+            mean, std, probabilities = refit(candidates, top)
     return best_action, best_score
 
 

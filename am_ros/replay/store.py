@@ -57,6 +57,11 @@ class ReplayStore:
         return cls._create(folder, {"format": 1, "image_size": list(image_size)})
 
     @classmethod
+    def create_for_vectors(cls, folder, size: int, action_dim: int = ACTION_DIM) -> "ReplayStore":
+        """Make an empty store for observations of `size` numbers; the folder must not hold one."""
+        return cls._create(folder, {"format": 2, "observation_shape": [size], "action_dim": action_dim})
+
+    @classmethod
     def from_arrays(
         cls, folder, observations, actions, episode_ends, outcomes=None, states=None, task: str = ""
     ) -> "ReplayStore":
@@ -190,8 +195,12 @@ class ReplayStore:
                     f"episode {episode.info.episode_id!r}: images of {episode.images.shape[1:3]} do not fit a store "
                     f"of {self.image_size}"
                 )
-            self._ids.add(episode.info.episode_id)
             new.append(Rows(episode.info, episode.images, episode.states, episode.actions))
+        return self.append_rows(new)
+
+    def append_rows(self, episodes: list[Rows]) -> int:
+        """Add episodes, as the store keeps them, that are not in yet (by id); returns how many were added."""
+        new = list({e.info.episode_id: e for e in episodes if e.info.episode_id not in self._ids}.values())
         if new:
             self._append(new)
         return len(new)

@@ -11,6 +11,7 @@ from am_ros.configuration import parameter
 from am_ros.episode import Episode, EpisodeInfo, Outcome
 from am_ros.sim.environment import Environment, Observation
 from am_ros.sim.expert import NoisyExpert
+from am_ros.sim.scene import SceneState
 from am_ros.sim.tasks import Task
 from am_ros.sim.workcell import SimConfig
 
@@ -79,34 +80,51 @@ def demonstrator_rng(task: Task, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, 1, zlib.crc32(task.name.encode())])
 
 
-def play(environment: Environment, seed: int, mixture: Mixture) -> Episode:
-    """One episode: until the demonstrator terminates or the task's step limit."""
+@dataclass(frozen=True)
+class Performance:
+    """A demonstrator's trial: T action vectors, T+1 observations, and the ground truth at each of these."""
+
+    info: EpisodeInfo
+    observations: list[Observation]
+    actions: list[np.ndarray]
+    scenes: list[SceneState]
+
+
+def perform(environment: Environment, seed: int, mixture: Mixture) -> Performance:
+    """One trial: until the demonstrator terminates or the task's step limit."""
     task = environment.task
     demonstrator = mixture.draw(task, demonstrator_rng(task, seed))
-    observations, vectors = [environment.reset(seed)], []
+    observations, scenes, vectors = [environment.reset(seed)], [environment.scene()], []
     terminated = False
     while not terminated and len(vectors) < task.max_steps:
-        action = demonstrator.act(environment.scene())
+        action = demonstrator.act(scenes[-1])
         vector, observation = execute(environment, observations[-1], action)
         terminated = action.terminate
         vectors.append(vector)
         observations.append(observation)
-    reached = environment.outcome().reached
+        scenes.append(environment.scene())
     info = EpisodeInfo(
         episode_id(task.name, seed),
         task.name,
         source=SOURCE,
         seed=seed,
-        outcome=Outcome.SUCCESS if reached else Outcome.FAILURE,
+        outcome=Outcome.SUCCESS if environment.outcome().reached else Outcome.FAILURE,
         reason="terminated" if terminated else "step_limit",
         extra=demonstrator.description,
     )
+    return Performance(info, observations, vectors, scenes)
+
+
+def play(environment: Environment, seed: int, mixture: Mixture) -> Episode:
+    """One episode: what a camera and the robot's joints show of a demonstrator's trial."""
+    done = perform(environment, seed, mixture)
+    start_ns = first_stamp_ns(done.info.episode_id)
     return Episode(
-        info,
-        np.stack([o.image for o in observations]),
-        np.stack([o.state for o in observations]),
-        np.stack(vectors),
-        np.array([first_stamp_ns(info.episode_id) + round(o.time_s * 1e9) for o in observations], np.int64),
+        done.info,
+        np.stack([o.image for o in done.observations]),
+        np.stack([o.state for o in done.observations]),
+        np.stack(done.actions),
+        np.array([start_ns + round(o.time_s * 1e9) for o in done.observations], np.int64),
     )
 
 

@@ -9,19 +9,27 @@ from torch import Tensor
 from torch.nn import functional
 
 from am_ros.action import DISCRETE_DIM
+from am_ros.errors import AmRosError
 from am_ros.learning import draws
-from am_ros.learning.cem import one_hot_actions, sample_actions, uniform_actions
+from am_ros.learning.cem import one_hot_actions, refit, sample_actions, uniform_actions
 from am_ros.learning.methods.bellman import q_figures, td_target
 from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.methods.gcbc import cloning_loss
 
 
-def negative_actions(seen: Tensor, config: MethodConfig, generator) -> tuple[Tensor, Tensor]:
-    """Candidates [B, N, D + 3] and whether each is far enough from the `seen` action [B, D + 3], bool [B, N]."""
+def negative_actions(seen: Tensor, config: MethodConfig, generator, score=None) -> tuple[Tensor, Tensor]:
+    """Candidates [B, N, D + 3] and whether each is far enough from the `seen` action [B, D + 3], bool [B, N].
+
+    `score` gives the logits [B, K] of candidates [B, K, D + 3]; it is needed for a `searched_share` only.
+    """
     batch, displacements = len(seen), seen.shape[1] - DISCRETE_DIM
     perturbed = round(config.negatives * config.perturbed_share)
     flipped = round(config.negatives * config.flipped_share)
-    parts = [uniform_actions(batch, config.negatives - perturbed - flipped, seen.device, generator, displacements)]
+    searched = round(config.negatives * config.searched_share)
+    rest = config.negatives - perturbed - flipped - searched
+    if rest < 0:
+        raise AmRosError("parameters perturbed_share, flipped_share and searched_share: their sum must not exceed 1")
+    parts = [uniform_actions(batch, rest, seen.device, generator, displacements)]
     if perturbed:
         std = torch.full((batch, displacements), config.perturbed_std, device=seen.device)
         # A little mass on the other discrete choices: the right displacement with the wrong gripper is a hard negative.
@@ -29,6 +37,8 @@ def negative_actions(seen: Tensor, config: MethodConfig, generator) -> tuple[Ten
         parts.append(sample_actions(seen[:, :-DISCRETE_DIM], std, discrete, perturbed, generator))
     if flipped:
         parts.append(flip_one_dimension(seen, flipped, generator))
+    if searched:
+        parts.append(search_actions(score, seen, searched, generator))
     candidates = torch.cat(parts, dim=1)
     offset = candidates - seen.unsqueeze(1)
     distance = offset[..., :-DISCRETE_DIM].norm(dim=-1)
@@ -50,12 +60,51 @@ def flip_one_dimension(seen: Tensor, count: int, generator=None) -> Tensor:
     return one_hot_actions(continuous, choice)
 
 
+@torch.no_grad()
+def search_actions(score, seen: Tensor, count: int, generator=None) -> Tensor:
+    """Actions [B, count, D + 3] that a search over Q would look at: samples of CEM's second iteration."""
+    first = uniform_actions(len(seen), 4 * count, seen.device, generator, seen.shape[1] - DISCRETE_DIM)
+    _, elites = score(first).topk(max(2, count // 2), dim=1)
+    mean, std, probabilities = refit(first, elites)
+    return sample_actions(mean, std, probabilities, count, generator)
+
+
+def skew_goals(lagged, batch: dict[str, Tensor], config: MethodConfig, generator=None) -> dict[str, Tensor]:
+    """The batch with its random goals chosen anew, each among `goal_candidates` of them by softmax(Q / temperature).
+
+    Section 4.2: chaining learns most from goals that can be reached from where the sub-trajectory ends. The candidates
+    are the random goals of the batch itself, so that nothing more has to be read.
+    """
+    rows = torch.nonzero((batch["steps_to_goal"] < 0) & ~batch["rewarded"]).squeeze(1)
+    count = min(config.goal_candidates, len(rows))
+    if count < 2:
+        return batch
+    network = lagged[0] if isinstance(lagged, (list, tuple)) else lagged
+    offsets = torch.arange(count, device=rows.device)
+    which = rows[(torch.arange(len(rows), device=rows.device).unsqueeze(1) + offsets) % len(rows)]  # [R, count]
+    repeated = rows.repeat_interleave(count)
+    with torch.no_grad():
+        encoding = network.encode(
+            batch["image"][repeated], batch["goal_image"][which.flatten()], batch["state"][repeated]
+        )
+        q = network.score(encoding, batch["action"][repeated].unsqueeze(1)).float().sigmoid().view(-1, count)
+    chosen = draws.categorical((q / config.temperature).softmax(dim=1), 1, _alone(generator))
+    goals = batch["goal_image"].clone()
+    goals[rows] = batch["goal_image"][which.gather(1, chosen).squeeze(1)]
+    return batch | {"goal_image": goals}
+
+
+def _alone(generator):
+    """How many random goals there are differs from process to process: each draws for its own."""
+    return generator.generator if isinstance(generator, draws.Share) else generator
+
+
 def negative_loss(network, encoding, action: Tensor, config: MethodConfig, generator):
     """Return (logits of the seen actions [B], loss of the unseen ones per item [B], their logits [B, N]).
 
     Candidates are weighted by softmax(Q / temperature); the gradient does not pass through that choice.
     """
-    candidates, far = negative_actions(action, config, generator)
+    candidates, far = negative_actions(action, config, generator, lambda a: network.score(encoding, a).float())
     logits = network.score(encoding, torch.cat([action.unsqueeze(1), candidates], dim=1)).float()
     seen, unseen = logits[:, 0], logits[:, 1:]
     with torch.no_grad():
@@ -67,6 +116,8 @@ def negative_loss(network, encoding, action: Tensor, config: MethodConfig, gener
 
 def loss(network, lagged, batch: dict[str, Tensor], config: MethodConfig, generator=None):
     """Return (loss, parts): equation 1 with cross-entropy, and the figures for the log."""
+    if config.goal_candidates > 1:
+        batch = skew_goals(lagged, batch, config, generator)
     y = td_target(lagged, batch, config, generator)
     encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
     seen, negative, unseen = negative_loss(network, encoding, batch["action"], config, generator)

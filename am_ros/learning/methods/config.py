@@ -26,12 +26,18 @@ class MethodConfig:
     flipped_share: float = parameter(
         0.0, "share of candidates that differ from the seen action in one dimension only", range=(0.0, 1.0)
     )
+    searched_share: float = parameter(
+        0.0, "share of candidates that a short search over the present Q proposes", range=(0.0, 1.0)
+    )
     # Q lies in (0, 1), so exp(Q) differs by at most a factor e; a temperature sharpens the choice.
     temperature: float = parameter(0.3, "negatives are weighted by softmax(Q / temperature)", range=(0.01, 100.0))
     negative_weight: float = parameter(1.0, "weight of the negatives in the loss", range=(0.0, 100.0))
     # In normalised units; another gripper command or terminate always counts as far.
     close_distance: float = parameter(
         0.3, "candidates nearer than this to the seen action are dropped", range=(0.0, 4.0)
+    )
+    goal_candidates: int = parameter(
+        1, "each random goal is the best of about so many, by softmax(Q / temperature); 1: not skewed", range=(1, 256)
     )
     target_cem: CemConfig = CemConfig(samples=8, iterations=1, elite_fraction=0.25, prior_share=0.5, prior_weight=0.0)
     cloning_weight: float = parameter(

@@ -1,0 +1,145 @@
+"""What the choices of the method are worth, measured where an update is cheap: on vectors in place of images.
+
+    python benchmarks/vector_study.py collect --task pick_place --episodes 3000 --workers 2 --out runs/vectors
+    python benchmarks/vector_study.py run runs/vectors --updates 20000 --seeds 3 --workers 2 --out runs/vector_study
+    python benchmarks/vector_study.py table runs/vector_study
+
+A variant is the recipe that its name begins with and the fields that follow, `best,method.gamma=0.9`. What ran already
+is not run again. Every variant is judged on the same scenes, by CEM over Q alone (128 x 4) and as it acts by default.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, fields, is_dataclass, replace
+from pathlib import Path
+
+from am_ros import configuration
+from am_ros.errors import AmRosError
+from am_ros.evaluation.actors import ActorConfig
+from am_ros.evaluation.statistics import summarise
+from am_ros.evaluation.trials import TrialPlan, run_trials
+from am_ros.learning.recipes import find_recipe
+from am_ros.learning.trainer import LearnerConfig, Trainer
+from am_ros.replay.store import ReplayStore
+from am_ros.sim.vectors import VECTOR_SIZE, collect_vectors
+from am_ros.workers import ProgressLine, run_jobs
+
+Q_ALONE = {"objective": "q", "prior_weight": 0.0, "prior_share": 0.0, "samples": 128, "iterations": 4}
+TRIALS, FIRST_SCENE = 100, 3000
+
+
+def variant(name: str, updates: int, seed: int) -> LearnerConfig:
+    """The configuration of a variant."""
+    recipe, *changes = name.split(",")
+    config = find_recipe(recipe)
+    network = replace(config.network, preset="state", observation_size=VECTOR_SIZE)
+    trainer = replace(config.trainer, updates=updates, seed=seed, batch_size=256, precision="fp32")
+    config = replace(config, network=network, trainer=trainer)
+    for change in changes:
+        path, _, text = change.partition("=")
+        config = _changed(config, path.split("."), text, name)
+    configuration.check(config)
+    return config
+
+
+def _changed(config, path: list[str], text: str, name: str):
+    """`config` with the field at that path set to what the text says."""
+    if path[0] not in {f.name for f in fields(config)}:
+        raise AmRosError(f"variant {name}: there is no field {path[0]}")
+    old = getattr(config, path[0])
+    if is_dataclass(old):
+        return replace(config, **{path[0]: _changed(old, path[1:], text, name)})
+    value = text == "true" if isinstance(old, bool) else type(old)(text)
+    return replace(config, **{path[0]: value})
+
+
+def run_one(name: str, seed: int, data: Path, out: Path, updates: int, task: str) -> dict:
+    """Train and judge one variant with one seed; the figures are kept in a file of their own."""
+    folder = out / f"{name.replace(',', '+')}_{updates}" / str(seed)
+    result = folder / "result.json"
+    if result.exists():
+        return json.loads(result.read_text())
+    config = variant(name, updates, seed)
+    began = time.monotonic()
+    Trainer(config, folder).fit(ReplayStore.open(data))
+    trained_s = time.monotonic() - began
+    checkpoint = str(folder / "checkpoint")
+    plain = ActorConfig(checkpoint)
+    actors = {"as_it_acts": plain}
+    if config.method.method != "gcbc":
+        actors["q_alone"] = ActorConfig(checkpoint, **Q_ALONE)
+        if config.network.behaviour_prior:
+            actors["logit"] = ActorConfig(checkpoint, objective="logit", samples=128, iterations=3)
+            actors["prior"] = ActorConfig(checkpoint, objective="prior", samples=2, iterations=1, prior_share=1.0)
+    figures = {}
+    for actor, how in actors.items():
+        trials = list(run_trials([TrialPlan(how, (task,), TRIALS, FIRST_SCENE, variety=0.0)]))
+        summary = summarise(trials)[task]
+        figures |= {actor: summary["success_rate"], f"{actor}_once": summary["success_once_rate"]}
+        figures[f"{actor}_terminated"] = summary["ends"].get("terminated", 0) / TRIALS
+    rate = updates / trained_s
+    answer = {"variant": name, "seed": seed, "updates": updates, "updates_per_s": round(rate, 1), **figures}
+    result.write_text(json.dumps(answer | {"config": asdict(config)}, indent=2) + "\n")
+    return answer
+
+
+def table(out: Path) -> str:
+    """Mean over the seeds and their range, a line per variant."""
+    rows: dict[tuple, list[dict]] = {}
+    for path in sorted(out.glob("*/*/result.json")):
+        one = json.loads(path.read_text())
+        rows.setdefault((one["variant"], one["updates"]), []).append(one)
+    columns = ("q_alone", "q_alone_once", "logit", "prior", "as_it_acts")
+    lines = ["| variant | updates | seeds | " + " | ".join(columns) + " |", "|---" * (3 + len(columns)) + "|"]
+    for (name, updates), runs in rows.items():
+        cells = [_cell([r[c] for r in runs if c in r]) for c in columns]
+        lines.append(f"| {name} | {updates} | {len(runs)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    mean = f"{sum(values) / len(values):.0%}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.0%} ... {max(values):.0%})"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    collecting = verbs.add_parser("collect")
+    collecting.add_argument("--task", default="pick_place")
+    collecting.add_argument("--episodes", type=int, default=3000)
+    collecting.add_argument("--seed", type=int, default=11)
+    collecting.add_argument("--workers", type=int, default=1)
+    collecting.add_argument("--out", type=Path, required=True)
+    running = verbs.add_parser("run")
+    running.add_argument("data", type=Path)
+    running.add_argument("--variants", nargs="+", default=["best"])
+    running.add_argument("--updates", type=int, default=20000)
+    running.add_argument("--seeds", type=int, default=3)
+    running.add_argument("--workers", type=int, default=1)
+    running.add_argument("--task", default="pick_place")
+    running.add_argument("--out", type=Path, required=True)
+    verbs.add_parser("table").add_argument("out", type=Path)
+    a = parser.parse_args()
+    if a.verb == "collect":
+        show = ProgressLine(sys.stderr, "collect", "episodes").show
+        store = collect_vectors(tuple(a.task.split(",")), a.episodes, a.out, a.seed, workers=a.workers, progress=show)
+        print(json.dumps(store.summary(), indent=2))
+    elif a.verb == "run":
+        for name in a.variants:
+            variant(name, a.updates, 0)  # what cannot be is said before anything runs
+        jobs = [(n, s, a.data, a.out, a.updates, a.task) for s in range(a.seeds) for n in a.variants]
+        for done in run_jobs(run_one, jobs, a.workers, "study"):
+            print({k: v for k, v in done.items() if k != "config"}, flush=True)
+        print(table(a.out))
+    else:
+        print(table(a.out))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

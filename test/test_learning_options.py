@@ -1,0 +1,91 @@
+"""Options beyond the paper's text: negatives that a search proposes, random goals skewed to high Q."""
+
+import pytest
+import torch
+
+from am_ros.action import ACTION_DIM, OPEN
+from am_ros.errors import AmRosError
+from am_ros.learning.methods import MethodConfig, loss
+from am_ros.learning.methods.actionable_models import negative_actions, search_actions, skew_goals
+from am_ros.learning.networks import NetworkConfig, make_network
+
+PEAK = torch.tensor([0.5, -0.5, 0.0, 0.2])
+
+
+def _score(actions):
+    """Logits that are highest at PEAK with the gripper open."""
+    near = -(actions[..., :-3] - PEAK).square().sum(dim=-1)
+    return near - 5 * (1 - actions[..., OPEN])
+
+
+def test_searched_negatives_lie_where_q_is_high():
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.zeros(64, ACTION_DIM)
+    seen[:, OPEN] = 1
+    found = search_actions(_score, seen, 8, generator)
+    uniform, _ = negative_actions(seen, MethodConfig(negatives=8, perturbed_share=0.0), generator)
+    assert found.shape == (64, 8, ACTION_DIM)
+    assert _score(found).mean() > _score(uniform).mean() + 1.5
+    assert (found[..., OPEN] == 1).float().mean() > 0.9
+    assert found[..., :-3].abs().max() <= 1
+
+
+def test_candidates_are_as_many_as_asked_for_and_shares_beyond_one_are_refused():
+    seen = torch.zeros(3, ACTION_DIM)
+    seen[:, OPEN] = 1
+    config = MethodConfig(negatives=12, perturbed_share=0.25, flipped_share=0.25, searched_share=0.5)
+    candidates, far = negative_actions(seen, config, None, _score)
+    assert candidates.shape == (3, 12, ACTION_DIM) and far.shape == (3, 12)
+    with pytest.raises(AmRosError, match="searched_share: their sum must not exceed 1"):
+        negative_actions(seen, MethodConfig(negatives=12, flipped_share=0.5, searched_share=0.5), None, _score)
+
+
+class NearGoals(torch.nn.Module):
+    """Q is high for goals whose number is near that of the observation, whatever the action."""
+
+    def encode(self, image, goal_image, state):
+        return -(image - goal_image).abs()
+
+    def score(self, encoding, actions):
+        return encoding.expand(-1, actions.shape[1])
+
+
+def _numbered(count):
+    rows = torch.arange(count)
+    return {
+        "image": rows.float().unsqueeze(1),
+        "goal_image": rows.roll(7).float().unsqueeze(1),
+        "state": torch.zeros(count, 1),
+        "action": torch.zeros(count, ACTION_DIM),
+        "steps_to_goal": torch.where(rows % 4 == 0, 3, -1),
+        "rewarded": rows % 10 == 9,
+    }
+
+
+def test_random_goals_are_skewed_to_those_that_q_calls_near():
+    batch = _numbered(40)
+    config = MethodConfig(goal_candidates=40, temperature=0.01)
+    skewed = skew_goals(NearGoals(), batch, config, torch.Generator().manual_seed(0))
+    free = (batch["steps_to_goal"] < 0) & ~batch["rewarded"]
+    assert torch.equal(skewed["goal_image"][~free], batch["goal_image"][~free])  # hindsight and rewards stay
+    assert set(skewed["goal_image"][free].flatten().tolist()) <= set(batch["goal_image"][free].flatten().tolist())
+    before = (batch["image"] - batch["goal_image"])[free].abs().mean()
+    after = (skewed["image"] - skewed["goal_image"])[free].abs().mean()
+    assert after < before / 2
+
+
+def test_a_loss_with_both_options_is_finite_and_leaves_the_batch_alone():
+    torch.manual_seed(0)
+    network = make_network(NetworkConfig(preset="state", observation_size=1, width=16))
+    batch = _numbered(40)
+    batch |= {
+        "state": torch.zeros(40, 6), "next_state": torch.zeros(40, 6), "next_image": batch["image"] + 1,
+        "next_action": batch["action"], "final": torch.zeros(40, dtype=torch.bool),
+        "ended": torch.zeros(40, dtype=torch.bool), "reward": torch.zeros(40),
+    }  # fmt: skip
+    goals = batch["goal_image"].clone()
+    config = MethodConfig(negatives=8, searched_share=0.25, goal_candidates=4)
+    total, parts = loss(network, network, batch, config, torch.Generator().manual_seed(0))
+    total.backward()
+    assert torch.isfinite(total) and all(torch.isfinite(v) for v in parts.values())
+    assert torch.equal(goals, batch["goal_image"])
