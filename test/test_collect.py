@@ -120,6 +120,7 @@ def test_the_command_writes_the_figures(tmp_path):
         (("--split", "place,grasp"), "parameter split: 'place,grasp' is not 'grasp,place'"),
         (("--task", "reach", "--split", "grasp,place"), "parameter split: task reach does not lift a single object"),
         (("--json", "/dev/null/figures.json"), "json /dev/null/figures.json: cannot be written"),
+        (("--json", "/proc"), "json /proc: is a folder"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(tmp_path, arguments, sentence, capsys):

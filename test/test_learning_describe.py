@@ -57,6 +57,15 @@ def test_the_full_size_prior_proposes_actions():
     assert torch.isfinite(prior.mean).all()
 
 
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
+    for path, sentence in ((tmp_path, "is a folder"), ("/proc/figures.json", "cannot be written")):
+        assert cli.main(["model", "describe", "--json", str(path)]) == 2
+        said = capsys.readouterr()
+        assert f"json {path}: {sentence}" in said.err and "\n" not in said.err.strip() and not said.out
+    assert cli.main(["model", "describe", "--json", str(tmp_path / "new" / "figures.json")]) == 0
+    assert json.loads((tmp_path / "new" / "figures.json").read_text())["parameters"]
+
+
 def test_the_summary_for_people_names_every_figure(capsys):
     assert cli.main(["model", "describe", "--preset", "state", "--observation-size", "9"]) == 0
     text = capsys.readouterr().out

@@ -117,6 +117,14 @@ def test_the_command_line_learns_from_a_store_of_vectors(tmp_path, capsys):
     assert "holds vectors of 3, asked for images of (64, 64)" in capsys.readouterr().err
 
 
+def test_figures_that_cannot_be_written_stop_the_training_before_it_starts(tmp_path, capsys):
+    for path, sentence in ((tmp_path, "is a folder"), ("/proc/figures.json", "cannot be written")):
+        assert cli.main(["train", "bags", "--out", str(tmp_path / "run"), "--json", str(path)]) == 2
+        said = capsys.readouterr().err.strip()
+        assert f"json {path}: {sentence}" in said and "\n" not in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_policy_says_what_it_cannot_take(tmp_path):
     store = ReplayStore.from_arrays(tmp_path / "s", *_arrays())
     Trainer(_config(), tmp_path).fit(store)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from am_ros.configuration import add_flags, from_flags
 from am_ros.errors import AmRosError
+from am_ros.evaluation.outputs import check_file
 from am_ros.sim.camera import CameraConfig
 from am_ros.sim.collect import Collection, collect
 from am_ros.sim.dataset_card import README
@@ -50,7 +51,7 @@ def run(arguments) -> int:
     parts = () if arguments.split is None else parse_split(arguments.split)
     collection = Collection(tasks, arguments.episodes, arguments.out, arguments.seed, mixture, sim, parts)
     if arguments.json:
-        _check_writable(arguments.json)
+        check_file(arguments.json, "json")
     command = "am-ros " + shlex.join(sys.argv[1:])
     figures = collect(collection, arguments.workers, ProgressLine(sys.stderr, "collect", "episodes").show, command)
     present = figures["episodes"] - figures["new_episodes"]
@@ -63,13 +64,3 @@ def run(arguments) -> int:
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     return 0
-
-
-def _check_writable(path: Path) -> None:
-    """Fail before the work and not after it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8"):
-            pass
-    except OSError as error:
-        raise AmRosError(f"json {path}: cannot be written ({error.strerror})") from None

@@ -1,8 +1,10 @@
 """am-ros model: what the networks are and cost."""
 
 import json
+from pathlib import Path
 
 from am_ros import configuration
+from am_ros.evaluation.outputs import check_file
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.describe import describe
 from am_ros.learning.networks import NetworkConfig
@@ -27,13 +29,14 @@ def run(arguments) -> int:
     usual = NetworkConfig(**USUAL.get(arguments.preset, {}))
     config = configuration.from_flags(NetworkConfig, arguments, usual)
     search = {name: v for name in ("samples", "iterations") if (v := getattr(arguments, name)) is not None}
+    if arguments.json not in (None, "-"):
+        check_file(arguments.json, "json")
     figures = describe(config, configuration.from_dict(CemConfig, search))
     if arguments.json == "-":
         print(json.dumps(figures, indent=2))
         return 0
     if arguments.json:
-        with open(arguments.json, "w") as file:
-            file.write(json.dumps(figures, indent=2) + "\n")
+        Path(arguments.json).write_text(json.dumps(figures, indent=2) + "\n")
     cost, decision = figures["multiply_adds"], figures["decision"]
     sizes = " / ".join(map(str, figures["sizes"].values())) or "none"
     lines = (

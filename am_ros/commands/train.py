@@ -5,21 +5,16 @@ import json
 import sys
 from pathlib import Path
 
-from am_ros import configuration
 from am_ros.action import ActionSpace
+from am_ros.commands.learner_flags import add_learner_flags, learner_config
 from am_ros.errors import AmRosError
 from am_ros.evaluation.curves import learning_curve
+from am_ros.evaluation.outputs import check_file
 from am_ros.learning.group import launched
-from am_ros.learning.methods import MethodConfig
-from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.parallel import train
 from am_ros.learning.recipes import RECIPES, find_recipe
-from am_ros.learning.trainer import LearnerConfig, TrainerConfig
 from am_ros.replay.ingest import ingest
-from am_ros.replay.sampling import GoalConfig
 from am_ros.replay.store import ReplayStore
-
-PARTS = {"network": NetworkConfig, "method": MethodConfig, "goals": GoalConfig, "trainer": TrainerConfig}
 
 
 def register(subparsers) -> None:
@@ -34,19 +29,18 @@ def register(subparsers) -> None:
     )
     parser.add_argument("--start-from", type=Path, help="checkpoint whose weights are the first ones")
     parser.add_argument("--json", type=Path, help="write what was learned from, and how fast, to this file")
-    for name, part in PARTS.items():
-        configuration.add_flags(parser.add_argument_group(name), part)
+    add_learner_flags(parser)
 
 
 def run(arguments) -> int:
     """Ingest, train with progress on stderr, draw the curve."""
-    recipe = find_recipe(arguments.recipe)
-    parts = {n: configuration.from_flags(part, arguments, getattr(recipe, n)) for n, part in PARTS.items()}
-    config = LearnerConfig(**parts, acting=recipe.acting)
+    config = learner_config(arguments, find_recipe(arguments.recipe))
     action_space, launch = ActionSpace(), launched()
     if launch is not None and launch.local_rank:  # the first process of each machine reads the bags
         train(config, arguments.out / "replay", arguments.out, action_space, _show, start_from=arguments.start_from)
         return 0
+    if arguments.json and (launch is None or not launch.rank):
+        check_file(arguments.json, "json")
     if config.network.preset == "state":
         if arguments.bags:
             raise AmRosError("preset state: bags hold images; it learns from a store made of arrays (docs/library.md)")
