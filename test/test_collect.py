@@ -107,6 +107,12 @@ def test_the_command_writes_the_figures(tmp_path):
     assert all(read_episode(b, ActionSpace()).info.outcome == Outcome.SUCCESS for b in find_bags(out))
 
 
+def test_several_tasks_are_collected_by_their_names(tmp_path):
+    done = subprocess.run(command(tmp_path, "--task", "reach,pick_place", "--episodes", 1), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert {task: row["episodes"] for task, row in card(tmp_path)["tasks"].items()} == {"reach": 1, "pick_place": 1}
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -117,6 +123,9 @@ def test_the_command_writes_the_figures(tmp_path):
         (("--image-size", 3), "parameter image_size: 3 is outside"),
         (("--seed", -1), "scene index"),
         (("--task", "juggle"), "task 'juggle': use one of reach, pick_place"),
+        (("--task", "reach,juggle"), "task 'juggle': use one of reach, pick_place"),
+        (("--task", "reach,"), "task '': use one of reach, pick_place"),
+        (("--task", "reach,stacking,reach"), "task 'reach': is named twice"),
         (("--split", "place,grasp"), "parameter split: 'place,grasp' is not 'grasp,place'"),
         (("--task", "reach", "--split", "grasp,place"), "parameter split: task reach does not lift a single object"),
         (("--json", "/dev/null/figures.json"), "json /dev/null/figures.json: cannot be written"),

@@ -60,6 +60,20 @@ def test_all_tasks_means_all(tmp_path):
     assert list(strict(figures)) == list(TASKS)
 
 
+def test_several_tasks_are_named_with_commas_and_keep_their_order(tmp_path):
+    figures = tmp_path / "figures.json"
+    assert evaluate("random", "--task", "stacking,reach", "--trials", 1, "--json", figures) == 0
+    assert list(strict(figures)) == ["stacking", "reach"]
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "qmap"])
+def test_the_help_names_the_checkpoints_of_the_package(capsys, verb):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "a checkpoint folder or one that comes with the package (pick_place)" in said
+
+
 def test_noise_makes_the_expert_worse(tmp_path):
     rates = []
     for noise in (0, 1):
@@ -98,6 +112,8 @@ def test_images_of_another_size_are_drawn_for_a_checkpoint_that_wants_them(tmp_p
     ("arguments", "sentence"),
     [
         (("expert", "--task", "juggling"), "task 'juggling': use one of reach, "),
+        (("expert", "--task", "reach,juggling"), "task 'juggling': use one of reach, "),
+        (("expert", "--task", "reach,reach"), "task 'reach': is named twice"),
         (("expert", "--trials", 0), "parameter trials: 0 is not a positive number"),
         (("expert", "--trials", "many"), "argument --trials: invalid int value: 'many'"),
         (("expert", "--workers", 0), "parameter workers: 0 is not a positive number"),

@@ -1,4 +1,4 @@
-"""The verbs of `am-ros`, one module each.
+"""The verbs of `am-ros`, one module each, and `arguments`: flags that several of them have.
 
 A module `<verb>.py` has two functions, and its verb is listed in `am_ros.cli.COMMANDS`:
 

@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from am_ros.commands.arguments import add_tasks_flag, add_variety_flag, find_tasks
 from am_ros.configuration import add_flags, from_flags
 from am_ros.errors import AmRosError
 from am_ros.evaluation.outputs import check_file
@@ -13,7 +14,6 @@ from am_ros.sim.collect import Collection, collect
 from am_ros.sim.dataset_card import README
 from am_ros.sim.episodes import Mixture, fixed_noise
 from am_ros.sim.split import PARTS, parse_split
-from am_ros.sim.tasks import TASKS
 from am_ros.sim.workcell import SimConfig
 from am_ros.workers import ProgressLine
 
@@ -21,16 +21,13 @@ from am_ros.workers import ProgressLine
 def register(subparsers) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("collect", help="write bags of noisy scripted experts in the simulated cell")
-    parser.add_argument("--task", default="all", help=f"all (default) or one of {', '.join(TASKS)}")
+    add_tasks_flag(parser)
     parser.add_argument("--episodes", type=int, default=1000, help="of each task (default 1000)")
     parser.add_argument("--out", type=Path, required=True, help="folder; what lies there is kept and counted")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and noise (default 0)")
     parser.add_argument("--image-size", type=int, default=CameraConfig.image_size, help="pixels (default 64)")
-    parser.add_argument(
-        "--variety", type=float, default=SimConfig.variety,
-        help="how far light, colours and camera pose differ from scene to scene: 0 not at all ... 1 (default)",
-    )  # fmt: skip
+    add_variety_flag(parser)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument(
         "--split",
@@ -46,7 +43,7 @@ def run(arguments) -> int:
     if arguments.noise is not None and not 0 <= arguments.noise <= 1:
         raise AmRosError(f"parameter noise: {arguments.noise} is outside 0 ... 1")
     mixture = from_flags(Mixture, arguments) if arguments.noise is None else fixed_noise(arguments.noise)
-    tasks = tuple(TASKS) if arguments.task == "all" else (arguments.task,)
+    tasks = find_tasks(arguments.task)
     sim = from_flags(SimConfig, arguments, camera=from_flags(CameraConfig, arguments))
     parts = () if arguments.split is None else parse_split(arguments.split)
     collection = Collection(tasks, arguments.episodes, arguments.out, arguments.seed, mixture, sim, parts)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from am_ros.commands.arguments import CHECKPOINT_HELP, add_tasks_flag, add_variety_flag, find_tasks
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import ActorConfig
 from am_ros.evaluation.curves import curve_rows, find_checkpoints, write_curve
@@ -14,25 +15,20 @@ from am_ros.evaluation.pictures import Album
 from am_ros.evaluation.statistics import Trial, summarise, table, with_trial_list
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning.cem import OBJECTIVES
-from am_ros.sim.tasks import TASKS
-from am_ros.sim.workcell import SimConfig
 from am_ros.workers import ProgressLine
 
 
 def register(subparsers) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("evaluate", help="trials of checkpoints, the expert or random actions")
-    parser.add_argument("actor", nargs="+", help="a checkpoint folder, or: expert, random; several are compared")
-    parser.add_argument("--task", default="all", help=f"all (default), {', '.join(TASKS)}")
+    parser.add_argument("actor", nargs="+", help=f"{CHECKPOINT_HELP}, expert or random; several are compared")
+    add_tasks_flag(parser)
     parser.add_argument("--trials", type=int, default=50, help="per task (default 50)")
     parser.add_argument("--seed", type=int, default=0, help="first scene of the evaluation set (default 0)")
     parser.add_argument("--workers", type=int, default=1, help="processes, unless --through-ros (default 1)")
     parser.add_argument("--noise", type=float, default=0.0, help="of the expert: 0 (default) none ... 1 random")
     parser.add_argument("--image-size", type=int, help="pixels; default: the checkpoint's own, or 64")
-    parser.add_argument(
-        "--variety", type=float, default=SimConfig.variety,
-        help="how far light, colours and camera pose differ from scene to scene: 0 not at all ... 1 (default)",
-    )  # fmt: skip
+    add_variety_flag(parser)
     search = parser.add_argument_group("search of a policy; default: as its checkpoint says")
     search.add_argument("--samples", type=int, help="candidates per iteration")
     search.add_argument("--iterations", type=int, help="refits of the distribution")
@@ -105,7 +101,7 @@ def _actors(arguments) -> list[str]:
 def _plan(arguments, name: str) -> TrialPlan:
     search = {n: getattr(arguments, n) for n in ("samples", "iterations", "objective", "prior_weight", "prior_share")}
     actor = ActorConfig(name, arguments.noise, image_size=arguments.image_size, **search)
-    tasks = tuple(TASKS) if arguments.task == "all" else (arguments.task,)
+    tasks = find_tasks(arguments.task)
     return TrialPlan(
         actor, tasks, arguments.trials, arguments.seed, TILE if arguments.pictures else 0, arguments.variety
     )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from am_ros.commands.arguments import CHECKPOINT_HELP, add_variety_flag
 from am_ros.configuration import add_flags, check, from_flags
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import load_policy
@@ -17,11 +18,11 @@ FORMATS = (".png", ".svg", ".pdf")
 def register(subparsers) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("qmap", help="draw what a checkpoint's Q wants, over the table, step by step")
-    parser.add_argument("checkpoint", help="a checkpoint folder")
+    parser.add_argument("checkpoint", help=CHECKPOINT_HELP)
     parser.add_argument("--task", default=next(iter(TASKS)), help=f"one of {', '.join(TASKS)} (default the first)")
     parser.add_argument("--seed", type=int, default=0, help="scene of the evaluation set (default 0)")
     parser.add_argument("--steps", type=int, default=5, help="moments from the start on (default 5)")
-    parser.add_argument("--variety", type=float, default=SimConfig.variety, help="as of am-ros evaluate (default 1)")
+    add_variety_flag(parser)
     parser.add_argument("--out", type=Path, required=True, help=f"the picture ({', '.join(FORMATS)})")
     add_flags(parser, QMapConfig, skip=("seed",))
 
