@@ -5,7 +5,7 @@
     python benchmarks/vector_study.py table runs/vector_study
 
 A variant is the recipe that its name begins with and the fields that follow, `best,method.gamma=0.9`. What ran already
-is not run again. Every variant is judged on the same scenes, by CEM over Q alone (128 x 4) and as it acts by default.
+is not run again. Every variant is judged on the same scenes, by a search over Q alone and as it acts by default.
 """
 
 import argparse
@@ -26,7 +26,10 @@ from am_ros.replay.store import ReplayStore
 from am_ros.sim.vectors import VECTOR_SIZE, collect_vectors
 from am_ros.workers import ProgressLine, run_jobs
 
-Q_ALONE = {"objective": "q", "prior_weight": 0.0, "prior_share": 0.0, "samples": 128, "iterations": 4}
+Q_ALONE = {
+    "objective": "q", "prior_weight": 0.0, "prior_share": 0.0, "data_share": 1.0, "refit": "elites", "samples": 256,
+    "iterations": 3, "elite_fraction": 0.06,
+}  # fmt: skip
 TRIALS, FIRST_SCENE = 100, 3000
 
 
@@ -34,8 +37,8 @@ def variant(name: str, updates: int, seed: int) -> LearnerConfig:
     """The configuration of a variant."""
     recipe, *changes = name.split(",")
     config = find_recipe(recipe)
-    network = replace(config.network, preset="state", observation_size=VECTOR_SIZE)
-    trainer = replace(config.trainer, updates=updates, seed=seed, batch_size=256, precision="fp32")
+    network = replace(config.network, preset="state", observation_size=VECTOR_SIZE, width=128)
+    trainer = replace(config.trainer, updates=updates, seed=seed)
     config = replace(config, network=network, trainer=trainer)
     for change in changes:
         path, _, text = change.partition("=")

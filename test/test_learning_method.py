@@ -43,7 +43,7 @@ def _items(steps_to_goal, action_choice=OPEN, final=False, next_choice=CLOSE):
     return {
         "image": blank, "next_image": blank, "goal_image": blank,
         "state": torch.zeros(count, 6), "next_state": torch.zeros(count, 6),
-        "action": action, "next_action": next_action,
+        "action": action, "next_action": next_action, "other_actions": action.unsqueeze(1),
         "steps_to_goal": torch.tensor(steps_to_goal), "final": torch.full((count,), final),
         "rewarded": torch.zeros(count, dtype=torch.bool), "ended": torch.zeros(count, dtype=torch.bool),
         "reward": torch.zeros(count),

@@ -36,7 +36,7 @@ def test_candidates_are_as_many_as_asked_for_and_shares_beyond_one_are_refused()
     config = MethodConfig(negatives=12, perturbed_share=0.25, flipped_share=0.25, searched_share=0.5)
     candidates, far = negative_actions(seen, config, None, _score)
     assert candidates.shape == (3, 12, ACTION_DIM) and far.shape == (3, 12)
-    with pytest.raises(AmRosError, match="searched_share: their sum must not exceed 1"):
+    with pytest.raises(AmRosError, match="data_share: their sum must not exceed 1"):
         negative_actions(seen, MethodConfig(negatives=12, flipped_share=0.5, searched_share=0.5), None, _score)
 
 
@@ -80,7 +80,7 @@ def test_a_loss_with_both_options_is_finite_and_leaves_the_batch_alone():
     batch = _numbered(40)
     batch |= {
         "state": torch.zeros(40, 6), "next_state": torch.zeros(40, 6), "next_image": batch["image"] + 1,
-        "next_action": batch["action"], "final": torch.zeros(40, dtype=torch.bool),
+        "next_action": batch["action"], "other_actions": batch["action"].unsqueeze(1), "final": torch.zeros(40, dtype=torch.bool),
         "ended": torch.zeros(40, dtype=torch.bool), "reward": torch.zeros(40),
     }  # fmt: skip
     goals = batch["goal_image"].clone()

@@ -25,6 +25,8 @@ from am_ros.errors import AmRosError
 from am_ros.pretrained import find_checkpoint
 
 _FORMAT = "am_ros checkpoint 1"
+# Beside the weights: so many actions of the data, with which a search can begin.
+DATA_ACTIONS, DATA_ACTIONS_NAME = 512, "data_actions"
 
 
 @dataclass
@@ -34,6 +36,16 @@ class Checkpoint:
     meta: dict
     tensors: dict[str, dict[str, Tensor]]
     sha256: str
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that act."""
+        return {name: value for name, value in self.tensors["model"].items() if name != DATA_ACTIONS_NAME}
+
+    @property
+    def data_actions(self) -> Tensor | None:
+        """Some actions of the data [P, D + 3], if the checkpoint has them."""
+        return self.tensors["model"].get(DATA_ACTIONS_NAME)
 
 
 def save(folder, meta: dict, tensors: dict[str, dict[str, Tensor]]) -> Path:

@@ -43,7 +43,7 @@ class Policy:
     part of a checkpoint (`acting`): a cloned policy acts by its prior, a Q-function by CEM over Q.
     """
 
-    def __init__(self, network, meta: dict, cem: CemConfig, seed: int = 0):
+    def __init__(self, network, meta: dict, cem: CemConfig, seed: int = 0, data_actions=None):
         if cem.objective == "prior" and not (network.config.behaviour_prior and cem.prior_weight):
             raise AmRosError("objective prior: needs a network with a behaviour prior, and prior_weight above 0")
         self.network, self.meta, self.cem = network.eval(), meta, cem
@@ -51,6 +51,9 @@ class Policy:
         self.action_space = configuration.from_dict(ActionSpace, meta["action_space"])
         self.device = next(network.parameters()).device
         self.generator = torch.Generator(self.device)
+        self.data_actions = None if data_actions is None else data_actions.to(self.device).float()  # [P, D + 3]
+        if cem.data_share and data_actions is None:
+            raise AmRosError("parameter data_share: the checkpoint holds no actions of the data")
         self.reset(seed)
 
     @classmethod
@@ -63,9 +66,9 @@ class Policy:
         try:
             config = configuration.from_dict(NetworkConfig, found.meta["config"]["network"])
             network = make_network(config)
-            network.load_state_dict(found.tensors["model"])
+            network.load_state_dict(found.weights)
             acting = cem or configuration.from_dict(CemConfig, found.meta["config"].get("acting", {}))
-            policy = cls(network.to(device), found.meta, replace(acting, **changes), seed)
+            policy = cls(network.to(device), found.meta, replace(acting, **changes), seed, found.data_actions)
         except (KeyError, TypeError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise AmRosError(f"{folder}: does not fit this version of am_ros ({reason})") from None
@@ -113,11 +116,18 @@ class Policy:
             self.generator,
             self.network.prior(encoding),
             self.network.config.displacements,
+            self._shuffled_data_actions(),
         )
         q = float(self.network.score(encoding, vectors.unsqueeze(1)).sigmoid())
         if not np.isfinite(q):
             raise AmRosError("q_not_finite: the network's values are not numbers; nothing is moved")
         return Choice(vectors[0].cpu().numpy(), q)
+
+    def _shuffled_data_actions(self) -> torch.Tensor | None:
+        if self.data_actions is None or not self.cem.data_share:
+            return None
+        order = torch.randperm(len(self.data_actions), generator=self.generator, device=self.device)
+        return self.data_actions[order].unsqueeze(0)
 
     def _checked(self, name: str, array) -> np.ndarray:
         array, config = np.asarray(array), self.network.config

@@ -12,8 +12,10 @@ from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.trainer import LearnerConfig
 from am_ros.replay.sampling import GoalConfig
 
-_SEARCH = CemConfig(samples=64, iterations=3, prior_share=0.0, prior_weight=0.0)  # CEM over Q alone
-_TARGET_SEARCH = CemConfig(samples=16, iterations=2, elite_fraction=0.25, prior_share=0.0, prior_weight=0.0)
+# Over Q alone: from actions that the data did, then closer and closer around the best of them.
+_Q_ONLY = CemConfig(refit="elites", data_share=1.0, prior_share=0.0, prior_weight=0.0)
+_SEARCH = replace(_Q_ONLY, samples=256, iterations=3, elite_fraction=0.06)
+_TARGET_SEARCH = replace(_Q_ONLY, samples=16, iterations=2, elite_fraction=0.25)
 _Q_ALONE = NetworkConfig(behaviour_prior=False)
 _PLAIN = MethodConfig(monte_carlo_floor=False, target_cem=_TARGET_SEARCH)
 

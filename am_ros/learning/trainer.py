@@ -106,6 +106,7 @@ class Trainer:
         self.older = self._lagged_copy() if config.method.double_q else None
         self.update = 0
         self.trained_s = 0.0
+        self._data_actions: torch.Tensor | None = None
         self._best: float | None = None  # score on held-out episodes
         self._stop = threading.Event()
         self._save_now = threading.Event()
@@ -279,7 +280,7 @@ class Trainer:
         number = int(self._share_done() * planned) if planned else 0
         folder = self.out / "milestones" / f"{number:03d}"
         if number and not folder.exists():
-            checkpoint.save(folder, self._meta(store, progress), {"model": self.target.state_dict()})
+            checkpoint.save(folder, self._meta(store, progress), {"model": self._model(store)})
 
     def _keep_best(self, store: ReplayStore, progress: Progress, score: float) -> None:
         """Weights of the best look at the held-out episodes, in out/best."""
@@ -289,18 +290,24 @@ class Trainer:
         if score > self._best:
             self._best = score
             meta = {**self._meta(store, progress), "held_out_score": score}
-            checkpoint.save(folder, meta, {"model": self.target.state_dict()})
+            checkpoint.save(folder, meta, {"model": self._model(store)})
 
     def save(self, store: ReplayStore, progress: Progress) -> Path:
         """Write `checkpoint/` atomically."""
         tensors = {
-            "model": self.target.state_dict(),
+            "model": self._model(store),
             "learner": self.network.state_dict(),
             "optimizer": checkpoint.flatten_optimizer(self.optimizer),
         }
         if self.older is not None:
             tensors["older"] = self.older.state_dict()
         return checkpoint.save(self.checkpoint_folder, self._meta(store, progress), tensors)
+
+    def _model(self, store: ReplayStore) -> dict:
+        """The weights that act, and actions of the data that a search can begin with."""
+        if self._data_actions is None:
+            self._data_actions = torch.from_numpy(store.some_actions(checkpoint.DATA_ACTIONS))
+        return self.target.state_dict() | {checkpoint.DATA_ACTIONS_NAME: self._data_actions}
 
     def _meta(self, store: ReplayStore, progress: Progress) -> dict:
         return {
@@ -324,7 +331,7 @@ class Trainer:
             changed = ", ".join(_differences(theirs, ours))
             raise AmRosError(f"{folder}: its network differs ({changed}); use the same network configuration")
         for network in filter(None, (self.network, self.target, self.older)):
-            network.load_state_dict(found.tensors["model"])
+            network.load_state_dict(found.weights)
 
     def _restore(self) -> None:
         if not checkpoint.exists(self.checkpoint_folder):
@@ -339,7 +346,7 @@ class Trainer:
                     f"{self.checkpoint_folder}: was trained with another {part} configuration "
                     f"({', '.join(_differences(theirs, ours))}); choose another output folder or the same values"
                 )
-        self.target.load_state_dict(found.tensors["model"])
+        self.target.load_state_dict(found.weights)
         self.network.load_state_dict(found.tensors["learner"])
         if self.older is not None:
             self.older.load_state_dict(found.tensors["older"])

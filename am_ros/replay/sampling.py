@@ -33,6 +33,9 @@ class GoalConfig:
     reward_task: str = parameter("", "rewarded items come from this task's episodes; empty: from all")
     # By a hash of the episode's id: always the same ones, whatever else is in the store.
     held_out_share: float = parameter(0.0, "share of episodes kept for the held-out figures", range=(0.0, 0.5))
+    other_actions: int = parameter(
+        16, "actions of other moments that come with each item, as candidates for Q", range=(0, 1024)
+    )
     # With a few thousand episodes the encoder remembers them: without shifts pick_place falls to half.
     random_shift_px: int = parameter(4, "same random shift of image and goal, up to so many pixels", range=(0, 32))
 
@@ -48,6 +51,7 @@ class Batch:
     next_state: np.ndarray  # float32 [B, state_dim]
     action: np.ndarray  # float32 [B, D + 3]
     next_action: np.ndarray  # float32 [B, D + 3], of the data; zeros where the episode ended
+    other_actions: np.ndarray  # float32 [B, P, D + 3], what the data did at any other moments
     steps_to_goal: np.ndarray  # int64 [B]; 0 at the goal, k >= 1 hindsight, -1 random goal (unknown)
     final: np.ndarray  # bool [B], random goals only: last of its sub-trajectory, so chain with next_action
     rewarded: np.ndarray  # bool [B], the task reward counts, the goal image is all zeros
@@ -120,8 +124,9 @@ class Sampler:
         anything = self._observations[rng.integers(len(self._observations), size=size)]
         goal = np.where(random_goal, anything, cut)
         shifts = rng.integers(0, 2 * config.random_shift_px + 1, size=(2, size))
-        row, last, cut, goal, random_goal, at_goal, rewarded = (
-            x[self.mine] for x in (row, last, cut, goal, random_goal, at_goal, rewarded)
+        others = self._transitions[rng.integers(len(self._transitions), size=(size, config.other_actions))]
+        row, last, cut, goal, random_goal, at_goal, rewarded, others = (
+            x[self.mine] for x in (row, last, cut, goal, random_goal, at_goal, rewarded, others)
         )
         goal[at_goal] = row[at_goal]
         following = row + 1
@@ -142,6 +147,7 @@ class Sampler:
             next_state=store.states[following],
             action=action,
             next_action=store.actions[following],
+            other_actions=store.actions[others],
             steps_to_goal=steps,
             final=random_goal & (cut == row + 1) & (following < last),
             rewarded=rewarded,

@@ -178,6 +178,12 @@ class ReplayStore:
         chosen = chosen.astype(bool)
         return self.transition_rows[chosen[self.transition_rows]], np.flatnonzero(chosen)
 
+    def some_actions(self, count: int, seed: int = 0) -> np.ndarray:
+        """At most `count` actions of the data, float32 [count, D + 3], drawn without replacement."""
+        rng = np.random.default_rng(seed)
+        rows = rng.choice(self.transition_rows, min(count, len(self)), replace=False)
+        return np.array(self.actions[rows])
+
     def __contains__(self, episode_id: str) -> bool:
         return episode_id in self._ids
 

@@ -17,18 +17,25 @@ from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.methods.gcbc import cloning_loss
 
 
-def negative_actions(seen: Tensor, config: MethodConfig, generator, score=None) -> tuple[Tensor, Tensor]:
+def negative_actions(
+    seen: Tensor, config: MethodConfig, generator, score=None, other_actions=None
+) -> tuple[Tensor, Tensor]:
     """Candidates [B, N, D + 3] and whether each is far enough from the `seen` action [B, D + 3], bool [B, N].
 
     `score` gives the logits [B, K] of candidates [B, K, D + 3]; it is needed for a `searched_share` only.
+    `other_actions` [B, P, D + 3] of the data are needed for a `data_share` only; no more are used than there are.
     """
     batch, displacements = len(seen), seen.shape[1] - DISCRETE_DIM
     perturbed = round(config.negatives * config.perturbed_share)
     flipped = round(config.negatives * config.flipped_share)
     searched = round(config.negatives * config.searched_share)
-    rest = config.negatives - perturbed - flipped - searched
+    taken = round(config.negatives * config.data_share) if other_actions is not None else 0
+    taken = min(taken, other_actions.shape[1]) if taken else 0
+    rest = config.negatives - perturbed - flipped - searched - taken
     if rest < 0:
-        raise AmRosError("parameters perturbed_share, flipped_share and searched_share: their sum must not exceed 1")
+        raise AmRosError(
+            "parameters perturbed_share, flipped_share, searched_share and data_share: their sum must not exceed 1"
+        )
     parts = [uniform_actions(batch, rest, seen.device, generator, displacements)]
     if perturbed:
         std = torch.full((batch, displacements), config.perturbed_std, device=seen.device)
@@ -39,6 +46,8 @@ def negative_actions(seen: Tensor, config: MethodConfig, generator, score=None) 
         parts.append(flip_one_dimension(seen, flipped, generator))
     if searched:
         parts.append(search_actions(score, seen, searched, generator))
+    if taken:
+        parts.append(other_actions[:, :taken])
     candidates = torch.cat(parts, dim=1)
     offset = candidates - seen.unsqueeze(1)
     distance = offset[..., :-DISCRETE_DIM].norm(dim=-1)
@@ -65,7 +74,8 @@ def search_actions(score, seen: Tensor, count: int, generator=None) -> Tensor:
     """Actions [B, count, D + 3] that a search over Q would look at: samples of CEM's second iteration."""
     first = uniform_actions(len(seen), 4 * count, seen.device, generator, seen.shape[1] - DISCRETE_DIM)
     _, elites = score(first).topk(max(2, count // 2), dim=1)
-    mean, std, probabilities = refit(first, elites)
+    best = first.gather(1, elites.unsqueeze(-1).expand(-1, -1, first.shape[-1]))
+    mean, std, probabilities = refit(best)
     return sample_actions(mean, std, probabilities, count, generator)
 
 
@@ -99,12 +109,15 @@ def _alone(generator):
     return generator.generator if isinstance(generator, draws.Share) else generator
 
 
-def negative_loss(network, encoding, action: Tensor, config: MethodConfig, generator):
+def negative_loss(network, encoding, batch: dict[str, Tensor], config: MethodConfig, generator):
     """Return (logits of the seen actions [B], loss of the unseen ones per item [B], their logits [B, N]).
 
     Candidates are weighted by softmax(Q / temperature); the gradient does not pass through that choice.
     """
-    candidates, far = negative_actions(action, config, generator, lambda a: network.score(encoding, a).float())
+    action = batch["action"]
+    candidates, far = negative_actions(
+        action, config, generator, lambda a: network.score(encoding, a).float(), batch["other_actions"]
+    )
     logits = network.score(encoding, torch.cat([action.unsqueeze(1), candidates], dim=1)).float()
     seen, unseen = logits[:, 0], logits[:, 1:]
     with torch.no_grad():
@@ -120,7 +133,7 @@ def loss(network, lagged, batch: dict[str, Tensor], config: MethodConfig, genera
         batch = skew_goals(lagged, batch, config, generator)
     y = td_target(lagged, batch, config, generator)
     encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
-    seen, negative, unseen = negative_loss(network, encoding, batch["action"], config, generator)
+    seen, negative, unseen = negative_loss(network, encoding, batch, config, generator)
     positive, negative = functional.binary_cross_entropy_with_logits(seen, y), negative.mean()
     total = positive + config.negative_weight * negative
     parts = {"loss_positive": positive, "loss_negative": negative, **q_figures(seen, y, batch)}

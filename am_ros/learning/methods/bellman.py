@@ -35,6 +35,11 @@ def _next_value(networks, batch, config: MethodConfig, generator) -> Tensor:
     inputs = batch["next_image"], batch["goal_image"], batch["next_state"]
     first = networks[0]
     encoding = first.encode(*inputs)
+    # What the data did next comes first: the best action is worth at least as much. An episode's last observation has
+    # no such action.
+    following, others = batch["next_action"].unsqueeze(1), batch["other_actions"]
+    acted = following[..., -DISCRETE_DIM:].sum(dim=-1, keepdim=True) > 0.5
+    data = torch.cat([torch.where(acted, following, others[:, :1]), others], dim=1) if others.shape[1] else None
     best_action, _ = maximise(
         lambda a: first.score(encoding, a).float().sigmoid(),
         len(batch["action"]),
@@ -43,6 +48,7 @@ def _next_value(networks, batch, config: MethodConfig, generator) -> Tensor:
         generator,
         first.prior(encoding),
         batch["action"].shape[1] - DISCRETE_DIM,
+        data,
     )
     # Where a chained sub-trajectory ends, the action that was taken there stands in for the best one. Scored anew: what
     # the search maximised may hold the prior's likelihood, and a value of its own is a value in (0, 1).

@@ -29,6 +29,10 @@ class MethodConfig:
     searched_share: float = parameter(
         0.0, "share of candidates that a short search over the present Q proposes", range=(0.0, 1.0)
     )
+    # What the search will look at (CemConfig.data_share) is where Q must be right.
+    data_share: float = parameter(
+        0.0, "share of candidates that the data did at other moments (at most other_actions)", range=(0.0, 1.0)
+    )
     # Q lies in (0, 1), so exp(Q) differs by at most a factor e; a temperature sharpens the choice.
     temperature: float = parameter(0.3, "negatives are weighted by softmax(Q / temperature)", range=(0.01, 100.0))
     negative_weight: float = parameter(1.0, "weight of the negatives in the loss", range=(0.0, 100.0))

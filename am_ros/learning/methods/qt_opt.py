@@ -15,7 +15,7 @@ def loss(network, lagged, batch: dict[str, Tensor], config, generator=None):
     """Return (loss, parts)."""
     y = td_target(lagged, batch, config, generator)
     encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
-    seen, negative, unseen = negative_loss(network, encoding, batch["action"], config, generator)
+    seen, negative, unseen = negative_loss(network, encoding, batch, config, generator)
     relabelled = ~batch["rewarded"]
     positive = functional.binary_cross_entropy_with_logits(seen, y)
     # The mean over the whole batch: with a share xi of relabelled items, negatives weigh xi, as in the paper.
