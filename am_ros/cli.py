@@ -15,6 +15,7 @@ COMMANDS = (
     ("collect", "record episodes of the simulated cell in parallel, without ROS"),
     ("bags", "look at, check, repair, draw and replay recorded episodes"),
     ("train", "learn from a folder of bags, without ROS"),
+    ("improve", "fine-tune a policy online in the simulated cell: collect, learn, judge, again"),
     ("model", "what the networks are and cost"),
     ("evaluate", "trials of checkpoints, the expert or random actions"),
     ("qmap", "draw what a checkpoint's Q wants, over the table, step by step"),
