@@ -65,14 +65,15 @@ def to_json(config) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2)
 
 
-def add_flags(parser, cls, skip: tuple = ()) -> None:
-    """Add one `--flag` per field of `cls` to an argparse parser; defaults come from the dataclass."""
+def add_flags(parser, cls, skip: tuple = (), show_defaults: bool = True) -> None:
+    """Add one `--flag` per field of `cls` to an argparse parser; its help shows the dataclass's defaults."""
     hints = typing.get_type_hints(cls)
     for f in dataclasses.fields(cls):
         if f.name in skip or dataclasses.is_dataclass(hints[f.name]):
             continue
         kind = typing.get_origin(hints[f.name]) or hints[f.name]
-        options = {"help": f.metadata.get("help", "") + f" (default {f.default})", "default": None, "dest": f.name}
+        shown = f" (default {f.default})" if show_defaults else ""
+        options = {"help": f.metadata.get("help", "") + shown, "default": None, "dest": f.name}
         if kind is bool:
             options["type"] = _bool
             options["metavar"] = "true|false"
@@ -88,13 +89,18 @@ def add_flags(parser, cls, skip: tuple = ()) -> None:
         parser.add_argument("--" + f.name.replace("_", "-"), **options)
 
 
+def given_flags(cls, arguments) -> dict:
+    """The fields of `cls` that the parsed flags name, checked."""
+    hints = typing.get_type_hints(cls)
+    given = {n: _coerce(hints[n], v) for n, v in vars(arguments).items() if n in hints and v is not None}
+    from_dict(cls, given)
+    return given
+
+
 def from_flags(cls, arguments, base=None, **fixed):
     """Build a configuration from parsed flags: those left out are those of `base`, else the defaults."""
-    fields = dataclasses.fields(cls)
-    names = {f.name for f in fields}
-    given = {n: v for n, v in vars(arguments).items() if n in names and v is not None}
-    usual = {f.name: getattr(base, f.name) for f in fields} if base is not None else {}
-    return from_dict(cls, {**usual, **given, **fixed})
+    usual = {f.name: getattr(base, f.name) for f in dataclasses.fields(cls)} if base is not None else {}
+    return from_dict(cls, {**usual, **given_flags(cls, arguments), **fixed})
 
 
 def _bool(text: str) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from am_ros import configuration
 from am_ros.errors import AmRosError
-from am_ros.evaluation.actors import ActorConfig
+from am_ros.evaluation.actors import ActorConfig, searching
 from am_ros.evaluation.statistics import summarise
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning.recipes import find_recipe
@@ -72,10 +72,11 @@ def run_one(name: str, seed: int, data: Path, out: Path, updates: int, task: str
     plain = ActorConfig(checkpoint)
     actors = {"as_it_acts": plain}
     if config.method.method != "gcbc":
-        actors["q_alone"] = ActorConfig(checkpoint, **Q_ALONE)
+        actors["q_alone"] = ActorConfig(checkpoint, search=searching(**Q_ALONE))
         if config.network.behaviour_prior:
-            actors["logit"] = ActorConfig(checkpoint, objective="logit", samples=128, iterations=3)
-            actors["prior"] = ActorConfig(checkpoint, objective="prior", samples=2, iterations=1, prior_share=1.0)
+            actors["logit"] = ActorConfig(checkpoint, search=searching(objective="logit", samples=128, iterations=3))
+            cloning = searching(objective="prior", samples=2, iterations=1, prior_share=1.0)
+            actors["prior"] = ActorConfig(checkpoint, search=cloning)
     figures = {}
     for actor, how in actors.items():
         trials = list(run_trials([TrialPlan(how, (task,), TRIALS, FIRST_SCENE, variety=0.0)]))

@@ -7,7 +7,7 @@ import pytest
 
 from am_ros.errors import AmRosError
 from am_ros.evaluation import trials as direct_trials
-from am_ros.evaluation.actors import ActorConfig
+from am_ros.evaluation.actors import ActorConfig, searching
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning import checkpoint
 from am_ros.learning.networks import NetworkConfig, make_network
@@ -42,7 +42,7 @@ def by_scene(trials):
 
 def test_one_cell_runs_policy_and_expert_on_all_tasks_as_without_nodes(ros_env, untrained):
     plans = [
-        TrialPlan(ActorConfig(str(untrained), samples=8), ("reach", "pick_place"), 1, frames_px=64),
+        TrialPlan(ActorConfig(str(untrained), search=searching(samples=8)), ("reach", "pick_place"), 1, frames_px=64),
         TrialPlan(ActorConfig("expert"), ("reach", "pick_place", "grasp_milk"), 1, frames_px=64),
         TrialPlan(ActorConfig("expert"), ("reach",), 1, seed=7, frames_px=64),
     ]
@@ -61,7 +61,7 @@ def test_a_task_without_goal_image_gives_the_policy_zeros_on_both_ways(ros, star
         start_node(name, **parameters)
     start_node("policy_server", checkpoint=str(untrained), samples=8, ready="serving")
     through = RosTrials(ros).run("grasp_milk", 2)  # no registry runs: none is asked
-    plan = TrialPlan(ActorConfig(str(untrained), samples=8), ("grasp_milk",), 1, seed=2, frames_px=64)
+    plan = TrialPlan(ActorConfig(str(untrained), search=searching(samples=8)), ("grasp_milk",), 1, seed=2, frames_px=64)
     (direct,) = run_trials([plan])
     assert not through.goal_image.any() and not direct.goal_image.any()
     assert_same(through, direct, 0.01)

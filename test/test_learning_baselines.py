@@ -166,7 +166,8 @@ def test_the_minimum_of_two_lagged_networks_is_the_lower_value_of_the_first_ones
     zeros = torch.zeros(8, 16, 16, 3, dtype=torch.uint8)
     batch = {
         "next_image": zeros, "goal_image": zeros, "next_state": torch.zeros(8, 6), "action": torch.eye(7)[[OPEN] * 8],
-        "next_action": torch.eye(7)[[OPEN] * 8], "steps_to_goal": torch.full((8,), -1),
+        "next_action": torch.eye(7)[[OPEN] * 8], "other_actions": torch.zeros(8, 0, 7),
+        "steps_to_goal": torch.full((8,), -1),
         "final": torch.arange(8) < 2, "ended": torch.zeros(8, dtype=torch.bool), "reward": torch.zeros(8),
     }  # fmt: skip
     config = MethodConfig(gamma=0.8, target_cem=CemConfig(samples=64, iterations=2))
@@ -191,7 +192,7 @@ def test_the_prior_of_a_target_search_does_not_enter_the_value():
     zeros = torch.zeros(4, 16, 16, 3, dtype=torch.uint8)
     batch = {
         "next_image": zeros, "goal_image": zeros, "next_state": torch.zeros(4, 6), "action": torch.eye(7)[[OPEN] * 4],
-        "next_action": torch.zeros(4, 7), "steps_to_goal": torch.full((4,), -1),
+        "next_action": torch.zeros(4, 7), "other_actions": torch.zeros(4, 0, 7), "steps_to_goal": torch.full((4,), -1),
         "final": torch.zeros(4, dtype=torch.bool), "ended": torch.zeros(4, dtype=torch.bool),
         "reward": torch.zeros(4),
     }  # fmt: skip

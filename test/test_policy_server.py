@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image
 
 from am_ros import images
 from am_ros.errors import AmRosError
-from am_ros.evaluation.actors import ActorConfig
+from am_ros.evaluation.actors import ActorConfig, searching
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning import checkpoint
 from am_ros.learning.networks import NetworkConfig, make_network
@@ -125,7 +125,7 @@ def test_what_cannot_work_stops_the_node_at_configure_time(start_node, parameter
 def test_trials_with_and_without_the_nodes_agree(ros, cell, untrained, start_node):
     """A deterministic policy on the same scenes: the same number of steps, the same place at the end."""
     trials = RosTrials(ros)
-    plan = TrialPlan(ActorConfig(str(untrained), samples=8), ("reach",), trials=2, frames_px=64)
+    plan = TrialPlan(ActorConfig(str(untrained), search=searching(samples=8)), ("reach",), trials=2, frames_px=64)
     for direct, through in zip(run_trials([plan]), [trials.run("reach", 0), trials.run("reach", 1)], strict=True):
         assert (through.steps, through.end, through.success) == (direct.steps, direct.end, direct.success)
         assert math.isclose(through.distance_m, direct.distance_m, abs_tol=0.01)

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from am_ros.commands.arguments import CHECKPOINT_HELP, add_tasks_flag, add_variety_flag, find_tasks
+from am_ros.configuration import add_flags, given_flags
 from am_ros.errors import AmRosError
-from am_ros.evaluation.actors import ActorConfig
+from am_ros.evaluation.actors import ActorConfig, searching
 from am_ros.evaluation.curves import curve_rows, find_checkpoints, write_curve
 from am_ros.evaluation.drawing import TILE
 from am_ros.evaluation.outputs import check_file, check_folder
 from am_ros.evaluation.pictures import Album
 from am_ros.evaluation.statistics import Trial, summarise, table, with_trial_list
 from am_ros.evaluation.trials import TrialPlan, run_trials
-from am_ros.learning.cem import OBJECTIVES
+from am_ros.learning.cem import CemConfig
 from am_ros.workers import ProgressLine
 
 
@@ -29,12 +30,8 @@ def register(subparsers) -> None:
     parser.add_argument("--noise", type=float, default=0.0, help="of the expert: 0 (default) none ... 1 random")
     parser.add_argument("--image-size", type=int, help="pixels; default: the checkpoint's own, or 64")
     add_variety_flag(parser)
-    search = parser.add_argument_group("search of a policy; default: as its checkpoint says")
-    search.add_argument("--samples", type=int, help="candidates per iteration")
-    search.add_argument("--iterations", type=int, help="refits of the distribution")
-    search.add_argument("--objective", choices=OBJECTIVES, help="what is maximised beside the prior")
-    search.add_argument("--prior-weight", type=float, help="weight of the prior's log-likelihood beside it")
-    search.add_argument("--prior-share", type=float, help="share of the first candidates that the prior proposes")
+    search = parser.add_argument_group("search of a policy; what is left out is as its checkpoint says")
+    add_flags(search, CemConfig, show_defaults=False)
     parser.add_argument("--json", type=Path, help="write the figures and each trial to this file")
     parser.add_argument("--pictures", type=Path, help="draw contact sheets, overviews and animations into this folder")
     parser.add_argument(
@@ -99,8 +96,8 @@ def _actors(arguments) -> list[str]:
 
 
 def _plan(arguments, name: str) -> TrialPlan:
-    search = {n: getattr(arguments, n) for n in ("samples", "iterations", "objective", "prior_weight", "prior_share")}
-    actor = ActorConfig(name, arguments.noise, image_size=arguments.image_size, **search)
+    search = searching(**given_flags(CemConfig, arguments))
+    actor = ActorConfig(name, arguments.noise, arguments.image_size, search)
     tasks = find_tasks(arguments.task)
     return TrialPlan(
         actor, tasks, arguments.trials, arguments.seed, TILE if arguments.pictures else 0, arguments.variety

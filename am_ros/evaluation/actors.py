@@ -27,27 +27,22 @@ class ActorConfig:
 
     name: str
     noise: float = 0.0  # of the expert: 0 the expert itself ... 1 random exploration
-    samples: int | None = None  # of the policy's search; None: as the checkpoint says
-    iterations: int | None = None
     image_size: int | None = None  # [px]; None: the checkpoint's own, or 64
-    objective: str | None = None  # these too are the checkpoint's unless given
-    prior_weight: float | None = None
-    prior_share: float | None = None
+    search: tuple[tuple[str, object], ...] = ()  # what is changed of the policy's search, see `searching`
 
     def __post_init__(self):
         if self.name != "expert" and self.noise:
             raise AmRosError(f"parameter noise: belongs to the expert, not to {self.name}")
         if not 0 <= self.noise <= 1:
             raise AmRosError(f"parameter noise: {self.noise} is outside 0 ... 1")
-        configuration.check(CemConfig(**self.search))
+        configuration.from_dict(CemConfig, dict(self.search))
         if self.image_size is not None:
             configuration.check(CameraConfig(image_size=self.image_size))
 
-    @property
-    def search(self) -> dict:
-        """What is changed of the search that the checkpoint asks for: fields of CemConfig."""
-        names = ("samples", "iterations", "objective", "prior_weight", "prior_share")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+def searching(**changes) -> tuple[tuple[str, object], ...]:
+    """Fields of CemConfig that replace those of a checkpoint, for ActorConfig.search: `searching(samples=8)`."""
+    return tuple(sorted(changes.items()))
 
 
 class PolicyActor:
@@ -55,7 +50,7 @@ class PolicyActor:
 
     def __init__(self, config: ActorConfig):
         torch.set_num_threads(1)  # one decision is too small to share among cores
-        self.policy = load_policy(config.name, config.image_size, **config.search)
+        self.policy = load_policy(config.name, config.image_size, **dict(config.search))
         self.image_size = self.policy.image_size
 
     def begin(self, task: Task, scene: int) -> None:

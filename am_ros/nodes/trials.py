@@ -159,7 +159,7 @@ def run_trials_through_ros(plans: Sequence[TrialPlan], real_time_factor: float =
     for plan in plans:
         if plan.actor.name == "random":
             raise AmRosError("through-ros: random actions have no node; use a checkpoint or expert")
-        if set(plan.actor.search) - {"samples", "iterations"}:
+        if set(dict(plan.actor.search)) - {"samples", "iterations"}:
             raise AmRosError("through-ros: the policy server changes samples and iterations of a search, nothing else")
         actor = make_actor(plan.actor)
         cells.append({"image_size": actor.image_size, "variety": plan.variety})
