@@ -133,7 +133,7 @@ def test_a_curve_is_written_as_table_and_picture(run_folder, tmp_path):
     for path, successes in zip(find_checkpoints(run_folder), (1, 4, 9), strict=True):
         trials = [trial(i, i < successes, task=task) for task in ("reach", "pick_place") for i in range(10)]
         summaries[str(path)] = summarise(trials)
-    rows = curve_rows(summaries)
+    rows = curve_rows(summaries, dict.fromkeys(summaries, "run"))
     assert [(r["update"], r["task"], r["successes"]) for r in rows] == [
         (100, "reach", 1), (100, "pick_place", 1), (200, "reach", 4), (200, "pick_place", 4), (1000, "reach", 9),
         (1000, "pick_place", 9),
@@ -145,3 +145,13 @@ def test_a_curve_is_written_as_table_and_picture(run_folder, tmp_path):
     with (tmp_path / "curve" / "success_curve.csv").open() as file:
         read = list(csv.DictReader(file))
     assert [float(r["success_rate"]) for r in read] == [0.1, 0.1, 0.4, 0.4, 0.9, 0.9]
+
+
+def test_trainings_are_compared_in_one_picture(run_folder, tmp_path):
+    names = [str(path) for path in find_checkpoints(run_folder)]
+    summaries = {name: summarise([trial(i, i < 5) for i in range(10)]) for name in names}
+    rows = curve_rows(summaries, {names[0]: "slow", names[1]: "fast", names[2]: "slow"})
+    assert [(r["run"], r["update"]) for r in rows] == [("slow", 100), ("slow", 1000), ("fast", 200)]
+    both = write_curve(rows, tmp_path / "both")
+    one = write_curve([r for r in rows if r["run"] == "slow"], tmp_path / "one")
+    assert (cv2.imread(str(both)) != cv2.imread(str(one))).any()

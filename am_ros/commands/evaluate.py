@@ -36,8 +36,8 @@ def register(subparsers) -> None:
     parser.add_argument("--pictures", type=Path, help="draw contact sheets, overviews and animations into this folder")
     parser.add_argument(
         "--curve", type=Path, nargs="?", const=Path(), metavar="DIR",
-        help="all checkpoints that the training in the given run folder kept, as a curve into DIR "
-        "(default: the folder `curve` in the run folder)",
+        help="all checkpoints that the training in each given run folder kept, as a curve into DIR "
+        "(default: the folder `curve` in the first run folder)",
     )  # fmt: skip
     parser.add_argument("--through-ros", action="store_true", help="run the trials through the nodes")
     parser.add_argument(
@@ -47,7 +47,8 @@ def register(subparsers) -> None:
 
 def run(arguments) -> int:
     """Run, judge, print the table."""
-    names = _actors(arguments)
+    runs = _actors(arguments)
+    names = list(runs)
     plans = [_plan(arguments, name) for name in names]
     curve = None
     if arguments.curve is not None:
@@ -79,20 +80,23 @@ def run(arguments) -> int:
         album.close()
         print(f"pictures: {album.folder}")
     if curve:
-        print(f"curve: {write_curve(curve_rows(summaries), curve)}")
+        print(f"curve: {write_curve(curve_rows(summaries, runs), curve)}")
     return 0
 
 
-def _actors(arguments) -> list[str]:
-    names = arguments.actor
+def _actors(arguments) -> dict[str, str]:
+    """Who acts, and the training that each belongs to, by the name of its folder."""
+    names = [(name, name) for name in arguments.actor]
     if arguments.curve is not None:
-        if "expert" in names or "random" in names:
+        if {"expert", "random"} & set(arguments.actor):
             raise AmRosError("curve: a curve has checkpoints only; evaluate expert and random by themselves")
-        names = [str(path) for folder in names for path in find_checkpoints(folder)]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise AmRosError(f"{twice[0]}: is named twice")
-    return names
+        names = [(str(path), folder) for folder in arguments.actor for path in find_checkpoints(folder)]
+    actors = {}
+    for name, folder in names:
+        if name in actors:
+            raise AmRosError(f"{name}: is named twice")
+        actors[name] = Path(folder).name
+    return actors
 
 
 def _plan(arguments, name: str) -> TrialPlan:

@@ -7,7 +7,7 @@ from pathlib import Path
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
 
-COLUMNS = ("update", "trained_s", "task", "trials", "successes", "success_rate", "ci_low", "ci_high",
+COLUMNS = ("run", "update", "trained_s", "task", "trials", "successes", "success_rate", "ci_low", "ci_high",
            "success_once_rate", "median_distance_m", "checkpoint")  # fmt: skip
 
 
@@ -28,18 +28,19 @@ def find_checkpoints(folder) -> list[Path]:
     return [by_update[update] for update in sorted(by_update)]
 
 
-def curve_rows(summaries: dict[str, dict[str, dict]]) -> list[dict]:
-    """One row per checkpoint and task, by update, from the summary of each checkpoint folder."""
+def curve_rows(summaries: dict[str, dict[str, dict]], runs: dict[str, str]) -> list[dict]:
+    """One row per checkpoint and task, run by run and by update; `runs` says of each checkpoint whose training it is."""
     rows = []
     for folder, summary in summaries.items():
         meta = checkpoint.load(folder).meta
         for task, figures in summary.items():
             low, high = figures["ci95"]
-            values = (meta["update"], meta.get("trained_s"), task, figures["trials"], figures["successes"],
-                      figures["success_rate"], low, high, figures["success_once_rate"],
+            values = (runs[folder], meta["update"], meta.get("trained_s"), task, figures["trials"],
+                      figures["successes"], figures["success_rate"], low, high, figures["success_once_rate"],
                       figures["distance_m"]["median"], folder)  # fmt: skip
             rows.append(dict(zip(COLUMNS, values, strict=True)))
-    return sorted(rows, key=lambda row: row["update"])
+    order = list(runs.values())
+    return sorted(rows, key=lambda row: (order.index(row["run"]), row["update"]))
 
 
 def write_curve(rows: list[dict], folder) -> Path:
@@ -55,19 +56,25 @@ def write_curve(rows: list[dict], folder) -> Path:
 
 
 def success_curve(rows: list[dict], path) -> Path:
-    """Draw success over updates per task, with its 95 % interval as a band."""
-    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    """Draw success over updates per task, a line per training with its 95 % interval as a band (figure 5)."""
+    tasks, runs = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "run"))
     columns = min(4, len(tasks))
     lines = -(-len(tasks) // columns)
     figure, axes = new_figure(lines, columns, figsize=(1 + 3.4 * columns, 3.1 * lines), sharey=True)
     for axis, task in zip(axes.flat, tasks, strict=False):
-        mine = [row for row in rows if row["task"] == task]
-        updates = [row["update"] for row in mine]
-        band = [row["ci_low"] for row in mine], [row["ci_high"] for row in mine]
-        axis.fill_between(updates, *band, alpha=0.2, linewidth=0)
-        axis.plot(updates, [row["success_rate"] for row in mine], marker="o", markersize=4, label="at the end")
-        axis.plot(updates, [row["success_once_rate"] for row in mine], ":", color="grey", label="at any time")
-        axis.set(title=f"{task} ({mine[0]['trials']} trials)", xlabel="update", ylim=(-0.02, 1.02))
+        for run in runs:
+            mine = [row for row in rows if (row["task"], row["run"]) == (task, run)]
+            updates = [row["update"] for row in mine]
+            axis.fill_between(
+                updates, [row["ci_low"] for row in mine], [row["ci_high"] for row in mine], alpha=0.15, linewidth=0
+            )
+            label = run if len(runs) > 1 else "at the end"
+            axis.plot(updates, [row["success_rate"] for row in mine], marker="o", markersize=4, label=label)
+            if len(runs) == 1:
+                once = [row["success_once_rate"] for row in mine]
+                axis.plot(updates, once, ":", color="grey", label="at any time")
+        trials = next(row["trials"] for row in rows if row["task"] == task)
+        axis.set(title=f"{task} ({trials} trials)", xlabel="update", ylim=(-0.02, 1.02))
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(tasks) :]:
         axis.axis("off")
