@@ -29,7 +29,7 @@ def find_checkpoints(folder) -> list[Path]:
 
 
 def curve_rows(summaries: dict[str, dict[str, dict]], runs: dict[str, str]) -> list[dict]:
-    """One row per checkpoint and task, run by run and by update; `runs` says of each checkpoint whose training it is."""
+    """One row per checkpoint and task, run by run and by update; `runs` names the training of each checkpoint."""
     rows = []
     for folder, summary in summaries.items():
         meta = checkpoint.load(folder).meta
