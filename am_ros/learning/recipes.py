@@ -16,24 +16,26 @@ from am_ros.replay.sampling import GoalConfig
 _Q_ONLY = CemConfig(refit="elites", data_share=1.0, prior_share=0.0, prior_weight=0.0)
 _SEARCH = replace(_Q_ONLY, samples=256, iterations=3, elite_fraction=0.06)
 _TARGET_SEARCH = replace(_Q_ONLY, samples=16, iterations=2, elite_fraction=0.25)
+_PAPER_SEARCH = CemConfig(samples=64, iterations=2, prior_share=0.0, prior_weight=0.0)  # section 4.2 of QT-Opt
 _Q_ALONE = NetworkConfig(behaviour_prior=False)
 _PLAIN = MethodConfig(monte_carlo_floor=False, target_cem=_TARGET_SEARCH)
 
 RECIPES: dict[str, LearnerConfig] = {
     "default": LearnerConfig(),
-    # What gave most on pick_place so far (docs/results.md): more and harder negatives, and the log-odds of Q beside the
-    # log prior when acting, so that Q has a say.
+    # What gave most so far (docs/results.md). The cloning head proposes beside the data.
     "best": LearnerConfig(
-        method=MethodConfig(negatives=24, flipped_share=0.25),
-        acting=CemConfig(samples=128, iterations=3, objective="logit"),
+        method=MethodConfig(negatives=24, data_share=0.5, target_cem=replace(_TARGET_SEARCH, prior_share=0.25)),
+        acting=replace(_SEARCH, prior_share=0.25, data_share=0.75, prior_weight=1.0, objective="logit"),
     ),
     # Section 4 as printed: equal shares of hindsight and random goals, negatives drawn uniformly and weighted by
     # exp(Q), no floor, no prior, QT-Opt's discount and double Q.
     "paper": LearnerConfig(
         network=_Q_ALONE,
-        method=replace(_PLAIN, gamma=0.9, double_q=True, perturbed_share=0.0, temperature=1.0),
+        method=replace(
+            _PLAIN, gamma=0.9, double_q=True, perturbed_share=0.0, temperature=1.0, target_cem=_PAPER_SEARCH
+        ),
         goals=GoalConfig(random_share=0.46),
-        acting=_SEARCH,
+        acting=_PAPER_SEARCH,
     ),
     "gcbc": LearnerConfig(
         method=MethodConfig(method="gcbc"),
@@ -49,18 +51,22 @@ RECIPES: dict[str, LearnerConfig] = {
         goals=GoalConfig(random_share=0.46),
         acting=_SEARCH,
     ),
-    # The default without its prior, neither in targets nor in acting: what Q alone is worth.
-    "q_alone": LearnerConfig(network=_Q_ALONE, method=MethodConfig(target_cem=_TARGET_SEARCH), acting=_SEARCH),
+    # The best without its prior, neither in targets nor in acting: Actionable Models with our floor, negatives, search.
+    "q_alone": LearnerConfig(
+        network=_Q_ALONE,
+        method=MethodConfig(negatives=24, data_share=0.5, target_cem=_TARGET_SEARCH),
+        acting=_SEARCH,
+    ),
     "qt_opt": LearnerConfig(
         network=_Q_ALONE,
-        method=MethodConfig(method="qt_opt", target_cem=_TARGET_SEARCH),
+        method=MethodConfig(method="qt_opt", negatives=24, data_share=0.5, target_cem=_TARGET_SEARCH),
         goals=GoalConfig(random_share=0.0, at_goal_share=0.0, reward_share=1.0),
         acting=_SEARCH,
     ),
     # Section 5.3 with xi = 0.1: one tenth relabelled, the same tenth once more with unseen actions.
     "qt_opt_auxiliary": LearnerConfig(
         network=_Q_ALONE,
-        method=MethodConfig(method="qt_opt", target_cem=_TARGET_SEARCH),
+        method=MethodConfig(method="qt_opt", negatives=24, data_share=0.5, target_cem=_TARGET_SEARCH),
         goals=GoalConfig(random_share=0.0, at_goal_share=0.0, reward_share=0.9),
         acting=_SEARCH,
     ),
