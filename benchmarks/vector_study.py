@@ -30,7 +30,7 @@ Q_ALONE = {
     "objective": "q", "prior_weight": 0.0, "prior_share": 0.0, "data_share": 1.0, "refit": "elites", "samples": 256,
     "iterations": 3, "elite_fraction": 0.06,
 }  # fmt: skip
-TRIALS, FIRST_SCENE = 100, 3000
+FIRST_SCENE = 3000
 
 
 def variant(name: str, updates: int, seed: int) -> LearnerConfig:
@@ -58,7 +58,7 @@ def _changed(config, path: list[str], text: str, name: str):
     return replace(config, **{path[0]: value})
 
 
-def run_one(name: str, seed: int, data: Path, out: Path, updates: int, task: str) -> dict:
+def run_one(name: str, seed: int, data: Path, out: Path, updates: int, tasks: tuple[str, ...], trials: int) -> dict:
     """Train and judge one variant with one seed; the figures are kept in a file of their own."""
     folder = out / f"{name.replace(',', '+')}_{updates}" / str(seed)
     result = folder / "result.json"
@@ -79,10 +79,11 @@ def run_one(name: str, seed: int, data: Path, out: Path, updates: int, task: str
             actors["prior"] = ActorConfig(checkpoint, search=cloning)
     figures = {}
     for actor, how in actors.items():
-        trials = list(run_trials([TrialPlan(how, (task,), TRIALS, FIRST_SCENE, variety=0.0)]))
-        summary = summarise(trials)[task]
-        figures |= {actor: summary["success_rate"], f"{actor}_once": summary["success_once_rate"]}
-        figures[f"{actor}_terminated"] = summary["ends"].get("terminated", 0) / TRIALS
+        plan = TrialPlan(how, tasks, trials, FIRST_SCENE, variety=0.0)
+        for task, summary in summarise(list(run_trials([plan]))).items():
+            key = actor if len(tasks) == 1 else f"{actor}/{task}"
+            figures |= {key: summary["success_rate"], f"{key}_once": summary["success_once_rate"]}
+            figures[f"{key}_terminated"] = summary["ends"].get("terminated", 0) / trials
     rate = updates / trained_s
     answer = {"variant": name, "seed": seed, "updates": updates, "updates_per_s": round(rate, 1), **figures}
     result.write_text(json.dumps(answer | {"config": asdict(config)}, indent=2) + "\n")
@@ -95,7 +96,9 @@ def table(out: Path) -> str:
     for path in sorted(out.glob("*/*/result.json")):
         one = json.loads(path.read_text())
         rows.setdefault((one["variant"], one["updates"]), []).append(one)
-    columns = ("q_alone", "q_alone_once", "logit", "prior", "as_it_acts")
+    kinds = ("q_alone", "logit", "prior", "as_it_acts")
+    columns = sorted({c for runs in rows.values() for r in runs for c in r if c.split("/")[0] in kinds})
+    columns = [c for c in columns if not c.endswith(("_once", "_terminated"))]
     lines = ["| variant | updates | seeds | " + " | ".join(columns) + " |", "|---" * (3 + len(columns)) + "|"]
     for (name, updates), runs in rows.items():
         cells = [_cell([r[c] for r in runs if c in r]) for c in columns]
@@ -118,6 +121,7 @@ def main() -> int:
     collecting.add_argument("--episodes", type=int, default=3000)
     collecting.add_argument("--seed", type=int, default=11)
     collecting.add_argument("--workers", type=int, default=1)
+    collecting.add_argument("--split", action="store_true", help="cut episodes where the object is lifted")
     collecting.add_argument("--out", type=Path, required=True)
     running = verbs.add_parser("run")
     running.add_argument("data", type=Path)
@@ -125,18 +129,21 @@ def main() -> int:
     running.add_argument("--updates", type=int, default=20000)
     running.add_argument("--seeds", type=int, default=3)
     running.add_argument("--workers", type=int, default=1)
-    running.add_argument("--task", default="pick_place")
+    running.add_argument("--task", default="pick_place", help="one, or several separated by commas")
+    running.add_argument("--trials", type=int, default=100, help="per task")
     running.add_argument("--out", type=Path, required=True)
     verbs.add_parser("table").add_argument("out", type=Path)
     a = parser.parse_args()
     if a.verb == "collect":
         show = ProgressLine(sys.stderr, "collect", "episodes").show
-        store = collect_vectors(tuple(a.task.split(",")), a.episodes, a.out, a.seed, workers=a.workers, progress=show)
+        tasks = tuple(a.task.split(","))
+        store = collect_vectors(tasks, a.episodes, a.out, a.seed, None, a.workers, a.split, show)
         print(json.dumps(store.summary(), indent=2))
     elif a.verb == "run":
         for name in a.variants:
             variant(name, a.updates, 0)  # what cannot be is said before anything runs
-        jobs = [(n, s, a.data, a.out, a.updates, a.task) for s in range(a.seeds) for n in a.variants]
+        tasks = tuple(a.task.split(","))
+        jobs = [(n, s, a.data, a.out, a.updates, tasks, a.trials) for s in range(a.seeds) for n in a.variants]
         for done in run_jobs(run_one, jobs, a.workers, "study"):
             print({k: v for k, v in done.items() if k != "config"}, flush=True)
         print(table(a.out))

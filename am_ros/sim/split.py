@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from am_ros.action import TERMINATE
-from am_ros.episode import Episode, Outcome
+from am_ros.episode import Episode, EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
 from am_ros.sim.episodes import first_stamp_ns
 from am_ros.sim.tasks import Task, draw_scenario
@@ -46,29 +46,35 @@ def part_shard(name: str) -> str:
     return f"shard_{int(name[-4:], 16) % SHARDS:04d}"
 
 
-def split(episode: Episode) -> list[Episode]:
-    """The parts of an episode: the grasp first, then one from each lift on; alone if nothing was lifted.
+def cut(whole: EpisodeInfo, actions: np.ndarray) -> list[tuple[int, int, EpisodeInfo]]:
+    """Where the parts of an episode begin and end, and what is known of each: the grasp, then one from each lift on.
 
-    Their metadata says which part they are and keeps nothing that both would have (seed, noise). Only the part that
-    ends where the episode ended has its outcome; the others end with the object in the air, short of the goal.
+    `actions` [T, D + 3]; a part from `first` to `last` has the observations first ... last and the actions between.
+    The metadata says which part it is and keeps nothing that both would have (seed, noise). Only the part that ends
+    where the episode ended has its outcome; the others end with the object in the air, short of the goal.
     """
-    whole = episode.info
     lifts = [int(t) for t in whole.extra["lifted_at"].split()]
     # A demonstrator that stops after the lift leaves nothing to place.
-    cuts = [t for t in lifts if t < len(episode) and not episode.actions[t, TERMINATE]]
-    bounds = [0, *cuts, len(episode)]
+    cuts = [t for t in lifts if t < len(actions) and not actions[t, TERMINATE]]
     parts = []
-    for number, (first, last) in enumerate(pairwise(bounds)):
-        name = part_id(whole.task, whole.episode_id, number)
-        ends_here = last == len(episode)
+    for number, (first, last) in enumerate(pairwise([0, *cuts, len(actions)])):
+        ends_here = last == len(actions)
         info = replace(
             whole,
-            episode_id=name,
+            episode_id=part_id(whole.task, whole.episode_id, number),
             seed=-1,
             outcome=whole.outcome if ends_here else Outcome.FAILURE,
             reason=whole.reason if ends_here else "lifted",
             extra={"part": PARTS[min(number, 1)]},
         )
+        parts.append((first, last, info))
+    return parts
+
+
+def split(episode: Episode) -> list[Episode]:
+    """The parts of an episode (see `cut`); the episode alone, as one part, if nothing was lifted."""
+    parts = []
+    for first, last, info in cut(episode.info, episode.actions):
         stamps = episode.stamps_ns[first : last + 1]
         parts.append(
             Episode(
@@ -76,7 +82,7 @@ def split(episode: Episode) -> list[Episode]:
                 episode.images[first : last + 1],
                 episode.states[first : last + 1],
                 episode.actions[first:last],
-                (stamps - stamps[0] + first_stamp_ns(name)).astype(np.int64),
+                (stamps - stamps[0] + first_stamp_ns(info.episode_id)).astype(np.int64),
             )
         )
     return parts

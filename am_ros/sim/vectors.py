@@ -17,9 +17,10 @@ from am_ros.replay.arrays import Rows
 from am_ros.replay.store import ReplayStore
 from am_ros.sim.collect import SCENES_PER_SEED
 from am_ros.sim.environment import Environment
-from am_ros.sim.episodes import Mixture, perform
+from am_ros.sim.episodes import Mixture, Performance, perform
 from am_ros.sim.objects import BLOCK, FOODS, find_model
 from am_ros.sim.scene import Pose, SceneState
+from am_ros.sim.split import check_can_split, cut
 from am_ros.sim.tasks import find_task, train_seed
 from am_ros.sim.workcell import SimConfig
 from am_ros.workers import run_jobs
@@ -60,40 +61,45 @@ def collect_vectors(
     seed: int = 0,
     mixture: Mixture | None = None,
     workers: int = 1,
+    split: bool = False,
     progress: Callable | None = None,
 ) -> ReplayStore:
     """The episodes of `am-ros collect` for these tasks and seed, as vectors, in a new replay store.
 
-    `progress(done, total)` is called now and then. Raises AmRosError if the folder holds a store already.
+    `split`: cut where the object is lifted (split.py). `progress(done, total)` is called now and then. Raises
+    AmRosError if the folder holds a store already or a task cannot be cut.
     """
-    tasks = tuple(find_task(task).name for task in tasks)
+    for task in tasks:
+        if split:
+            check_can_split(find_task(task))
+        find_task(task)
     store = ReplayStore.create_for_vectors(folder, VECTOR_SIZE, ACTION_DIM)
-    jobs = _jobs(tasks, episodes, seed, mixture or Mixture())
-    done = {}
-    for key, rows in run_jobs(_work, jobs, workers, "collect"):
+    done, count = {}, 0
+    for key, episodes_done, rows in run_jobs(_work, _jobs(tasks, episodes, seed, mixture, split), workers, "collect"):
         done[key] = rows
+        count += episodes_done
         if progress:
-            progress(sum(map(len, done.values())), episodes * len(tasks))
+            progress(count, episodes * len(tasks))
     store.append_rows([row for key in sorted(done) for row in done[key]])  # the same order with any number of workers
     return store
 
 
-def _jobs(tasks, episodes: int, seed: int, mixture: Mixture) -> Iterator[tuple]:
+def _jobs(tasks, episodes: int, seed: int, mixture: Mixture | None, split: bool) -> Iterator[tuple]:
     first = seed * SCENES_PER_SEED
     for task in tasks:
         for start in range(first, first + episodes, _CHUNK):
-            yield task, range(start, min(start + _CHUNK, first + episodes)), mixture
+            yield task, range(start, min(start + _CHUNK, first + episodes)), mixture or Mixture(), split
 
 
-def _work(task: str, scenes: range, mixture: Mixture) -> tuple[tuple, list[Rows]]:
+def _work(task: str, scenes: range, mixture: Mixture, split: bool) -> tuple[tuple, int, list[Rows]]:
     with Environment(find_task(task), SimConfig(variety=0.0)) as environment:
         done = [perform(environment, train_seed(scene), mixture) for scene in scenes]
-    return (task, scenes.start), [
-        Rows(
-            one.info,
-            np.stack([scene_vector(state) for state in one.scenes]),
-            np.stack([o.state for o in one.observations]),
-            np.stack(one.actions),
-        )
-        for one in done
-    ]
+    return (task, scenes.start), len(scenes), [row for one in done for row in _rows(one, split)]
+
+
+def _rows(done: Performance, split: bool) -> list[Rows]:
+    """The episode of a demonstrator, or its parts."""
+    observations = np.stack([scene_vector(state) for state in done.scenes])
+    states, actions = np.stack([o.state for o in done.observations]), np.stack(done.actions)
+    parts = cut(done.info, actions) if split else [(0, len(actions), done.info)]
+    return [Rows(info, observations[a : b + 1], states[a : b + 1], actions[a:b]) for a, b, info in parts]
