@@ -16,6 +16,7 @@ from am_ros.evaluation.pictures import Album
 from am_ros.evaluation.statistics import Trial, summarise, table, with_trial_list
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning.cem import CemConfig
+from am_ros.learning.planning import PlanConfig
 from am_ros.workers import ProgressLine
 
 
@@ -32,6 +33,14 @@ def register(subparsers) -> None:
     add_variety_flag(parser)
     search = parser.add_argument_group("search of a policy; what is left out is as its checkpoint says")
     add_flags(search, CemConfig, show_defaults=False)
+    parser.add_argument(
+        "--plan-through",
+        metavar="RUN",
+        help="reach far goals by way of observations of this run or replay store",
+    )
+    parser.add_argument(
+        "--waypoints", type=int, default=PlanConfig.waypoints, help="so many of them (default %(default)s)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures and each trial to this file")
     parser.add_argument("--pictures", type=Path, help="draw contact sheets, overviews and animations into this folder")
     parser.add_argument(
@@ -101,7 +110,10 @@ def _actors(arguments) -> dict[str, str]:
 
 def _plan(arguments, name: str) -> TrialPlan:
     search = searching(**given_flags(CemConfig, arguments))
-    actor = ActorConfig(name, arguments.noise, arguments.image_size, search)
+    if arguments.plan_through and arguments.through_ros:
+        raise AmRosError("through-ros: the policy server does not plan; leave out plan-through or through-ros")
+    plan = arguments.plan_through or ""
+    actor = ActorConfig(name, arguments.noise, arguments.image_size, search, plan, arguments.waypoints)
     tasks = find_tasks(arguments.task)
     return TrialPlan(
         actor, tasks, arguments.trials, arguments.seed, TILE if arguments.pictures else 0, arguments.variety

@@ -10,6 +10,7 @@ from am_ros import configuration
 from am_ros.action import CONTINUOUS_DIM, DISCRETE_DIM, ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
+from am_ros.learning.planning import PlanConfig, plan_through
 from am_ros.learning.policy import Decision, Policy
 from am_ros.pretrained import checkpoint_names, find_checkpoint
 from am_ros.sim.camera import CameraConfig
@@ -29,13 +30,18 @@ class ActorConfig:
     noise: float = 0.0  # of the expert: 0 the expert itself ... 1 random exploration
     image_size: int | None = None  # [px]; None: the checkpoint's own, or 64
     search: tuple[tuple[str, object], ...] = ()  # what is changed of the policy's search, see `searching`
+    plan_through: str = ""  # folder of a replay store, or of a run with one: far goals by way of what it holds
+    waypoints: int = PlanConfig.waypoints  # of that plan
 
     def __post_init__(self):
         if self.name != "expert" and self.noise:
             raise AmRosError(f"parameter noise: belongs to the expert, not to {self.name}")
         if not 0 <= self.noise <= 1:
             raise AmRosError(f"parameter noise: {self.noise} is outside 0 ... 1")
+        if self.plan_through and self.name in SCRIPTED:
+            raise AmRosError(f"parameter plan_through: belongs to a checkpoint, not to {self.name}")
         configuration.from_dict(CemConfig, dict(self.search))
+        configuration.check(PlanConfig(self.waypoints))
         if self.image_size is not None:
             configuration.check(CameraConfig(image_size=self.image_size))
 
@@ -51,6 +57,8 @@ class PolicyActor:
     def __init__(self, config: ActorConfig):
         torch.set_num_threads(1)  # one decision is too small to share among cores
         self.policy = load_policy(config.name, config.image_size, **dict(config.search))
+        if config.plan_through:
+            self.policy = plan_through(self.policy, config.plan_through, PlanConfig(config.waypoints))
         self.image_size = self.policy.image_size
 
     def begin(self, task: Task, scene: int) -> None:
