@@ -10,12 +10,15 @@ import time
 import numpy as np
 import pytest
 import torch
+from learning_data import random_episodes
 
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.policy import Policy
+from am_ros.learning.progress import Progress
 from am_ros.learning.trainer import LearnerConfig, Trainer
+from am_ros.replay.store import ReplayStore
 
 
 @pytest.fixture
@@ -121,7 +124,8 @@ def test_a_killed_save_is_found_again_by_the_trainer(tmp_path):
     config = LearnerConfig(network=NetworkConfig(image_size=16, width=8, channels=4))
     trainer = Trainer(config, tmp_path)
     trainer.update = 3
-    meta_store = type("Store", (), {"data_hash": "", "episodes": [], "__len__": lambda _s: 0})()
-    trainer.save(meta_store, type("P", (), {"metrics": {}, "updates_per_s": 0.0})())
+    store = ReplayStore.create(tmp_path / "replay", (16, 16))
+    store.append(random_episodes(2, 3, 16))
+    trainer.save(store, Progress(3, 10, 0.0, 0.0, 0.0))
     os.rename(tmp_path / "checkpoint", tmp_path / ".checkpoint.old")
     assert Trainer(config, tmp_path).update == 3
