@@ -7,7 +7,7 @@ import pytest
 import torch
 from learning_data import DotWorld, random_episodes
 
-from am_ros.action import OPEN, ActionSpace
+from am_ros.action import OPEN, TERMINATE, ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning import methods
 from am_ros.learning.cem import CemConfig, Prior, maximise
@@ -82,6 +82,20 @@ def test_items_with_a_task_reward_end_with_it(corner_store):
     assert (y >= floor)[on_the_way].all()
     hopeless = torch.from_numpy(going & (batch.steps_to_goal < 0))
     assert (y[hopeless] < 0.8 * torch.tensor(1.0).sigmoid() + 1e-6).all() and (y[hopeless] > 0.25).all()
+
+
+def test_terminating_is_worth_a_reward_only_where_a_success_ends(corner_store):
+    config = GoalConfig(random_share=0, at_goal_share=0, reward_share=1.0, stop_share=0.5, random_shift_px=0)
+    batch = Sampler(corner_store, config, 600, seed=0).batch(0)
+    stays = batch.ended & (batch.action[:, TERMINATE] == 1) & (batch.image == batch.next_image).all(axis=(1, 2, 3))
+    assert 200 < stays.sum() < 400 and (batch.steps_to_goal[stays] == -1).all()
+    worth = stays & (batch.reward == 1)
+    assert worth.sum() > 10 and (stays & (batch.reward == 0)).sum() > 100
+    ends = np.unique(corner_store.last_row[corner_store.successful])
+    last_pictures = {corner_store.observations[row].tobytes() for row in ends}
+    assert all(image.tobytes() in last_pictures for image in batch.image[worth])
+    moving = Sampler(corner_store, replace(config, stop_share=0.0), 600, seed=0).batch(0)
+    assert not ((moving.action[:, TERMINATE] == 1) & ~moving.ended).any()
 
 
 def test_her_refuses_random_goals_and_its_relatives_need_theirs(tmp_path):

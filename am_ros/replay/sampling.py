@@ -8,7 +8,9 @@ Every item is a transition (s, a, s') with a goal g:
 * at the goal: g = s and the action is replaced by `terminate`, which is the right thing to do there. The paper
   leaves open how terminate is learned; Q(s, a, s') = 1 alone does not teach to stop;
 * rewarded: no goal, the goal image is all zeros; the episode's last transition ends with 1 if it was a success, else
-  with 0 (sections 5.2 and 5.3: downstream tasks).
+  with 0 (sections 5.2 and 5.3: downstream tasks). Some of them ask what `terminate` is worth: 1 on the last observation
+  of a success, 0 anywhere else. Demonstrators terminate where they have succeeded, so the data alone never show the 0,
+  and a policy that learned from them ended at its first step.
 
 Batch `step` of seed `seed` is always the same batch: training can resume exactly without saving generator states.
 """
@@ -30,6 +32,10 @@ class GoalConfig:
     random_share: float = parameter(0.1, "share of items with a random goal (goal chaining)", range=(0.0, 0.95))
     at_goal_share: float = parameter(0.08, "share of items already at their goal, to learn terminate", range=(0.0, 0.5))
     reward_share: float = parameter(0.0, "share of items with the task reward and a zero goal image", range=(0.0, 1.0))
+    stop_share: float = parameter(
+        0.1, "share of the rewarded items whose action is replaced by terminate, half of them where an episode ends",
+        range=(0.0, 1.0),
+    )  # fmt: skip
     reward_task: str = parameter("", "rewarded items come from this task's episodes; empty: from all")
     # By a hash of the episode's id: always the same ones, whatever else is in the store.
     held_out_share: float = parameter(0.0, "share of episodes kept for the held-out figures", range=(0.0, 0.5))
@@ -125,20 +131,23 @@ class Sampler:
         goal = np.where(random_goal, anything, cut)
         shifts = rng.integers(0, 2 * config.random_shift_px + 1, size=(2, size))
         others = self._transitions[rng.integers(len(self._transitions), size=(size, config.other_actions))]
-        row, last, cut, goal, random_goal, at_goal, rewarded, others = (
-            x[self.mine] for x in (row, last, cut, goal, random_goal, at_goal, rewarded, others)
+        stop, half = rewarded & (rng.random(size) < config.stop_share), rng.random(size) < 0.5
+        row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half = (
+            x[self.mine] for x in (row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half)
         )
         goal[at_goal] = row[at_goal]
-        following = row + 1
-        following[at_goal] = row[at_goal]  # terminate moves nothing
+        row = np.where(stop & half, last, row)
+        terminates = at_goal | stop
+        following = row + ~terminates  # terminate moves nothing
         action = store.actions[row]
-        action[at_goal] = np.eye(store.action_dim, dtype=np.float32)[-1]  # terminate
+        action[terminates] = np.eye(store.action_dim, dtype=np.float32)[-1]
         image, next_image, goal_image = self._observed(np.stack([row, following, goal]), shifts[:, self.mine])
         goal_image[rewarded] = 0
         success = store.successful[row]
         steps = np.where(random_goal, -1, goal - row)
         steps[rewarded] = np.where(success, last - row, -1)[rewarded]
-        ended = rewarded & (following == last)
+        steps[stop] = -1
+        ended = stop | (rewarded & (following == last))
         return Batch(
             image=image,
             next_image=next_image,
@@ -152,7 +161,7 @@ class Sampler:
             final=random_goal & (cut == row + 1) & (following < last),
             rewarded=rewarded,
             ended=ended,
-            reward=(ended & success).astype(np.float32),
+            reward=(ended & success & (following == last)).astype(np.float32),
         )
 
     def _observed(self, rows: np.ndarray, shifts: np.ndarray) -> np.ndarray:
