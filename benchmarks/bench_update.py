@@ -79,7 +79,7 @@ def parts(clock: Clock, trainer: Trainer, sampler: Sampler, step: int) -> None:
         clock.lap("encoder of the lagged network and CEM")
         encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
         clock.lap("encoder")
-        negative_loss(network, encoding, batch["action"], method, generator)
+        negative_loss(network, encoding, batch, method, generator)
         clock.lap("negatives and head")
         loss, _ = methods.loss(network, target, batch, method, generator)
     clock.lap("(the whole loss, forward)")

@@ -56,7 +56,7 @@ class PolicyActor:
 
     def __init__(self, config: ActorConfig):
         torch.set_num_threads(1)  # one decision is too small to share among cores
-        self.policy = load_policy(config.name, config.image_size, **dict(config.search))
+        self.policy = load_policy(config.name, config.image_size, SCRIPTED, **dict(config.search))
         if config.plan_through:
             self.policy = plan_through(self.policy, config.plan_through, PlanConfig(config.waypoints))
         self.image_size = self.policy.image_size
@@ -114,14 +114,14 @@ def make_actor(config: ActorConfig) -> PolicyActor | ExpertActor | RandomActor:
     return scripted.get(config.name, PolicyActor)(config)
 
 
-def load_policy(folder, image_size: int | None = None, **search) -> Policy:
+def load_policy(folder, image_size: int | None = None, others: tuple[str, ...] = (), **search) -> Policy:
     """A checkpoint's policy that fits the simulated cell. Raises AmRosError, naming the folder, if it does not.
 
     `image_size` is what the user asked for: a network has a size of its own and takes no other. `search` replaces
-    fields of the CemConfig that the checkpoint asks for.
+    fields of the CemConfig that the checkpoint asks for. `others`: what else could have been named in its place.
     """
     if not find_checkpoint(folder).exists():
-        names = ", ".join((*SCRIPTED, *checkpoint_names()))
+        names = ", ".join((*others, *checkpoint_names()))
         raise AmRosError(f"{folder}: is neither a checkpoint folder nor one of {names}")
     policy = Policy.load(folder, **search)
     network = policy.network.config
