@@ -1,6 +1,6 @@
 """Goal chaining by planning: places behind a wall that no recorded walk goes round, by way of what was seen.
 
-    python docs/examples/planning.py                          # three seeds: 6 minutes on one core
+    python docs/examples/planning.py                          # three seeds: about 6 minutes on one core
     python docs/examples/planning.py --seeds 1 --updates 500  # a quick look
 
 The walks have five steps, the way round the wall has more. Trained without and with random goals (goal chaining by
