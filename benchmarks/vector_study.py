@@ -2,7 +2,7 @@
 
     python benchmarks/vector_study.py collect --task pick_place --episodes 3000 --workers 2 --out runs/vectors
     python benchmarks/vector_study.py run runs/vectors --updates 20000 --seeds 3 --workers 2 --out runs/vector_study
-    python benchmarks/vector_study.py table runs/vector_study
+    python benchmarks/vector_study.py table runs/vector_study --json docs/vector_study.json
 
 A variant is the recipe that its name begins with and the fields that follow, `best,method.gamma=0.9`. What ran already
 is not run again. Every variant is judged on the same scenes, by a search over Q alone and as it acts by default.
@@ -90,11 +90,16 @@ def run_one(name: str, seed: int, data: Path, out: Path, updates: int, tasks: tu
     return answer
 
 
+def results(out: Path) -> list[dict]:
+    """The figures of every run in the folder."""
+    found = [json.loads(path.read_text()) for path in sorted(out.glob("*/*/result.json"))]
+    return [{name: value for name, value in one.items() if name != "config"} for one in found]
+
+
 def table(out: Path) -> str:
     """Mean over the seeds and their range, a line per variant."""
     rows: dict[tuple, list[dict]] = {}
-    for path in sorted(out.glob("*/*/result.json")):
-        one = json.loads(path.read_text())
+    for one in results(out):
         rows.setdefault((one["variant"], one["updates"]), []).append(one)
     kinds = ("q_alone", "logit", "prior", "as_it_acts")
     columns = sorted({c for runs in rows.values() for r in runs for c in r if c.split("/")[0] in kinds})
@@ -132,7 +137,9 @@ def main() -> int:
     running.add_argument("--task", default="pick_place", help="one, or several separated by commas")
     running.add_argument("--trials", type=int, default=100, help="per task")
     running.add_argument("--out", type=Path, required=True)
-    verbs.add_parser("table").add_argument("out", type=Path)
+    showing = verbs.add_parser("table")
+    showing.add_argument("out", type=Path)
+    showing.add_argument("--json", type=Path, help="write every run's figures to this file")
     a = parser.parse_args()
     if a.verb == "collect":
         show = ProgressLine(sys.stderr, "collect", "episodes").show
@@ -149,6 +156,8 @@ def main() -> int:
         print(table(a.out))
     else:
         print(table(a.out))
+        if a.json:
+            a.json.write_text("[\n" + ",\n".join(json.dumps(one) for one in results(a.out)) + "\n]\n")
     return 0
 
 
