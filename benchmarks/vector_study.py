@@ -4,24 +4,30 @@
     python benchmarks/vector_study.py run runs/vectors --updates 20000 --seeds 3 --workers 2 --out runs/vector_study
     python benchmarks/vector_study.py table runs/vector_study --json docs/vector_study.json
 
+    python benchmarks/vector_study.py run runs/bottle --task grasp_bottle --variants qt_opt --episodes 300 \
+        --start-from runs/foods/q_alone_8000/0/checkpoint --out runs/bottle_study       # fine-tune on 300 episodes
+
 A variant is the recipe that its name begins with and the fields that follow, `best,method.gamma=0.9`. What ran already
 is not run again. Every variant is judged on the same scenes, by a search over Q alone and as it acts by default.
 """
 
 import argparse
 import json
+import shutil
 import sys
 import time
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 from am_ros import configuration
+from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import ActorConfig, searching
 from am_ros.evaluation.statistics import summarise
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning.recipes import find_recipe
 from am_ros.learning.trainer import LearnerConfig, Trainer
+from am_ros.replay.arrays import Rows
 from am_ros.replay.store import ReplayStore
 from am_ros.sim.vectors import VECTOR_SIZE, collect_vectors
 from am_ros.workers import ProgressLine, run_jobs
@@ -58,15 +64,49 @@ def _changed(config, path: list[str], text: str, name: str):
     return replace(config, **{path[0]: value})
 
 
-def run_one(name: str, seed: int, data: Path, out: Path, updates: int, tasks: tuple[str, ...], trials: int) -> dict:
+@dataclass(frozen=True)
+class Study:
+    """What all variants of a study share."""
+
+    data: Path
+    out: Path
+    updates: int
+    tasks: tuple[str, ...]
+    trials: int
+    episodes: int | None = None  # only the first ones of the data
+    start_from: Path | None = None
+
+
+def first_episodes(store: ReplayStore, count: int, folder: Path) -> ReplayStore:
+    """A store of the first episodes of another one."""
+    part = ReplayStore.create_for_vectors(folder, *store.observation_shape, store.action_dim)
+    rows = []
+    for entry in store.episodes[:count]:
+        first, last = entry["first"], entry["first"] + entry["steps"]
+        info = EpisodeInfo(entry["id"], entry["task"], seed=entry["seed"], outcome=Outcome(entry["outcome"]))
+        seen = slice(first, last + 1)
+        rows.append(Rows(info, store.observations[seen], store.states[seen], store.actions[first:last]))
+    part.append_rows(rows)
+    return part
+
+
+def run_one(name: str, seed: int, study: Study) -> dict:
     """Train and judge one variant with one seed; the figures are kept in a file of their own."""
-    folder = out / f"{name.replace(',', '+')}_{updates}" / str(seed)
+    updates, tasks, trials = study.updates, study.tasks, study.trials
+    label = f"{name} from {study.start_from}" if study.start_from else name
+    suffix = "" if study.episodes is None else f"_{study.episodes}episodes"
+    suffix += "_started" if study.start_from else ""
+    folder = study.out / f"{name.replace(',', '+')}_{updates}{suffix}" / str(seed)
     result = folder / "result.json"
     if result.exists():
         return json.loads(result.read_text())
     config = variant(name, updates, seed)
+    store = ReplayStore.open(study.data)
+    if study.episodes is not None:
+        shutil.rmtree(folder / "replay", ignore_errors=True)
+        store = first_episodes(store, study.episodes, folder / "replay")
     began = time.monotonic()
-    Trainer(config, folder).fit(ReplayStore.open(data))
+    Trainer(config, folder, start_from=study.start_from).fit(store)
     trained_s = time.monotonic() - began
     checkpoint = str(folder / "checkpoint")
     plain = ActorConfig(checkpoint)
@@ -85,7 +125,14 @@ def run_one(name: str, seed: int, data: Path, out: Path, updates: int, tasks: tu
             figures |= {key: summary["success_rate"], f"{key}_once": summary["success_once_rate"]}
             figures[f"{key}_terminated"] = summary["ends"].get("terminated", 0) / trials
     rate = updates / trained_s
-    answer = {"variant": name, "seed": seed, "updates": updates, "updates_per_s": round(rate, 1), **figures}
+    answer = {
+        "variant": label,
+        "episodes": len(store.episodes),
+        "seed": seed,
+        "updates": updates,
+        "updates_per_s": round(rate, 1),
+        **figures,
+    }
     result.write_text(json.dumps(answer | {"config": asdict(config)}, indent=2) + "\n")
     return answer
 
@@ -100,14 +147,15 @@ def table(out: Path) -> str:
     """Mean over the seeds and their range, a line per variant."""
     rows: dict[tuple, list[dict]] = {}
     for one in results(out):
-        rows.setdefault((one["variant"], one["updates"]), []).append(one)
+        rows.setdefault((one["variant"], one.get("episodes"), one["updates"]), []).append(one)
     kinds = ("q_alone", "logit", "prior", "as_it_acts")
     columns = sorted({c for runs in rows.values() for r in runs for c in r if c.split("/")[0] in kinds})
     columns = [c for c in columns if not c.endswith(("_once", "_terminated"))]
-    lines = ["| variant | updates | seeds | " + " | ".join(columns) + " |", "|---" * (3 + len(columns)) + "|"]
-    for (name, updates), runs in rows.items():
+    lines = ["| variant | episodes | updates | seeds | " + " | ".join(columns) + " |"]
+    lines.append("|---" * (4 + len(columns)) + "|")
+    for (name, episodes, updates), runs in rows.items():
         cells = [_cell([r[c] for r in runs if c in r]) for c in columns]
-        lines.append(f"| {name} | {updates} | {len(runs)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name} | {episodes} | {updates} | {len(runs)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -135,6 +183,8 @@ def main() -> int:
     running.add_argument("--seeds", type=int, default=3)
     running.add_argument("--workers", type=int, default=1)
     running.add_argument("--task", default="pick_place", help="one, or several separated by commas")
+    running.add_argument("--episodes", type=int, help="only the first ones of the data")
+    running.add_argument("--start-from", type=Path, help="checkpoint whose weights are the first ones")
     running.add_argument("--trials", type=int, default=100, help="per task")
     running.add_argument("--out", type=Path, required=True)
     showing = verbs.add_parser("table")
@@ -150,7 +200,8 @@ def main() -> int:
         for name in a.variants:
             variant(name, a.updates, 0)  # what cannot be is said before anything runs
         tasks = tuple(a.task.split(","))
-        jobs = [(n, s, a.data, a.out, a.updates, tasks, a.trials) for s in range(a.seeds) for n in a.variants]
+        study = Study(a.data, a.out, a.updates, tasks, a.trials, a.episodes, a.start_from)
+        jobs = [(n, s, study) for s in range(a.seeds) for n in a.variants]
         for done in run_jobs(run_one, jobs, a.workers, "study"):
             print({k: v for k, v in done.items() if k != "config"}, flush=True)
         print(table(a.out))
