@@ -24,7 +24,7 @@ from am_ros.episode import Episode, EpisodeInfo, Outcome
 from am_ros.evaluation.actors import ActorConfig, PolicyActor
 from am_ros.sim.dataset_card import BagFacts, read_facts
 from am_ros.sim.environment import Environment, Observation
-from am_ros.sim.episodes import execute, first_stamp_ns
+from am_ros.sim.episodes import as_episode, execute
 from am_ros.sim.expert import TOGGLE
 from am_ros.sim.tasks import find_task, train_seed
 from am_ros.sim.workcell import SimConfig
@@ -105,14 +105,7 @@ def play(environment: Environment, explorer: Explorer, seed: int, name: str) -> 
         reason=end,
         extra={"random_steps": str(explorer.random_steps)},
     )
-    start_ns = first_stamp_ns(name)
-    return Episode(
-        info,
-        np.stack([o.image for o in observations]),
-        np.stack([o.state for o in observations]),
-        np.stack(vectors),
-        np.array([start_ns + round(o.time_s * 1e9) for o in observations], np.int64),
-    )
+    return as_episode(info, observations, vectors)
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class WaypointGraph:
         self._log_gamma = math.log(method.gamma)
         # As cheap as the search that made the targets which Q was fitted to. Who walks on does not terminate.
         self._search = replace(method.target_cem, prior_weight=0.0, objective="q", terminate=False)
-        self._data_actions = None if policy.data_actions is None else policy.data_actions.unsqueeze(0)
+        self._data_actions = policy.data_actions
         self.rows = draw_rows(store, config.waypoints, config.seed)
         self.observations, self.states = store.observations[self.rows], store.states[self.rows]
         count = len(self.rows)
@@ -115,12 +115,21 @@ class WaypointGraph:
                 generator,
                 network.prior(encoding),
                 network.config.displacements,
-                self._data_actions,
+                self._some_data_actions(len(i), generator),
             )
             logits = network.score(encoding, actions.unsqueeze(1)).squeeze(1).float()
             values.append(torch.nn.functional.logsigmoid(logits).double().cpu().numpy())
         steps = 1 + np.concatenate(values) / self._log_gamma
         return np.where(np.isfinite(steps), np.maximum(steps, 1), np.inf)
+
+    def _some_data_actions(self, pairs: int, generator) -> torch.Tensor | None:
+        """Other ones for each pair [pairs, samples, D + 3]: the search takes no more than that."""
+        if self._data_actions is None:
+            return None
+        which = torch.randint(
+            len(self._data_actions), (pairs, self._search.samples), generator=generator, device=self.device
+        )
+        return self._data_actions[which]
 
     def steps_to(self, goal) -> np.ndarray:
         """Steps [N] from each waypoint to a goal along the shortest path; infinity where there is none."""
