@@ -128,7 +128,7 @@ def test_images_of_another_size_are_drawn_for_a_checkpoint_that_wants_them(tmp_p
         (("expert", "--json", "/proc"), "json /proc: is a folder"),
         (("expert", "--pictures", "/proc/pictures"), "pictures /proc/pictures: cannot be written"),
         (("random", "--through-ros"), "through-ros: random actions have no node"),
-        (("/nowhere",), "/nowhere: is neither a checkpoint folder nor one of expert, random, pick_place"),
+        (("/nowhere",), "/nowhere: is neither a checkpoint folder nor one of expert, random, four_tasks, pick_place"),
         ((), "the following arguments are required: actor"),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 import torch
 from learning_data import random_episodes
 
+from am_ros.cli import main
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
 from am_ros.learning.networks import NetworkConfig, make_network
@@ -93,6 +94,18 @@ def test_weights_of_another_network_are_refused(saved, tmp_path):
     other = {"model": {"stem": torch.zeros(3)}}
     with pytest.raises(AmRosError, match="does not fit this version"):
         Policy.load(checkpoint.save(tmp_path / "other", meta, other))
+
+
+def test_an_exported_copy_is_half_as_large_and_acts_alike(saved, tmp_path, capsys):
+    assert main(["model", "export", str(saved), str(tmp_path / "small")]) == 0
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (saved, tmp_path / "small")]
+    assert sizes[1] < 0.6 * sizes[0]
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    one, two = (Policy.load(folder).choose(image, image) for folder in (saved, tmp_path / "small"))
+    np.testing.assert_allclose(one.vector, two.vector, atol=0.01)
+    assert one.q_value == pytest.approx(two.q_value, abs=0.01)
+    assert main(["model", "export", str(saved), str(tmp_path / "small")]) == 2
+    assert "small: is there already" in capsys.readouterr().err
 
 
 _SAVER = """

@@ -94,8 +94,7 @@ def test_a_policy_searches_from_the_actions_in_its_checkpoint(store, tmp_path):
     assert policy.choose(image, image).vector.astype(np.float32).tobytes() in known
 
     found = checkpoint.load(tmp_path / "checkpoint")
-    meta = {name: value for name, value in found.meta.items() if name not in ("format", "files", "sha256")}
-    checkpoint.save(tmp_path / "old", meta, {"model": found.weights})  # as before there were such actions
+    checkpoint.save(tmp_path / "old", found.description, {"model": found.weights})  # as before there were such actions
     with pytest.raises(AmRosError, match="data_share: the checkpoint holds no actions of the data"):
         Policy.load(tmp_path / "old")
     assert Policy.load(tmp_path / "old", data_share=0.0).data_actions is None

@@ -1,10 +1,13 @@
-"""am-ros model: what the networks are and cost."""
+"""am-ros model: what the networks are and cost; a checkpoint in half its size."""
 
 import json
 from pathlib import Path
 
 from am_ros import configuration
-from am_ros.evaluation.outputs import check_file
+from am_ros.commands.arguments import CHECKPOINT_HELP
+from am_ros.errors import AmRosError
+from am_ros.evaluation.outputs import check_file, check_folder
+from am_ros.learning import checkpoint
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.describe import describe
 from am_ros.learning.networks import NetworkConfig
@@ -14,8 +17,8 @@ USUAL = {"qt_opt": {"image_size": 472, "behaviour_prior": False}, "state": {"obs
 
 
 def register(subparsers) -> None:
-    """Add the parser with its one action."""
-    parser = subparsers.add_parser("model", help="what the networks are and cost")
+    """Add the parser with its actions."""
+    parser = subparsers.add_parser("model", help="what the networks are and cost; a small copy of a checkpoint")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     describing = actions.add_parser("describe", help="parameters, sizes of the maps, multiply-adds of a decision")
     configuration.add_flags(describing, NetworkConfig)
@@ -24,8 +27,27 @@ def register(subparsers) -> None:
     describing.add_argument("--json", metavar="FILE", help="write the figures to this file; -: to standard output")
 
 
+    describing.set_defaults(act=_describe)
+    exporting = actions.add_parser("export", help="weights alone, as float16: to act with, and to start from")
+    exporting.add_argument("checkpoint", help=CHECKPOINT_HELP)
+    exporting.add_argument("out", type=Path, help="folder of the copy; must not be there")
+    exporting.set_defaults(act=_export)
+
+
 def run(arguments) -> int:
-    """Describe a network that is made for it."""
+    """Do what was asked."""
+    return arguments.act(arguments)
+
+
+def _export(arguments) -> int:
+    if arguments.out.exists():
+        raise AmRosError(f"out {arguments.out}: is there already")
+    check_folder(arguments.out.parent, "out")
+    print(f"checkpoint: {checkpoint.export(arguments.checkpoint, arguments.out)}")
+    return 0
+
+
+def _describe(arguments) -> int:
     usual = NetworkConfig(**USUAL.get(arguments.preset, {}))
     config = configuration.from_flags(NetworkConfig, arguments, usual)
     search = {name: v for name in ("samples", "iterations") if (v := getattr(arguments, name)) is not None}

@@ -125,8 +125,7 @@ class _Run:
         folder = self._policy_folder(number)
         if not checkpoint.exists(folder):
             found = self._learn(number)
-            meta = {name: value for name, value in found.meta.items() if name not in ("format", "files", "sha256")}
-            checkpoint.save(folder, meta, found.tensors)
+            checkpoint.save(folder, found.description, found.tensors)
         return checkpoint.load(folder)
 
     def _learn(self, number: int) -> checkpoint.Checkpoint:

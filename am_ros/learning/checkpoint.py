@@ -38,6 +38,11 @@ class Checkpoint:
     sha256: str
 
     @property
+    def description(self) -> dict:
+        """`meta` without what belongs to its files: what a copy is saved with."""
+        return {name: value for name, value in self.meta.items() if name not in ("format", "files", "sha256")}
+
+    @property
     def weights(self) -> dict[str, Tensor]:
         """The weights that act."""
         return {name: value for name, value in self.tensors["model"].items() if name != DATA_ACTIONS_NAME}
@@ -107,6 +112,20 @@ def load(folder, *stems: str) -> Checkpoint:
             raise AmRosError(f"{file}: is damaged (its sha256 is not the one in checkpoint.json)")
         tensors[stem] = load_tensors(data)
     return Checkpoint(content, tensors, content["sha256"])
+
+
+def export(folder, out) -> Path:
+    """Write a copy of a checkpoint for acting and for starting from: weights alone, in half the bytes (float16).
+
+    Raises AmRosError as `load`, and if a weight does not fit float16.
+    """
+    found = load(folder)
+    tensors = {}
+    for name, value in found.tensors["model"].items():
+        tensors[name] = value.half() if value.is_floating_point() and name != DATA_ACTIONS_NAME else value
+        if not torch.isfinite(tensors[name]).all():
+            raise AmRosError(f"{folder}: {name} holds numbers that float16 cannot")
+    return save(out, found.description, {"model": tensors})
 
 
 def exists(folder) -> bool:
