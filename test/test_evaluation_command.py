@@ -71,7 +71,7 @@ def test_the_help_names_the_checkpoints_of_the_package(capsys, verb):
     with pytest.raises(SystemExit):
         main([verb, "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "a checkpoint folder or one that comes with the package (pick_place)" in said
+    assert "a checkpoint folder or one that comes with the package (four_tasks, pick_place)" in said
 
 
 def test_noise_makes_the_expert_worse(tmp_path):
