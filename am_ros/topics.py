@@ -8,6 +8,7 @@ JOINT_TRAJECTORY = "joint_trajectory"
 GRIPPER_COMMAND = "gripper_command"  # std_msgs/Float64MultiArray: one number, 0 closed ... 1 fully open
 EE_POSE = "ee_pose"
 CONTROLLER_STATUS = "controller_status"
+COMMANDER_HEARTBEAT = "commander_heartbeat"  # am_msgs/Heartbeat at 10 Hz, of whoever commands the arm
 STEP = "step"
 EPISODE_EVENT = "episode_event"
 SCENE_STATE = "scene_state"
