@@ -15,6 +15,7 @@ from std_srvs.srv import SetBool, Trigger
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import write_episode
 from am_ros.learning.policy import Policy
+from am_ros.learning.recipes import find_recipe
 from am_ros.nodes.common import RELIABLE_QOS
 
 SMALL = {"image_size": 16, "batch_size": 16, "updates": 40, "precision": "fp32"}
@@ -45,6 +46,25 @@ def test_replayed_bags_are_learned_from(ros, start_node, tmp_path):
     start_node("bag_player", bags=[str(tmp_path / "bags")], rate=0.0)
     wait_until(lambda: metrics and metrics[-1].done, 60, "the end of the training")
     assert metrics[-1].episodes == 5 and metrics[-1].transitions == 30
+
+
+def test_a_recipe_and_every_parameter_of_the_learner_can_be_given(ros, start_node, tmp_path):
+    write_bags(tmp_path / "bags", range(3))
+    metrics = ros.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
+    asked = {**SMALL, "updates": 5, "recipe": "q_alone", "gamma": 0.5}
+    start_node("trainer", bags=str(tmp_path / "bags"), out=str(tmp_path / "out"), **asked)
+    wait_until(lambda: metrics and metrics[-1].done, 60, "the end of the training")
+    learner = Policy.load(tmp_path / "out" / "checkpoint").meta["config"]
+    recipe = find_recipe("q_alone")
+    assert learner["method"]["gamma"] == 0.5 and learner["method"]["negatives"] == recipe.method.negatives
+    assert learner["goals"]["random_share"] == recipe.goals.random_share and not learner["network"]["behaviour_prior"]
+    assert learner["acting"]["samples"] == recipe.acting.samples
+
+
+def test_a_preset_for_vectors_is_refused_because_bags_hold_images(start_node, tmp_path):
+    node = start_node("trainer", out=str(tmp_path / "out"), preset="state", observation_size=4)
+    wait_until(lambda: node.returncode is not None, 20, "the end of the node")
+    assert node.returncode == 2 and any("parameter preset" in line for line in node.lines)
 
 
 def test_services_answer_while_the_training_runs(ros, start_node, tmp_path):

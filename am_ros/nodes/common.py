@@ -28,18 +28,24 @@ KEEP_ALL_QOS = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=Reliabilit
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def declare(node, cls):
+def declare(node, cls, base=None, skip: tuple[str, ...] = ()):
     """Declare one ROS parameter per field of the dataclass `cls` and return the configuration the user asked for.
 
+    The defaults are those of the class, or of its instance `base`; the fields in `skip` stay as they are there.
     Raises AmRosError naming the parameter if a value has the wrong type or is out of range.
     """
     hints = typing.get_type_hints(cls)
+    base = cls() if base is None else base
     values = {}
     for f in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(hints[f.name]):
-            values[f.name] = dataclasses.asdict(declare(node, hints[f.name]))
+        default = getattr(base, f.name)
+        if f.name in skip:
+            values[f.name] = default
             continue
-        default = list(f.default) if isinstance(f.default, tuple) else f.default
+        if dataclasses.is_dataclass(hints[f.name]):
+            values[f.name] = declare(node, hints[f.name], default)
+            continue
+        default = list(default) if isinstance(default, tuple) else default
         try:
             values[f.name] = node.declare_parameter(f.name, default, _describe(f)).value
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:

@@ -3,7 +3,7 @@
 import queue
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from am_msgs.msg import EpisodeEvent, Step, TrainingMetrics
@@ -20,7 +20,8 @@ from am_ros.bags.assembler import EpisodeAssembler
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.learning.progress import Progress
-from am_ros.learning.trainer import LearnerConfig, TrainerConfig
+from am_ros.learning.recipes import RECIPES, find_recipe
+from am_ros.learning.trainer import LearnerConfig
 from am_ros.learning.worker import TrainingWorker
 from am_ros.nodes.common import KEEP_ALL_QOS, RELIABLE_QOS, NodeThread, declare, run
 from am_ros.replay.ingest import ingest
@@ -34,9 +35,8 @@ class TrainerNodeConfig:
     out: str = parameter("runs/training", "folder for the replay store, checkpoints and metrics")
     bags: str = parameter("", "bag folder to watch; empty: only replayed topics and ~/ingest")
     watch_period_s: float = parameter(5.0, "look for new bags so often [s]", range=(0.2, 3600.0))
-    image_size: int = parameter(64, "height and width the network sees [px]", range=(16, 1024))
     min_episodes: int = parameter(1, "begin to train once the store holds so many episodes", range=(1, 10_000_000))
-    preset: str = parameter("small", "network preset", choices=("small", "qt_opt"))
+    recipe: str = parameter("default", "where the learner's parameters start from", choices=tuple(RECIPES))
 
 
 class TrainerNode(Node):
@@ -45,15 +45,12 @@ class TrainerNode(Node):
     def __init__(self):
         super().__init__("trainer")
         self.config = declare(self, TrainerNodeConfig)
-        settings = declare(self, TrainerConfig)
-        learner = LearnerConfig(trainer=settings)
-        network = replace(learner.network, image_size=self.config.image_size, preset=self.config.preset)
-        self.learner = replace(learner, network=network)
+        self.learner = _declare_learner(self, find_recipe(self.config.recipe))
         self.action_space = declare(self, ActionSpace)
         self.out = Path(self.config.out)
         if self.config.bags and not Path(self.config.bags).is_dir():
             raise AmRosError(f"parameter bags: {self.config.bags} is not a folder")
-        size = (self.config.image_size,) * 2
+        size = (self.learner.network.image_size,) * 2
         self.store = ReplayStore.open_or_create(self.out / "replay", size)
         self._assembler = EpisodeAssembler(self.action_space, size)
         self._jobs = queue.SimpleQueue()
@@ -194,6 +191,15 @@ class TrainerNode(Node):
             self._worker.send("pause" if request.data else "resume")
         response.success, response.message = True, "paused" if request.data else "running"
         return response
+
+
+def _declare_learner(node, recipe: LearnerConfig) -> LearnerConfig:
+    """The recipe, changed by the node's parameters; searches are as the recipe has them."""
+    parts = {f.name: getattr(recipe, f.name) for f in fields(LearnerConfig) if f.name != "acting"}
+    learner = replace(recipe, **{n: declare(node, type(p), p, skip=("target_cem",)) for n, p in parts.items()})
+    if learner.network.preset == "state":
+        raise AmRosError("parameter preset: 'state' learns from vectors, bags hold images: use small or qt_opt")
+    return learner
 
 
 class _Answer:

@@ -134,7 +134,9 @@ def loss(network, lagged, batch: dict[str, Tensor], config: MethodConfig, genera
     y = td_target(lagged, batch, config, generator)
     encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
     seen, negative, unseen = negative_loss(network, encoding, batch, config, generator)
-    positive, negative = functional.binary_cross_entropy_with_logits(seen, y), negative.mean()
+    chained = (batch["steps_to_goal"] < 0) & ~batch["rewarded"]
+    negative = (negative * torch.where(chained, config.chained_negative_weight, 1.0)).mean()
+    positive = functional.binary_cross_entropy_with_logits(seen, y)
     total = positive + config.negative_weight * negative
     parts = {"loss_positive": positive, "loss_negative": negative, **q_figures(seen, y, batch)}
     parts["q_unseen"] = unseen.sigmoid().mean()

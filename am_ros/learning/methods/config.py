@@ -36,6 +36,11 @@ class MethodConfig:
     # Q lies in (0, 1), so exp(Q) differs by at most a factor e; a temperature sharpens the choice.
     temperature: float = parameter(0.3, "negatives are weighted by softmax(Q / temperature)", range=(0.01, 100.0))
     negative_weight: float = parameter(1.0, "weight of the negatives in the loss", range=(0.0, 100.0))
+    # What was done under way to another goal is rarely what leads to a random one: there the negatives push down the
+    # very action that would, and what is chained fades from step to step.
+    chained_negative_weight: float = parameter(
+        1.0, "weight of the negatives of items with a random goal, beside the others'", range=(0.0, 1.0)
+    )
     # In normalised units; another gripper command or terminate always counts as far.
     close_distance: float = parameter(
         0.3, "candidates nearer than this to the seen action are dropped", range=(0.0, 4.0)
