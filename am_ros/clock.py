@@ -17,7 +17,10 @@ class ClockWatch:
 
     def update(self, ros_ns: int, monotonic_s: float) -> float:
         """Seconds that the ROS clock jumped since the last call, negative for backwards; 0.0 if it did not."""
-        last, self._last = self._last, (ros_ns, monotonic_s)
+        last = self._last
+        if last is not None and ros_ns == last[0]:  # what stood still may catch up in one step
+            return 0.0
+        self._last = ros_ns, monotonic_s
         if last is None or not last[0] or not ros_ns:  # simulated time is 0 until its first message
             return 0.0
         ros_s, real_s = (ros_ns - last[0]) / 1e9, monotonic_s - last[1]

@@ -35,6 +35,10 @@ def test_a_clock_at_any_rate_or_at_rest_never_jumps(rate, intervals):
     assert not any(jumps([(rate * interval, interval) for interval in intervals]))
 
 
+def test_simulated_time_that_stalls_may_catch_up_in_one_step():
+    assert not any(jumps([(0.1, 0.1), *[(0.0, 0.1)] * 30, (3.1, 0.1), (0.1, 0.1)]))
+
+
 def test_a_stopped_process_and_the_first_simulated_time_are_no_jumps():
     assert not any(jumps([(0.05, 0.05), (30.0, 30.0), (0.05, 0.05)]))
     assert not any(jumps([(0.0, 0.1), (START_NS / 1e9, 0.1), (0.1, 0.1)], ros_ns=0))
