@@ -24,7 +24,7 @@ COLCON := $(STAMPS)/colcon-$(call hash,Makefile constraints.txt)
 # pybullet has wheels for 3.10 and 3.11; those come first. A version that pyenv only pretends to have does not count.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3 python3.12 python3.13,$(shell $(p) -c '' 2>/dev/null && echo $(p))))
 
-.PHONY: help setup demo test slow lint clean distclean check-machine
+.PHONY: help setup demo faults test slow lint clean distclean check-machine
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ setup: $(PACKAGES) $(MESSAGES)  ## Set up .venv: ROS 2 wheels, am_msgs, this pac
 
 demo: setup  ## Record, train, and reach goals through ROS on the simulated workcell; results in runs/demo
 	@$(BIN)/am-ros demo
+
+faults: setup  ## Break it on purpose: kills, damage, full disks, bad input; a table, and results in runs/faults
+	@$(BIN)/am-ros faults
 
 test: setup  ## Every test but the slow ones
 	@$(BIN)/python -m pytest -m "not slow"

@@ -20,6 +20,7 @@ COMMANDS = (
     ("evaluate", "trials of checkpoints, the expert or random actions"),
     ("qmap", "draw what a checkpoint's Q wants, over the table, step by step"),
     ("up", "start the nodes of the simulated or the real workcell and watch over them"),
+    ("faults", "break the system on purpose and measure what comes of it"),
 )
 
 

@@ -5,23 +5,17 @@ def test_registry_lists_what_it_recorded(ros, start_node):
     response = ros.call(ListGoals, "goal_registry/list")
 """
 
-import fcntl
 import os
-import random
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
 from am_ros.environment import enter_ros_environment
+from am_ros.faults.domain import claim_domain
 from am_ros.shared_memory import remove_stale_segments
 
 enter_ros_environment()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-HIGHEST_DOMAIN = 101  # above it, the ports of a ROS domain run into those that Linux hands out by itself
-
 
 def pytest_sessionfinish():
     """Tests kill nodes; a machine that runs many of them must not fill its shared memory with what they leave."""
@@ -40,27 +34,13 @@ def wait_until(condition, timeout_s: float = 10.0, what: str = "the condition") 
 @pytest.fixture
 def ros_env(monkeypatch, tmp_path):
     """The environment of this test's nodes: a ROS domain that no other test run on this machine uses meanwhile."""
-    domain, lock = _claim_domain()
+    domain, lock = claim_domain()
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "ros_log"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     yield dict(os.environ)
     lock.close()
-
-
-def _claim_domain():
-    start = random.randrange(HIGHEST_DOMAIN)
-    for i in range(HIGHEST_DOMAIN):
-        domain = 1 + (start + i) % HIGHEST_DOMAIN
-        lock = open(Path(tempfile.gettempdir()) / f"am_ros_test_domain_{domain}", "w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            continue
-        return domain, lock
-    pytest.fail("every ROS domain is in use by a test run")
 
 
 @pytest.fixture

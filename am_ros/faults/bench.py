@@ -1,0 +1,94 @@
+"""What a fault is tried with: a folder, a ROS domain of its own, real nodes as processes, and a client of them."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from am_ros.errors import AmRosError
+from am_ros.faults.domain import claim_domain
+from am_ros.graph import NodeSpec
+from am_ros.nodes.client import RosClient
+from am_ros.processes import NodeProcess, stop_all
+from am_ros.shared_memory import remove_stale_segments
+
+
+class Bench:
+    """A context manager; whatever was started on it is stopped when it ends, however that comes about.
+
+    with Bench(folder, short=True) as bench:
+        camera = bench.start("camera", ready="publishing", source=...)
+        bench.client.call(...)
+    """
+
+    def __init__(self, folder: Path, short: bool, say: Callable = lambda text, left_s=0.0: None):
+        self.folder, self.short = Path(folder), short
+        self.random = np.random.default_rng(0)
+        self._say = say
+        self._started: list[NodeProcess] = []
+        self._client: RosClient | None = None
+        self._at_end: list[Callable[[], None]] = []
+
+    def __enter__(self) -> "Bench":
+        shutil.rmtree(self.folder, ignore_errors=True)
+        (self.folder / "log").mkdir(parents=True)
+        remove_stale_segments()
+        self.domain, self._lock = claim_domain()
+        self._env = {**os.environ, "ROS_DOMAIN_ID": str(self.domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+        self._env |= {"ROS_LOG_DIR": str(self.folder / "log"), "OMP_NUM_THREADS": "1"}
+        return self
+
+    def __exit__(self, *_error) -> None:
+        stop_all(self._started)
+        if self._client is not None:
+            self._client.close()
+        for undo in reversed(self._at_end):
+            undo()
+        self._lock.close()
+
+    def pick(self, full, short):
+        """One of two numbers: how much the full and how much the short version does."""
+        return short if self.short else full
+
+    def rounds(self, count: int, what: str) -> Iterator[int]:
+        """0 ... count - 1, with a line now and then that says how far it is and how long it will take."""
+        began = shown = time.monotonic()
+        for i in range(count):
+            yield i
+            now = time.monotonic()
+            if now - shown > 5.0 and i + 1 < count:
+                shown = now
+                self._say(f"{i + 1}/{count} {what}", (now - began) / (i + 1) * (count - i - 1))
+
+    def start(self, executable: str, *, ready: str = "", name: str = "", remap=None, **parameters) -> NodeProcess:
+        """Start a node; `ready`: wait until a line of its output contains that."""
+        spec = NodeSpec(executable, name, "", parameters, (), remap or {})
+        process = NodeProcess(spec, self._env, self.folder / "log" / f"{spec.label}.log")
+        self._started.append(process)
+        if ready:
+            process.wait_for_line(ready, 60.0)
+        return process
+
+    @property
+    def client(self) -> RosClient:
+        """A client in this process, in the bench's domain."""
+        if self._client is None:
+            self._client = RosClient("faults", domain_id=self.domain)
+        return self._client
+
+    def at_end(self, undo: Callable[[], None]) -> None:
+        """Call `undo` when the bench ends, the last one first."""
+        self._at_end.append(undo)
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> float:
+    """Poll until `condition()` is true; return how long that took [s]. Raises AmRosError naming `what`."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > timeout_s:
+            raise AmRosError(f"{what}: not within {timeout_s} s")
+        time.sleep(0.01)
+    return time.monotonic() - began

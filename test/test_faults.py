@@ -1,0 +1,43 @@
+"""The short version of every fault: whatever is broken on purpose, what comes of it is as required."""
+
+import json
+
+import pytest
+
+from am_ros import cli
+from am_ros.faults import suite
+
+# These take longest and are the like of one that does run; `make slow` and `make faults` have them all.
+SLOW = {"trainer_killed"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in suite.names()])
+def test_a_fault_ends_as_required(name, tmp_path):
+    results = suite.run_fault(name, short=True, folder=tmp_path / name)
+    assert results and all(result.ok for result in results), suite.table(results)
+
+
+def test_the_command_writes_the_list_of_results_and_the_machine(tmp_path, capsys):
+    assert cli.main(["faults", "--short", "--only", "bag_damage", "--out", str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [set(result) for result in summary] == [{"fault", "required", "measured", "ok"}] * 2
+    assert json.loads((tmp_path / "machine.json").read_text())["cores"] >= 1
+    assert "2 of 2 as required" in capsys.readouterr().out
+
+
+def test_what_fails_is_a_result_that_is_not_ok(tmp_path, monkeypatch):
+    from am_ros.faults import bags
+
+    def broken(bench):
+        """0 damaged bags silently different"""
+        raise TimeoutError("the machinery is not there\nat all")
+
+    monkeypatch.setattr(bags, "bag_damage", broken)
+    (result,) = suite.run_fault("bag_damage", True, tmp_path / "x")
+    assert (result.ok, result.measured) == (False, "TimeoutError: the machinery is not there")
+    assert cli.main(["faults", "--only", "bag_damage", "--out", str(tmp_path / "out")]) == 1
+
+
+def test_a_fault_that_does_not_exist_is_named(tmp_path, capsys):
+    assert cli.main(["faults", "--only", "nonsense", "--out", str(tmp_path)]) == 2
+    assert "nonsense: there is no such fault" in capsys.readouterr().err
