@@ -20,6 +20,11 @@ MAX_POSTURE_STEP_RAD = 0.1
 MAX_KNOT_STEP_RAD = 0.8
 
 
+def singular(where: str, condition: float) -> str:
+    """The refusal of a pose near a singularity."""
+    return f"singular: near {where} the arm is stretched or folded (condition number {condition:.0f})"
+
+
 def quintic(tau: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Path parameter and its rate at normalised time: starts and ends with zero velocity and acceleration."""
     return tau**3 * (10 - 15 * tau + 6 * tau**2), 30 * tau**2 * (1 - tau) ** 2
@@ -93,11 +98,12 @@ class CartesianStepper:
         start, start_rotation = self.kinematics.forward(q)
         goal = self.goal(start, displacement)
         positions = self._along_line(q, start, start_rotation, goal, action.rotation_z_rad)
-        return self._scale_time(positions)
+        return self._scale_time(positions, self._share_of_speed(positions, goal))
 
     def brake(self, q, qd) -> JointTrajectory:
         """The shortest way to rest from a motion, all joints decelerating together; q [joints], qd [joints]."""
-        q, qd = np.asarray(q, float), np.asarray(qd, float)
+        # A measured velocity beyond what the joints can do is noise, and would lead far away.
+        q, qd = np.asarray(q, float), np.clip(qd, -self.kinematics.velocity_limit, self.kinematics.velocity_limit)
         duration = max(self.limits.min_duration_s, float((np.abs(qd) / self._acceleration).max()))
         stop = np.clip(q + qd * duration / 2, self.kinematics.lower, self.kinematics.upper)
         return JointTrajectory(np.array([0.0, duration]), np.stack([q, stop]), np.stack([qd, np.zeros_like(qd)]))
@@ -132,18 +138,18 @@ class CartesianStepper:
             rotation = pin.exp3((1 - s) * tilt) @ tool_rotation(yaw + s * turn)
             guess = q + s * (last - q)
             positions[k] = self.kinematics.inverse_rotation(start + s * (goal - start), rotation, guess)
-        jump = np.abs(np.diff(positions, axis=0)).max()
-        condition = self.kinematics.condition(last)
-        if jump > MAX_KNOT_STEP_RAD or condition > self.limits.max_condition:
-            x, y, z = goal
-            raise AmRosError(
-                f"singular: near ({x:.3f}, {y:.3f}, {z:.3f}) m the arm is stretched or folded "
-                f"(condition number {condition:.0f})"
-            )
         return positions
 
-    def _scale_time(self, positions: np.ndarray) -> JointTrajectory:
-        """The fastest trajectory through the knots that every joint can follow."""
+    def _share_of_speed(self, positions: np.ndarray, goal: np.ndarray) -> float:
+        """Below 1 near a singularity; raises AmRosError "singular: ..." if the step ends too near to one."""
+        jump = np.abs(np.diff(positions, axis=0)).max()
+        condition = self.kinematics.condition(positions[-1])
+        if jump > MAX_KNOT_STEP_RAD or condition > self.limits.max_condition:
+            raise AmRosError(singular("({:.3f}, {:.3f}, {:.3f}) m".format(*goal), condition))
+        return self.limits.near_singularity(max(condition, self.kinematics.condition(positions[0])))
+
+    def _scale_time(self, positions: np.ndarray, share: float) -> JointTrajectory:
+        """The fastest trajectory through the knots that every joint can follow, and `share` of that speed."""
         unit = JointTrajectory(self._tau, positions, self._to_velocity @ positions)
         velocity, acceleration = unit.peaks()
         duration = max(
@@ -151,6 +157,7 @@ class CartesianStepper:
             (velocity / self._velocity).max(),
             math.sqrt((acceleration / self._acceleration).max()),
         )
+        duration /= share
         return JointTrajectory(self._tau * duration, positions, unit.velocities / duration)
 
     def _stand_still(self, q: np.ndarray) -> JointTrajectory:

@@ -57,8 +57,9 @@ class Kinematics:
         if list(model.names[1:]) != list(joint_names):
             raise AmRosError(f"joint_names: expected the chain's order {', '.join(model.names[1:])}")
         self.joint_names = tuple(joint_names)
-        self.lower = model.lowerPositionLimit + joint_margin_rad
-        self.upper = model.upperPositionLimit - joint_margin_rad
+        self.position_limits = model.lowerPositionLimit.copy(), model.upperPositionLimit.copy()  # of the description
+        self.lower = self.position_limits[0] + joint_margin_rad
+        self.upper = self.position_limits[1] - joint_margin_rad
         self.velocity_limit = model.velocityLimit.copy()
         self.comfortable = np.zeros(model.nq) if comfortable_rad is None else np.asarray(comfortable_rad, float)
         self._model, self._data, self._tip = model, model.createData(), model.getFrameId(tip)
@@ -91,10 +92,19 @@ class Kinematics:
 
     def condition(self, q: np.ndarray) -> float:
         """Condition number of the Jacobian with radians weighted by CHARACTERISTIC_LENGTH_M."""
-        jacobian = self.jacobian(q)
-        jacobian[3:] *= CHARACTERISTIC_LENGTH_M
-        singular_values = np.linalg.svd(jacobian, compute_uv=False)
-        return float(singular_values[0] / max(singular_values[-1], 1e-12))
+        return float(_condition(self.jacobian(q)[None])[0])
+
+    def along(self, positions: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where the tool is [N, 3] in metres, how fast [N] in m/s, and the condition number [N] there.
+
+        At N joint angles `positions` [N, joints] with joint velocities `velocities` [N, joints].
+        """
+        tool, jacobians = np.empty((len(positions), 3)), np.empty((len(positions), 6, positions.shape[1]))
+        for k, q in enumerate(positions):
+            jacobians[k] = self.jacobian(q)
+            tool[k] = self._data.oMf[self._tip].translation
+        speeds = np.linalg.norm(np.einsum("nij,nj->ni", jacobians[:, :3], velocities), axis=1)
+        return tool, speeds, _condition(jacobians)
 
     def inverse(self, position_m, yaw_rad: float, q_start, posture=None) -> np.ndarray:
         """Joint angles q [joints] that put the tip there, pointing down with that yaw, near `q_start`.
@@ -161,6 +171,13 @@ class Kinematics:
         # A tool that points down turns backwards when its last joint turns forwards.
         q[-1] += math.remainder(self.pose(q)[1] - yaw_rad, 2 * math.pi)
         return self.inverse(position_m, yaw_rad, q, self.comfortable)
+
+
+def _condition(jacobians: np.ndarray) -> np.ndarray:
+    """Condition numbers [N] of Jacobians [N, 6, joints]."""
+    weighted = jacobians * np.array([1, 1, 1, *[CHARACTERISTIC_LENGTH_M] * 3])[:, None]
+    singular_values = np.linalg.svd(weighted, compute_uv=False)
+    return singular_values[:, 0] / np.maximum(singular_values[:, -1], 1e-12)
 
 
 def tool_rotation(yaw_rad: float) -> np.ndarray:

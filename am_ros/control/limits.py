@@ -11,7 +11,7 @@ from am_ros.errors import AmRosError
 
 @dataclass(frozen=True)
 class MotionLimits:
-    """Limits of every Cartesian step. A step beyond them is refused, never scaled down."""
+    """Limits of every Cartesian step. A step beyond them is refused; its length is never scaled down, its speed is."""
 
     # Nearer than 0.42 m the elbow (A4) comes to its limit while the tool points down.
     workspace_x_m: tuple[float, float] = parameter((0.42, 0.72), "workspace box along x, base frame [m]", range=(-2, 2))
@@ -27,6 +27,11 @@ class MotionLimits:
     )
     min_duration_s: float = parameter(0.1, "shortest duration of a step [s]", range=(0.01, 10.0))
     joint_margin_rad: float = parameter(0.02, "distance kept to the joints' position limits [rad]", range=(0, 0.5))
+    # Within the workspace of an iiwa14 it is 5 ... 16; it doubles on the last 2 cm before the arm is stretched.
+    slow_condition: float = parameter(
+        20.0, "condition number of the Jacobian from which on a step is slowed, down to slow_factor", range=(1, 1e6)
+    )
+    slow_factor: float = parameter(0.2, "share of the usual speed that is left at max_condition", range=(0.01, 1.0))
     max_condition: float = parameter(
         40.0, "largest condition number of the Jacobian, radians weighted with 0.3 m", range=(1, 1e6)
     )
@@ -36,6 +41,11 @@ class MotionLimits:
             low, high = getattr(self, f"workspace_{axis}_m")
             if not low < high:
                 raise AmRosError(f"parameter workspace_{axis}_m: {low} ... {high} is empty")
+
+    def near_singularity(self, condition: float) -> float:
+        """Share of the usual speed at a condition number: 1 far from singularities, slow_factor at max_condition."""
+        way = (condition - self.slow_condition) / max(self.max_condition - self.slow_condition, 1e-9)
+        return 1 - (1 - self.slow_factor) * min(max(way, 0.0), 1.0)
 
     @property
     def box(self) -> np.ndarray:
