@@ -29,6 +29,7 @@ from am_ros.learning.recipes import find_recipe
 from am_ros.learning.trainer import LearnerConfig, Trainer
 from am_ros.replay.arrays import Rows
 from am_ros.replay.store import ReplayStore
+from am_ros.sim.episodes import Mixture
 from am_ros.sim.vectors import VECTOR_SIZE, collect_vectors
 from am_ros.workers import ProgressLine, run_jobs
 
@@ -175,6 +176,7 @@ def main() -> int:
     collecting.add_argument("--seed", type=int, default=11)
     collecting.add_argument("--workers", type=int, default=1)
     collecting.add_argument("--split", action="store_true", help="cut episodes where the object is lifted")
+    configuration.add_flags(collecting, Mixture)
     collecting.add_argument("--out", type=Path, required=True)
     running = verbs.add_parser("run")
     running.add_argument("data", type=Path)
@@ -194,7 +196,8 @@ def main() -> int:
     if a.verb == "collect":
         show = ProgressLine(sys.stderr, "collect", "episodes").show
         tasks = tuple(a.task.split(","))
-        store = collect_vectors(tasks, a.episodes, a.out, a.seed, None, a.workers, a.split, show)
+        mixture = configuration.from_flags(Mixture, a)
+        store = collect_vectors(tasks, a.episodes, a.out, a.seed, mixture, a.workers, a.split, show)
         print(json.dumps(store.summary(), indent=2))
     elif a.verb == "run":
         for name in a.variants:
