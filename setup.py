@@ -9,6 +9,7 @@ SHARE = f"share/{PACKAGE}"
 
 NODES = (
     "bag_player",
+    "bringup",
     "camera",
     "cartesian_controller",
     "episode_logger",

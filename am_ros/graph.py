@@ -20,7 +20,8 @@ class NodeSpec:
     """One node: a process of its own.
 
     `executable` names the module in am_ros/nodes and the console script alike. `required`: when it dies, the rest
-    of the cell stops. `lifecycle`: its parameter `autostart` says whether it configures and activates itself.
+    of the cell stops. `lifecycle`: it does nothing before it is configured and activated, by `bringup` in a cell, by
+    itself where its parameter `autostart` says so. `stop_wait_s`: how long its end holds up the stop of the others.
     """
 
     executable: str
@@ -31,6 +32,7 @@ class NodeSpec:
     remappings: Mapping[str, str] = field(default_factory=dict)
     lifecycle: bool = False
     required: bool = True
+    stop_wait_s: float = 1.0
 
     @property
     def label(self) -> str:
@@ -89,6 +91,10 @@ class WorkcellArguments(CellArguments):
     image_size: int = parameter(64, "height and width that the camera's image is brought to [px]", range=(16, 2048))
 
 
+BRINGUP = "bringup"
+# Two nodes that are both hung are given up after 3 s on the way down; twice that, and the others stop without it.
+BRINGUP_STOP_S = 6.0
+
 # What the drivers call the two topics of the arm. Names of joints and frames are parameters: config/<stack>.yaml.
 STACK_TOPICS = {
     "lbr_fri": {
@@ -112,7 +118,7 @@ def sim_nodes(**arguments) -> list[NodeSpec]:
     nodes += _common_nodes(a, files)
     if a.expert:
         nodes.append(NodeSpec("scripted_expert", parameter_files=files))
-    return _in_namespace(nodes, a.namespace)
+    return _in_namespace(_managed(nodes, files), a.namespace)
 
 
 def workcell_nodes(**arguments) -> list[NodeSpec]:
@@ -120,7 +126,7 @@ def workcell_nodes(**arguments) -> list[NodeSpec]:
     a = from_dict(WorkcellArguments, arguments)
     files = _parameter_files("workcell", a, a.stack)
     camera = {"source": a.camera, "width": a.image_size, "height": a.image_size}
-    nodes = [NodeSpec("camera", parameters=camera, parameter_files=files), *_common_nodes(a, files)]
+    nodes = _managed([NodeSpec("camera", parameters=camera, parameter_files=files), *_common_nodes(a, files)], files)
     nodes = [dataclasses.replace(node, remappings=STACK_TOPICS[a.stack]) for node in nodes]
     return _in_namespace(nodes, a.namespace)
 
@@ -160,6 +166,17 @@ def _common_nodes(a: CellArguments, files: tuple[Path, ...]) -> list[NodeSpec]:
         NodeSpec("episode_logger", parameters={"folder": _path(a.bags)}, parameter_files=files),
         NodeSpec("policy_server", parameters=policy, parameter_files=files, lifecycle=True),
     ]
+
+
+def _managed(nodes: list[NodeSpec], files: tuple[Path, ...]) -> list[NodeSpec]:
+    """The same with a bring-up, last so that it stops first, which takes the lifecycle nodes up in this order."""
+    waiting = [
+        dataclasses.replace(node, parameters={**node.parameters, "autostart": False}) if node.lifecycle else node
+        for node in nodes
+    ]
+    names = tuple(node.label for node in nodes if node.lifecycle)
+    bringup = NodeSpec(BRINGUP, parameters={"nodes": names}, parameter_files=files, stop_wait_s=BRINGUP_STOP_S)
+    return [*waiting, bringup]
 
 
 def _parameter_files(kind: str, a: CellArguments, stack: str = "") -> tuple[Path, ...]:

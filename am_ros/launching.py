@@ -38,17 +38,11 @@ def describe(cell: str):
 
 
 def _actions(specs: list[NodeSpec]) -> list:
-    from launch.actions import EmitEvent, OpaqueFunction, RegisterEventHandler
-    from launch.event_handlers import OnProcessStart
-    from launch.events import matches_action
-    from launch_ros.actions import LifecycleNode, Node
-    from launch_ros.event_handlers import OnStateTransition
-    from launch_ros.events.lifecycle import ChangeState
-    from lifecycle_msgs.msg import Transition
+    from launch.actions import OpaqueFunction
+    from launch_ros.actions import Node
 
-    actions = []
-    for spec in specs:
-        options = dict(
+    return [
+        Node(
             package="am_ros",
             executable=spec.executable,
             name=spec.label,
@@ -58,28 +52,8 @@ def _actions(specs: list[NodeSpec]) -> list:
             output="both",
             on_exit=[OpaqueFunction(function=_shut_down, args=[spec.label])] if spec.required else None,
         )
-        if not spec.lifecycle:
-            actions.append(Node(**options))
-            continue
-        options["parameters"].append({"autostart": False})
-        node = LifecycleNode(**options)
-
-        def change(transition_id, node=node):
-            return EmitEvent(
-                event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition_id)
-            )
-
-        configure, activate = change(Transition.TRANSITION_CONFIGURE), change(Transition.TRANSITION_ACTIVATE)
-        on_inactive = OnStateTransition(
-            target_lifecycle_node=node, start_state="configuring", goal_state="inactive", entities=[activate]
-        )
-        # The handlers first: what happens before somebody listens is missed.
-        actions += [
-            RegisterEventHandler(on_inactive),
-            RegisterEventHandler(OnProcessStart(target_action=node, on_start=[configure])),
-            node,
-        ]
-    return actions
+        for spec in specs
+    ]
 
 
 def _shut_down(context, label: str) -> list:

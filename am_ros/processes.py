@@ -136,15 +136,24 @@ class NodeProcess:
         self._process.stdout.close()
 
 
-def stop_all(processes: list[NodeProcess]) -> list[int]:
-    """Stop several nodes at once within one set of time limits; return their exit codes."""
+def stop_all(processes: list[NodeProcess], in_turn: bool = False) -> list[int]:
+    """Stop several nodes within one set of time limits; return their exit codes.
+
+    `in_turn`: the last one first, and each next one when that has ended or has had its `stop_wait_s`.
+    """
     for number, timeout_s in STOP_TIMEOUTS_S:
-        running = [p for p in processes if p.returncode is None]
+        running = [p for p in reversed(processes) if p.returncode is None]
         for process in running:
             process.signal(number)
-        deadline = time.monotonic() + timeout_s
-        while any(p.returncode is None for p in running) and time.monotonic() < deadline:
-            time.sleep(0.02)
+            if in_turn and number == signal.SIGINT:
+                _wait_for_end([process], process.spec.stop_wait_s)
+        _wait_for_end(running, timeout_s)
     for process in processes:
         process.close()
     return [p.returncode for p in processes]
+
+
+def _wait_for_end(processes: list[NodeProcess], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while any(p.returncode is None for p in processes) and time.monotonic() < deadline:
+        time.sleep(0.02)

@@ -4,8 +4,9 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+from am_ros.bringup import UP
 from am_ros.errors import AmRosError
-from am_ros.graph import NodeSpec
+from am_ros.graph import BRINGUP, NodeSpec
 from am_ros.processes import NodeProcess, stop_all
 from am_ros.shared_memory import remove_stale_segments
 
@@ -24,6 +25,7 @@ class Supervisor:
     """The nodes of a cell as processes; a context manager that starts and stops them.
 
     with Supervisor(sim_nodes(), log_dir) as cell:
+        cell.wait_until_up()
         cell.check()    # raises NodeDied, naming the node, if one is gone
 
     The output of each node goes to `log_dir/<name>.log` and, with `echo`, to stdout behind its name. If the
@@ -71,7 +73,22 @@ class Supervisor:
         while not stop.wait(WATCH_PERIOD_S):
             self.check()
 
+    def wait_until_up(self, stop: threading.Event | None = None) -> str:
+        """Wait until bringup says that all lifecycle nodes are active; return its sentence, empty if `stop` was set.
+
+        Raises NodeDied if a required node ends before; bringup itself does so when it cannot bring them up in time.
+        """
+        stop = stop or threading.Event()
+        bringup = self.processes[BRINGUP]
+        while not stop.is_set():
+            said = bringup.output
+            if f"]: {UP}" in said:
+                return UP + said.partition(f"]: {UP}")[2].splitlines()[0]
+            self.check()
+            stop.wait(WATCH_PERIOD_S)
+        return ""
+
     def stop(self) -> None:
-        """SIGINT to all, then SIGTERM, then SIGKILL to those that are left. Safe to call again."""
-        stop_all(list(self.processes.values()))
+        """SIGINT to one after the other, the last first; SIGTERM, then SIGKILL to those left. Safe to call again."""
+        stop_all(list(self.processes.values()), in_turn=True)
         self.processes.clear()

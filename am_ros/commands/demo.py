@@ -282,6 +282,7 @@ class _Cell:
     def __enter__(self):
         self._supervisor.__enter__()
         try:
+            self._supervisor.wait_until_up()
             self._client = self._make_client()
         except BaseException:
             self._supervisor.__exit__(*sys.exc_info())

@@ -45,6 +45,8 @@ def run(arguments) -> int:
     try:
         with Supervisor(nodes, log_dir, echo=True) as cell:
             print(f"{len(nodes)} nodes started, logs in {log_dir}; Ctrl-C stops them", flush=True)
+            if up := cell.wait_until_up(stop):
+                print(up, flush=True)
             cell.watch(stop)
             print("stopping", flush=True)
         return 0

@@ -50,6 +50,11 @@ class RosClient:
     def __exit__(self, *_error) -> None:
         self.close()
 
+    @property
+    def spinning(self) -> bool:
+        """Whether anything is still received: a callback that raises ends it."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Stop spinning and leave the graph."""
         self._executor.shutdown(timeout_sec=2.0)

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import typing
 
 import rclpy
@@ -12,6 +13,7 @@ from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from am_ros import configuration
@@ -26,6 +28,9 @@ RELIABLE_QOS = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE, his
 KEEP_ALL_QOS = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
 # State that a late joiner needs at once.
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# Ctrl-C in a terminal and `ros2 launch` reach all processes at once: so long a node waits for bringup to take it down
+# in its turn before it stops by itself. Bringup takes 0.1 s while all nodes answer.
+MANAGED_STOP_S = 1.0
 
 
 def declare(node, cls, base=None, skip: tuple[str, ...] = ()):
@@ -73,7 +78,7 @@ def run(make_node, name: str, args=None) -> int:
     raises as it is. `make_node()` builds the node; if it has a `close()` method, that is called at the end.
     """
     rclpy.init(args=args, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
-    stop = _StopOnSignal()
+    stop = StopOnSignal()
     node = None
     try:
         node = make_node()
@@ -81,6 +86,9 @@ def run(make_node, name: str, args=None) -> int:
         executor.add_node(node)
         while not stop.requested and rclpy.ok():
             executor.spin_once(timeout_sec=0.1)
+        deadline_s = time.monotonic() + MANAGED_STOP_S
+        while _is_managed(node) and rclpy.ok() and time.monotonic() < deadline_s:
+            executor.spin_once(timeout_sec=0.05)
         return 0
     except AmRosError as error:
         print(f"{name}: {error}", file=sys.stderr, flush=True)
@@ -93,6 +101,14 @@ def run(make_node, name: str, args=None) -> int:
                 node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _is_managed(node) -> bool:
+    """Whether a lifecycle node that does not start by itself has somebody who takes it down."""
+    if not isinstance(node, LifecycleNode) or not node.has_parameter("autostart"):
+        return False
+    by_itself = node.get_parameter("autostart").value
+    return not by_itself and node.count_clients(f"{node.get_fully_qualified_name()}/change_state") > 0
 
 
 def in_executor(executor, function, timeout_s: float = 10.0):
@@ -133,7 +149,7 @@ class NodeThread:
             raise self._error
 
 
-class _StopOnSignal:
+class StopOnSignal:
     """Remembers that SIGINT or SIGTERM came; a second one ends the process at once."""
 
     def __init__(self):

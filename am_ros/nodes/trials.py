@@ -183,6 +183,7 @@ def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, float], real_t
             real_time_factor=real_time_factor, expert=any(plan.actor.name == "expert" for plan in plans),
         )  # fmt: skip
         with Supervisor(nodes, Path(folder) / "log") as cell, RosClient("trials") as client:
+            cell.wait_until_up()
             trials = RosTrials(client, delete_goals=True)
             for plan in plans:
                 if plan.actor.name != "expert":

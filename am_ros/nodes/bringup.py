@@ -1,0 +1,123 @@
+"""Bring-up: configures and activates the lifecycle nodes in order, watches them, and takes them down in reverse."""
+
+import sys
+import time
+from collections.abc import Callable
+
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Log
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from am_ros.bringup import TRANSITIONS, Bringup, BringupConfig, NodeLost
+from am_ros.errors import AmRosError
+from am_ros.nodes.client import MATCH_S, RosClient
+from am_ros.nodes.common import StopOnSignal, declare
+from am_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
+
+TRANSITION_IDS = {name: getattr(Transition, f"TRANSITION_{name.upper()}") for name in TRANSITIONS}
+REASON_WAIT_S = 0.5  # the log and the answer of a service come by different ways
+ASK_AGAIN_S = 1.0
+
+
+class LifecycleServices:
+    """The nodes through their lifecycle services, and the last error that each has put into the log of the cell."""
+
+    def __init__(self, client: RosClient):
+        self._client, self._node = client, client.node
+        self._clients = {}
+        self._errors: dict[str, str] = {}
+        kept = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # what was said before we met
+        self._node.create_subscription(Log, "/rosout", self._on_log, kept)
+
+    def state(self, node: str, timeout_s: float) -> str:
+        """The label of the node's state; empty: no answer in time."""
+        future = self._ask(node, "get_state", GetState, GetState.Request(), timeout_s)
+        done = future and _wait(future, timeout_s)
+        return future.result().current_state.label if done else ""
+
+    def change(self, node: str, transition: str, timeout_s: float, stopped: Callable[[], bool]) -> bool | None:
+        """Whether the transition was done; None: no answer in time, or before `stopped`."""
+        self._errors.pop(self._logger_name(node), None)
+        deadline_s = time.monotonic() + timeout_s
+        request = ChangeState.Request(transition=Transition(id=TRANSITION_IDS[transition]))
+        future = self._ask(node, "change_state", ChangeState, request, timeout_s)
+        while future and (left_s := deadline_s - time.monotonic()) > 0 and not stopped():
+            if _wait(future, min(left_s, ASK_AGAIN_S), stopped):
+                return future.result().success
+            # An answer may be lost on the way; that the node is where it should be says the same.
+            if self.state(node, min(left_s, ASK_AGAIN_S)) == TRANSITIONS[transition][1]:
+                return True
+        return None
+
+    def reason(self, node: str) -> str:
+        """The last error that the node has logged since its last transition began, or empty."""
+        deadline_s = time.monotonic() + REASON_WAIT_S
+        name = self._logger_name(node)
+        while name not in self._errors and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        return self._errors.get(name, "")
+
+    def _ask(self, node: str, service: str, service_type, request, timeout_s: float):
+        """The future of the answer; None if nobody offers the service."""
+        if not self._client.spinning:
+            raise RuntimeError("bringup: the thread that takes the answers has died, see above")
+        name = f"{node}/{service}"
+        new = name not in self._clients
+        if new:
+            self._clients[name] = self._node.create_client(service_type, name)
+        client = self._clients[name]
+        if not client.wait_for_service(timeout_s):
+            return None
+        if new:
+            time.sleep(MATCH_S)
+        return client.call_async(request)
+
+    def _logger_name(self, node: str) -> str:
+        return self._node.resolve_service_name(node).strip("/").replace("/", ".")
+
+    def _on_log(self, message: Log) -> None:
+        if message.level >= Log.ERROR and message.msg.strip():
+            self._errors[message.name] = message.msg.strip().splitlines()[-1]
+
+
+def report(bringup: Bringup, diagnostics: Diagnostics) -> None:
+    """What the bring-up is at, on /diagnostics."""
+    states = dict(bringup.states)
+    level = OK if all(state == "active" for state in states.values()) else ERROR if bringup.fault else WARN
+    values = {node: state or "not seen" for node, state in states.items()}
+    diagnostics.publish("lifecycle", level, bringup.fault or bringup.phase, values)
+
+
+def _wait(future, timeout_s: float, stopped: Callable[[], bool] = lambda: False) -> bool:
+    """Whether the answer came in time. Polled: this thread must see signals."""
+    deadline_s = time.monotonic() + timeout_s
+    while not future.done():
+        if stopped() or time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def main() -> int:
+    """Entry point of the executable: 0 after a requested stop, 1 if a node was lost, 2 if they did not come up."""
+    stop = StopOnSignal()
+    with RosClient("bringup") as client:
+        log = client.node.get_logger()
+        try:
+            config = declare(client.node, BringupConfig)
+            bringup = Bringup(config, LifecycleServices(client), log.info, lambda: stop.requested)
+            diagnostics = Diagnostics(client.node)
+            client.node.create_timer(1.0, lambda: report(bringup, diagnostics))
+            try:
+                bringup.run()
+            finally:
+                report(bringup, diagnostics)
+        except AmRosError as error:
+            print(f"bringup: {error}", file=sys.stderr, flush=True)
+            return 1 if isinstance(error, NodeLost) else 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
