@@ -194,7 +194,77 @@ def test_messages_that_do_not_fit_into_the_queue_are_counted_in_the_bag(make_rec
     kept = sum(1 for _ in reader.messages())
     lost = int(reader.info().extra["messages_lost /image_raw/compressed"])
     assert kept + lost == 12 and lost >= 7
-    assert any(problem and f"lost {lost}" in text for problem, text in recorder.said)
+    assert any(problem and f"messages_lost /image_raw/compressed: {lost}" in text for problem, text in recorder.said)
+
+
+def test_messages_that_never_came_are_counted_by_their_numbers(make_recorder, source):
+    recorder = make_recorder()
+    numbers = {"/step": [1, 2, 4, 5, 9, 10], "/image_raw/compressed": [70, 71, 72, 1, 2, 74, 3]}  # two cameras, one loss
+    counters = {topic: iter(values) for topic, values in numbers.items()}
+    feed(recorder, [m._replace(number=next(counters.get(m.topic, iter([0])))) for m in received(source)])
+    recorder.close()
+    reader = BagReader(recorder.folder / "e0")
+    assert sum(1 for _ in reader.messages()) == 15  # what did come is there
+    assert reader.info().extra == {"messages_lost /step": "4", "messages_lost /image_raw/compressed": "1"}
+
+
+def test_what_is_lost_before_its_first_step_counts_for_the_episode_that_begins(make_recorder, source, tmp_path):
+    recorder = make_recorder()
+    second = write_episode(make_episode("e1", seed=1), tmp_path / "source", SPACE)
+    counts = iter([1, 2, 3, 4, 5, 6, 50, 51, 52, 53, 54, 55])
+    for message in received(source) + received(second):
+        recorder.receive(message._replace(number=next(counts) if message.topic == "/step" else 0))
+    recorder.close()
+    marks = []
+    for name in ("e0", "e1"):
+        reader = BagReader(recorder.folder / name)
+        list(reader.messages())
+        marks.append(reader.info().extra)
+    assert marks == [{}, {"messages_lost /step": "43"}]  # they may have been steps of it
+
+
+def test_steps_that_its_end_speaks_of_and_nobody_saw_mark_the_episode(make_recorder, source, monkeypatch):
+    monkeypatch.setattr(module, "STRAGGLER_PATIENCE_S", 0.1)
+    recorder = make_recorder()
+    messages = received(source)
+    steps = [m for m in messages if m.topic == "/step"]
+    feed(recorder, [m for m in messages if m not in (steps[1], steps[3])])
+    recorder.close()
+    reader = BagReader(recorder.folder / "e0")
+    list(reader.messages())
+    assert reader.info().extra == {"steps_missing step": "2"}
+
+
+def test_a_topic_whose_type_changes_is_named_and_nothing_else_is_lost(make_recorder, source):
+    recorder = make_recorder()
+    changed = []
+    for i, message in enumerate(received(source)):
+        changed.append(message)
+        if i in (4, 6, 8):
+            changed.append(message._replace(topic="/step", type_name="std_msgs/msg/String", raw=bytes(8)))
+    feed(recorder, changed)
+    recorder.watch_type("/ee_pose", "std_msgs/msg/String of node intruder")
+    recorder.watch_type("/ee_pose", "std_msgs/msg/String of node intruder")
+    recorder.watch_type("/ee_pose", "")
+    recorder.close()
+    assert_same_episode(
+        without_extra(read_episode(recorder.folder / "e0", SPACE)), without_extra(read_episode(source, SPACE))
+    )
+    reader = BagReader(recorder.folder / "e0")
+    list(reader.messages())
+    assert reader.info().extra == {"type_changed /step": "std_msgs/msg/String", "messages_lost /step": "3"}
+    said = [text for problem, text in recorder.said if problem and text.startswith("topic")]
+    assert len(said) == 2 and "topic /ee_pose: type_changed: std_msgs/msg/String of node intruder" in said[1]
+
+
+def test_a_type_that_is_foreign_already_marks_the_next_episode(make_recorder, source):
+    recorder = make_recorder()
+    recorder.watch_type("/joint_states", "std_msgs/msg/String of node intruder")
+    feed(recorder, received(source))
+    recorder.close()
+    reader = BagReader(recorder.folder / "e0")
+    list(reader.messages())
+    assert reader.info().extra == {"type_changed /joint_states": "std_msgs/msg/String of node intruder"}
 
 
 @pytest.mark.parametrize("encoding, exact", [("png", True), ("jpeg", False)])
@@ -216,6 +286,21 @@ def test_uncompressed_images_are_encoded(make_recorder, source, encoding, exact)
     difference = np.abs(episode.images.astype(int) - original.images).max()
     assert difference == 0 if exact else 0 < difference < 30
     assert images.decode(recorded(recorder.folder / "e0")[1][1].data).shape == (64, 64, 3)
+
+
+def test_a_folder_that_goes_away_is_named_and_the_next_episode_is_recorded(make_recorder, source, tmp_path):
+    recorder = make_recorder()
+    recorder.folder.rmdir()
+    recorder.folder.write_text("a file in its place")
+    with pytest.raises(AmRosError, match=r"bag .*bags/x: cannot be created: (File exists|Not a directory)"):
+        recorder.start(EpisodeInfo("x"), 0).result(5)
+    recorder.folder.unlink()
+    with pytest.raises(AmRosError, match=r"'y': not recorded: parameter folder: .*bags cannot be used: No such file"):
+        recorder.start(EpisodeInfo("y"), 0).result(5)
+    recorder.folder.mkdir()
+    feed(recorder, received(source))
+    recorder.close()
+    assert [b.name for b in find_bags(recorder.folder)] == ["e0"]
 
 
 def test_open_bags_are_closed_when_the_logger_stops(make_recorder, source):

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from bag_data import make_episode, recorded
+from bag_data import START_NS, make_episode, recorded
 
 from am_ros import cli
 from am_ros.action import ActionSpace
@@ -68,6 +68,49 @@ def test_a_pause_of_the_camera_is_a_gap(bag):
     seen = []
     problems = "\n".join(verify(changed(bag, pause), SPACE).problems)
     assert "1 gaps, the longest of 5.40 s after image 4 where 0.40 s are usual" in problems
+
+
+def live(bag, joint_stamps_s, extra=None):
+    """A bag with what a cell that runs has beside the episode: joint states at these seconds after START, poses."""
+    copy = EpisodeBag(bag.parent / "live", EpisodeInfo("e0", extra=extra or {}), durable=False)
+    beside = [("sensor_msgs/msg/JointState", "/joint_states", t) for t in joint_stamps_s]
+    beside += [("geometry_msgs/msg/PoseStamped", "/ee_pose", t) for t in np.arange(0, 3.7, 0.1)]
+    beside += [("sensor_msgs/msg/CameraInfo", "/camera_info", t) for t in np.arange(0, 3.7, 0.4)]
+    for topic, _, raw, type_name in recorded(bag):
+        copy.write(topic, type_name, raw, types.header_stamp_ns(raw))
+    for type_name, topic, seconds in beside:
+        header = types.message("std_msgs/msg/Header", stamp=types.stamp(START_NS + int(seconds * 1e9)))
+        raw = types.serialize(type_name, types.message(type_name, header=header))
+        copy.write(topic, type_name, raw, types.header_stamp_ns(raw))
+    return copy.close()
+
+
+def test_joint_states_that_pause_or_end_early_are_gaps_but_not_before_the_start(bag, tmp_path):
+    assert verify(live(bag, np.arange(-2, 3.7, 0.01)), SPACE).problems == []
+    cases = {
+        "1 gaps, the longest of 0.81 s after message 120 ": [*np.arange(0, 1.205, 0.01), *np.arange(2.01, 3.7, 0.01)],
+        "1 gaps, the longest of 1.10 s": np.arange(0, 2.5 + 1e-9, 0.01),
+    }
+    for i, (sentence, stamps) in enumerate(cases.items()):
+        shown = tmp_path / str(i)
+        shown.mkdir()
+        (problem,) = verify(live(bag.rename(shown / "e0"), stamps), SPACE).problems
+        bag = shown / "e0"
+        assert problem.startswith("topic /joint_states: " + sentence)
+    before = np.concatenate([np.arange(-2, -1.5, 0.01), np.arange(-0.2, 3.7, 0.01)])
+    (tmp_path / "before").mkdir()
+    assert verify(live(bag.rename(tmp_path / "before" / "e0"), before), SPACE).ok
+
+
+def test_a_bag_of_a_cell_that_lacks_one_of_its_topics_says_so(bag):
+    assert verify(live(bag, []), SPACE).problems == ["topic /joint_states is missing"]
+
+
+def test_what_was_lost_while_recording_is_a_problem(bag):
+    marks = {"messages_lost /joint_states": "7", "type_changed /ee_pose": "std_msgs/msg/String of node x", "note": "y"}
+    problems = verify(live(bag, np.arange(-2, 3.7, 0.01), marks), SPACE).problems
+    assert problems == ["messages_lost /joint_states: 7", "type_changed /ee_pose: std_msgs/msg/String of node x"]
+    assert not summarize(bag.parent / "live" / "e0").ok
 
 
 def test_damage_and_a_missing_metadata_file_are_problems(bag):

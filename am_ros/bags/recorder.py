@@ -3,6 +3,7 @@
 import os
 import queue
 import shutil
+import tempfile
 import threading
 import time
 from collections import Counter, deque
@@ -16,6 +17,7 @@ import numpy as np
 from am_ros import images, topics
 from am_ros.bags import types
 from am_ros.bags.assembler import DISCARD, END, START, consumed_name
+from am_ros.bags.marks import MESSAGES_LOST, STEPS_MISSING, TYPE_CHANGED, SequenceGaps
 from am_ros.bags.writer import UNFINISHED, EpisodeBag, is_being_written, unique_episode_id
 from am_ros.configuration import parameter
 from am_ros.episode import EpisodeInfo, Outcome
@@ -38,8 +40,9 @@ class RecorderConfig:
     )
     image_encoding: str = parameter("jpeg", "encoding of images recorded from image_raw", choices=("jpeg", "png"))
     jpeg_quality: int = parameter(95, "quality of JPEG images recorded from image_raw", range=(1, 100))
+    # Half of the second that a killed logger may lose: the other half is for a disk that is slow to flush.
     flush_period_s: float = parameter(
-        1.0, "time between flushes to disk, the most a crash loses [s]", range=(0.05, 60.0)
+        0.5, "time between flushes to disk, the most a crash loses [s]", range=(0.05, 60.0)
     )
     history_s: float = parameter(
         2.0,
@@ -59,6 +62,7 @@ class Received(NamedTuple):
     type_name: str
     raw: bytes
     time_ns: int  # of reception, by the node's clock
+    number: int = 0  # that its publisher gave it; 0: not known
 
 
 class Closed(NamedTuple):
@@ -78,7 +82,7 @@ class EpisodeRecorder:
     def __init__(self, config: RecorderConfig, report=lambda problem, text: None):
         self.config = config
         self.folder = Path(config.folder)
-        self.messages_lost: Counter[str] = Counter()  # per topic, because the disk was too slow
+        self.messages_lost: Counter[str] = Counter()  # per topic, on the way here or because the disk was too slow
         self._report = report
         self._queue: queue.SimpleQueue = queue.SimpleQueue()
         self._queued_bytes = 0
@@ -86,22 +90,35 @@ class EpisodeRecorder:
         self._history: deque[Received] = deque()
         self._history_bytes = 0
         self._recordings: list[_Recording] = []
+        self._gaps: dict[str, SequenceGaps] = {}
+        self._foreign: dict[str, str] = {}  # what of another type is published now, by topic
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AmRosError(f"parameter folder: {self.folder} cannot be made: {error.strerror}") from None
+        try:
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                file.write(b"?")
+        except OSError as error:
+            raise AmRosError(f"parameter folder: {self.folder} cannot be written: {error.strerror}") from None
         self._worker = threading.Thread(target=self._work, name="recorder", daemon=True)
         quarantine(self.folder, report)
         self._worker.start()
 
     def receive(self, message: Received) -> None:
-        """Take a message; it is counted as lost if the queue is full."""
+        """Take a message; it is counted as lost if the queue is full, and so are those that never came before it."""
+        lost = self._gaps.setdefault(message.topic, SequenceGaps()).lost_before(message.number)
         with self._lock:
-            if self._queued_bytes + len(message.raw) > self.config.queue_mb * 1_000_000:
-                self.messages_lost[message.topic] += 1
-                return
-            self._queued_bytes += len(message.raw)
-        self._queue.put(message)
+            full = self._queued_bytes + len(message.raw) > self.config.queue_mb * 1_000_000
+            self._queued_bytes += 0 if full else len(message.raw)
+        if lost + full:
+            self._queue.put(lambda: self._count_lost(message.topic, lost + full))
+        if not full:
+            self._queue.put(message)
+
+    def watch_type(self, topic: str, foreign: str) -> None:
+        """Note what of another type is published on a topic now (empty: nothing), which nobody can receive here."""
+        self._queue.put(lambda: self._note_type(topic, foreign))
 
     def start(self, info: EpisodeInfo, now_ns: int) -> Future:
         """Record everything from now on; result: path of the bag once it is closed. Empty id: one is chosen."""
@@ -193,20 +210,41 @@ class EpisodeRecorder:
         self._start(EpisodeInfo(event.episode_id, event.task, event.goal_id, event.source, event.seed), time_ns)
 
     def _start(self, info: EpisodeInfo, now_ns: int, manual: bool = False) -> "_Recording":
-        free_mb = shutil.disk_usage(self.folder).free / 1e6
+        try:
+            free_mb = shutil.disk_usage(self.folder).free / 1e6
+        except OSError as error:
+            raise AmRosError(
+                f"episode {info.episode_id!r}: not recorded: parameter folder: {self.folder} cannot be used: "
+                f"{error.strerror}"
+            ) from None
         if free_mb < self.config.free_disk_mb:
             raise AmRosError(
                 f"episode {info.episode_id!r}: not recorded: {free_mb:.0f} MB free on the disk of "
                 f"{self.folder}, parameter free_disk_mb wants {self.config.free_disk_mb}"
             )
-        with self._lock:
-            lost = Counter(self.messages_lost)
-        recording = _Recording(EpisodeBag(self.folder, info), manual, lost)
+        recording = _Recording(EpisodeBag(self.folder, info), manual)
+        recording.type_changes.update(self._foreign)
         self._recordings.append(recording)
         for message in () if manual else self._history:
             if message.time_ns >= now_ns - self.config.history_s * 1e9:
                 self._guard(recording, lambda m=message: self._write(recording, m))
         return recording
+
+    def _count_lost(self, topic: str, count: int) -> None:
+        self.messages_lost[topic] += count
+        for recording in self._recordings:
+            recording.lost[topic] += count
+
+    def _note_type(self, topic: str, foreign: str) -> None:
+        if foreign == self._foreign.get(topic, ""):
+            return
+        if not foreign:
+            del self._foreign[topic]
+            return
+        self._foreign[topic] = foreign
+        for recording in self._recordings:
+            recording.type_changes[topic] = foreign
+        self._report(True, f"topic {topic}: {TYPE_CHANGED}: {foreign}; the other topics are recorded")
 
     def _end(self, event) -> None:
         for recording in [r for r in self._recordings if r.bag.info.episode_id == event.episode_id]:
@@ -227,7 +265,11 @@ class EpisodeRecorder:
 
     def _write(self, recording: "_Recording", message: Received) -> None:
         """Write a message into a bag, unless it is of another episode."""
-        topic, type_name, raw, time_ns = message
+        topic, type_name, raw, time_ns, _ = message
+        if recording.bag.type_of(topic) not in (None, type_name):
+            self._note_type(topic, type_name)
+            recording.lost[topic] += 1
+            return
         kind = consumed_name(topic)
         if kind in (topics.STEP, topics.EPISODE_EVENT):
             msg = types.deserialize(type_name, raw)
@@ -263,12 +305,11 @@ class EpisodeRecorder:
     def _close(self, recording: "_Recording", **changes) -> Closed:
         self._recordings.remove(recording)
         bag = recording.bag
-        with self._lock:
-            lost = self.messages_lost - recording.lost_before
-        extra = {**bag.info.extra, **{f"messages_lost {topic}": str(n) for topic, n in lost.items()}}
+        marks = recording.marks()
+        extra = {**bag.info.extra, **marks}
         closed = Closed(bag.close(**{"extra": extra, **changes}), sum(bag.counts.values()))
-        losses = f", lost {sum(lost.values())}" if lost else ""
-        self._report(bool(lost), f"recorded {closed.path}: {closed.messages} messages{losses}")
+        flaws = "".join(f"; {mark}: {what}" for mark, what in marks.items())
+        self._report(bool(marks), f"recorded {closed.path}: {closed.messages} messages{flaws}")
         return closed
 
     def _discard(self, recording: "_Recording") -> str:
@@ -298,11 +339,19 @@ class EpisodeRecorder:
 class _Recording:
     bag: EpisodeBag
     manual: bool  # started by a service: takes the steps and events of every episode
-    lost_before: Counter
+    lost: Counter = field(default_factory=Counter)  # messages by topic
+    type_changes: dict[str, str] = field(default_factory=dict)  # by topic
     steps_seen: set = field(default_factory=set)
     newest_image_ns: int = -1
     end: object = None  # EpisodeEvent, once it came
     close_at: float | None = None  # after END: when to stop waiting for what is missing, by the monotonic clock
+
+    def marks(self) -> dict[str, str]:
+        """What went wrong, as it goes into the bag's metadata."""
+        marks = {f"{MESSAGES_LOST} {topic}": str(count) for topic, count in sorted(self.lost.items())}
+        marks |= {f"{TYPE_CHANGED} {topic}": what for topic, what in sorted(self.type_changes.items())}
+        missing = self.end.steps - len(self.steps_seen) if self.end is not None else 0
+        return marks | ({f"{STEPS_MISSING} {topics.STEP}": str(missing)} if missing > 0 else {})
 
     def complete(self) -> bool:
         """END and everything it speaks of has been written."""

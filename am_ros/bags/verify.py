@@ -9,7 +9,8 @@ import numpy as np
 from am_ros import images, topics
 from am_ros.action import ActionSpace
 from am_ros.bags import types
-from am_ros.bags.assembler import CONSUMED, EpisodeAssembler, consumed_name
+from am_ros.bags.assembler import CONSUMED, START, EpisodeAssembler, consumed_name
+from am_ros.bags.marks import marks_of
 from am_ros.bags.reader import BagReader
 from am_ros.bags.writer import UNFINISHED
 from am_ros.episode import EpisodeInfo
@@ -17,6 +18,11 @@ from am_ros.errors import AmRosError
 
 # A pause in the images this many times longer than usual is a gap. A camera that skips one image makes 2.
 GAP_FACTOR = 4.0
+# What comes 100 times a second may stutter with the machine; a pause this long is a gap all the same.
+MIN_GAP_S = {topics.JOINT_STATES: 0.5, topics.EE_POSE: 0.5}
+# A bag that the logger recorded in a cell has one of these, and then it has to have both; one of `am-ros collect` has
+# the topics of the episode alone.
+LIVE = (topics.JOINT_STATES, topics.EE_POSE, topics.CAMERA_INFO)
 PROBLEMS_PER_TOPIC = 3  # further ones of the same kind are counted, not listed
 
 
@@ -65,6 +71,7 @@ def _examine(path, action_space: ActionSpace | None) -> Report:
         elif reader.metadata is None and report.path.is_dir():
             report.problems.append("metadata.yaml is missing: `am-ros bags salvage` rebuilds it")
         report.info = reader.info()
+        report.problems += marks_of(report.info)
     except AmRosError as error:
         report.problems.append(str(error))
     return report
@@ -75,6 +82,8 @@ class _Examiner:
         self._report = report
         self._assembler = EpisodeAssembler(action_space) if action_space else None
         self._stamps: dict[str, list[int]] = {}
+        self._start_ns: int | None = None  # stamp of the episode's START
+        self._namespace = ""
         self._repeats: Counter[str] = Counter()
 
     def add(self, message) -> None:
@@ -93,6 +102,9 @@ class _Examiner:
                 msg = types.deserialize(message.type_name, message.raw)
                 if kind in (topics.IMAGE, topics.IMAGE_COMPRESSED):
                     self._check_image(message.topic, kind, msg)
+                elif kind == topics.EPISODE_EVENT and msg.type == START:
+                    self._start_ns = types.stamp_ns(msg.header.stamp)
+                    self._namespace = message.topic.removesuffix(kind)
                 self._assembler.add(kind, msg)
             elif types.has_header(message.type_name):
                 self._check_order(message.topic, types.header_stamp_ns(message.raw))
@@ -109,6 +121,10 @@ class _Examiner:
         for required in (topics.STEP, topics.EPISODE_EVENT):
             if required not in kinds:
                 self._report.problems.append(f"topic {required} is missing")
+        live = [self._namespace + topic for topic in LIVE]
+        if any(topic in self._report.counts for topic in live):
+            missing = [topic for topic in live if topic not in self._report.counts]
+            self._report.problems += [f"topic {topic} is missing" for topic in missing]
         self._check_gaps()
         for topic, count in self._repeats.items():
             if count > PROBLEMS_PER_TOPIC:
@@ -133,18 +149,31 @@ class _Examiner:
         stamps.append(stamp)
 
     def _check_gaps(self) -> None:
+        """Pauses of what comes regularly, from the START on: before it, scenes are rearranged."""
+        newest = max((stamps[-1] for stamps in self._stamps.values()), default=0)
         for topic, stamps in self._stamps.items():
-            if consumed_name(topic) not in (topics.IMAGE, topics.IMAGE_COMPRESSED) or len(stamps) < 4:
+            shortest = self._min_gap_s(topic)
+            if shortest is None or len(stamps) < 4:
                 continue
-            pauses = np.diff(np.array(stamps, np.int64)) / 1e9
+            image = consumed_name(topic) is not None
+            # The other topics go on at least as long as the images, or they went silent.
+            ends = np.array(stamps if image else [*stamps, max(newest, stamps[-1])], np.int64)
+            pauses = np.diff(ends) / 1e9
             usual = float(np.median(pauses))
-            gaps = np.flatnonzero(pauses > GAP_FACTOR * max(usual, 1e-3))
+            begun = ends[1:] > (self._start_ns or 0)
+            gaps = np.flatnonzero((pauses > max(GAP_FACTOR * max(usual, 1e-3), shortest)) & begun)
             if len(gaps):
                 worst = int(gaps[np.argmax(pauses[gaps])])
                 self._report.problems.append(
-                    f"topic {topic}: {len(gaps)} gaps, the longest of {pauses[worst]:.2f} s after image "
-                    f"{worst} where {usual:.2f} s are usual"
+                    f"topic {topic}: {len(gaps)} gaps, the longest of {pauses[worst]:.2f} s after "
+                    f"{'image' if image else 'message'} {worst} where {usual:.2f} s are usual"
                 )
+
+    def _min_gap_s(self, topic: str) -> float | None:
+        """The shortest pause of a topic that is a gap; None where messages do not come regularly."""
+        if consumed_name(topic) in (topics.IMAGE, topics.IMAGE_COMPRESSED):
+            return 0.0
+        return MIN_GAP_S.get(topic.removeprefix(self._namespace))
 
     def _problem(self, topic: str, text: str) -> None:
         self._repeats[topic] += 1

@@ -57,13 +57,13 @@ class EpisodeBag:
         self._first_ns, self._last_ns = None, 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
-                raise FileExistsError
-            self.unfinished_path.mkdir()
-        except FileExistsError:
-            raise AmRosError(f"bag {self.path}: an episode of this name exists already") from None
+            taken = self.path.exists() or self.unfinished_path.exists()
+            if not taken:
+                self.unfinished_path.mkdir()
         except OSError as error:
             raise AmRosError(f"bag {self.path}: cannot be created: {error.strerror}") from None
+        if taken:
+            raise AmRosError(f"bag {self.path}: an episode of this name exists already")
         self._file_name = f"{info.episode_id}_0.mcap"
         self._file = open(self.unfinished_path / self._file_name, "xb")
         fcntl.flock(self._file, fcntl.LOCK_EX)  # held while this process lives: see is_being_written
@@ -88,6 +88,11 @@ class EpisodeBag:
         self.counts[topic] += 1
         self._first_ns = stamp_ns if self._first_ns is None else min(self._first_ns, stamp_ns)
         self._last_ns = max(self._last_ns, stamp_ns)
+
+    def type_of(self, topic: str) -> str | None:
+        """The message type of a topic in this bag; None if it has no message yet."""
+        channel = self._channels.get(topic)
+        return channel and channel.type_name
 
     def flush(self) -> None:
         """Hand everything written so far to the system and, if durable, to the disk (about 4 ms on an SSD)."""

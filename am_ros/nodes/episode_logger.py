@@ -11,6 +11,7 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from am_ros import topics
+from am_ros.bags import types
 from am_ros.bags.recorder import EpisodeRecorder, Received, RecorderConfig
 from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
@@ -31,14 +32,16 @@ class EpisodeLogger(Node):
         super().__init__("episode_logger")
         config = declare(self, RecorderConfig)
         self._recorder = EpisodeRecorder(config, self._report)
+        self._types: dict[str, str] = {}  # of the topics that are recorded
         recorded = dict(topics.RECORDED)
         if config.image_source == "raw":
             del recorded[topics.IMAGE_COMPRESSED]
             recorded[topics.IMAGE] = "sensor_msgs/msg/Image"
         # Ready subscriptions are served in the order of their creation: the start of an episode comes first.
         for topic in sorted(recorded, key=lambda t: t != topics.EPISODE_EVENT):
-            type_name = recorded[topic]
-            receive = partial(self._receive, self.resolve_topic_name(topic), type_name)
+            type_name, name = recorded[topic], self.resolve_topic_name(topic)
+            self._types[name] = type_name
+            receive = partial(self._receive, name, type_name)
             qos = RELIABLE_QOS if topic in RELIABLE else BEST_EFFORT_QOS
             self.create_subscription(message_class(type_name), topic, receive, qos, raw=True)
         # The services wait for the recorder's thread as coroutines. In a group of their own they hold up each other,
@@ -48,14 +51,28 @@ class EpisodeLogger(Node):
         self.create_service(StopEpisode, "~/stop", self._stop, callback_group=apart)
         self.create_service(Trigger, "~/discard", self._discard, callback_group=apart)
         self.create_timer(1.0, self._recorder.check)
+        self.create_timer(0.5, self._watch_types)
         self.get_logger().info(f"ready: recording to {self._recorder.folder.resolve()}")
 
     def close(self):
         """Close the bags that are open."""
         self._recorder.close()
 
-    def _receive(self, topic: str, type_name: str, raw: bytes) -> None:
-        self._recorder.receive(Received(topic, type_name, raw, self.get_clock().now().nanoseconds))
+    def _receive(self, topic: str, type_name: str, raw: bytes, info: dict) -> None:
+        number = info.get("publication_sequence_number") or 0
+        self._recorder.receive(Received(topic, type_name, raw, self.get_clock().now().nanoseconds, number))
+
+    def _watch_types(self) -> None:
+        """DDS connects no publisher of another type, so only the graph shows that there is one."""
+        for topic, type_name in self._types.items():
+            foreign = []
+            for publisher in self.get_publishers_info_by_topic(topic):
+                type_hash = str(publisher.topic_type_hash)
+                if publisher.topic_type != type_name:
+                    foreign.append(f"{publisher.topic_type} of node {publisher.node_name}")
+                elif type_hash.startswith("RIHS01_") and type_hash != types.type_hash(type_name):
+                    foreign.append(f"another definition of {type_name} of node {publisher.node_name}")
+            self._recorder.watch_type(topic, ", ".join(sorted(foreign)))
 
     def _report(self, problem: bool, text: str) -> None:
         # Two lines: rclpy allows one severity per line of code.
