@@ -72,6 +72,13 @@ def salvage(path, out=None) -> Salvage:
         raise
 
 
+def whole_messages(file: Path) -> list[Recorded]:
+    """The messages of an MCAP file that are whole, be the file unfinished or damaged."""
+    found = _Found()
+    _read_what_is_whole(file, found)
+    return found.messages
+
+
 @dataclass
 class _Found:
     messages: list[Recorded] = field(default_factory=list)

@@ -65,12 +65,19 @@ class EpisodeBag:
         if taken:
             raise AmRosError(f"bag {self.path}: an episode of this name exists already")
         self._file_name = f"{info.episode_id}_0.mcap"
+        try:
+            self._open()
+        except OSError as error:  # the disk is full: nothing is in it yet, so nothing is left of it
+            shutil.rmtree(self.unfinished_path, ignore_errors=True)
+            raise AmRosError(f"bag {self.path}: cannot be created: {error.strerror}") from None
+
+    def _open(self) -> None:
         self._file = open(self.unfinished_path / self._file_name, "xb")
         fcntl.flock(self._file, fcntl.LOCK_EX)  # held while this process lives: see is_being_written
         # LZ4 makes a bag of 64x64 JPEGs a fifth smaller and costs nothing on large ones (benchmarks/bags.py).
         self._writer = Writer(self._file, compression=CompressionType.LZ4, enable_data_crcs=True)
         self._writer.start(profile="ros2", library="am_ros")
-        self._writer.add_metadata(METADATA_RECORD, info_to_text(info))
+        self._writer.add_metadata(METADATA_RECORD, info_to_text(self.info))
         self.flush()  # from here on salvage knows whose episode it is
 
     def write(self, topic: str, type_name: str, raw: bytes, stamp_ns: int, schema: Schema | None = None) -> None:

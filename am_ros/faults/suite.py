@@ -14,6 +14,10 @@ from am_ros.errors import AmRosError
 # Name, module in am_ros/faults/, and about how long the full and the short version take [s] on two cores. Only the
 # modules that are run are imported.
 FAULTS = (
+    ("logger_killed", "logger", 300, 10),
+    ("type_change", "logger", 6, 6),
+    ("disk_full", "disk", 6, 6),
+    ("folder_unwritable", "disk", 8, 8),
     ("bag_damage", "bags", 40, 3),
     ("trainer_killed", "checkpoints", 120, 12),
     ("checkpoint_damage", "checkpoints", 30, 6),
