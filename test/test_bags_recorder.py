@@ -199,7 +199,7 @@ def test_messages_that_do_not_fit_into_the_queue_are_counted_in_the_bag(make_rec
 
 def test_messages_that_never_came_are_counted_by_their_numbers(make_recorder, source):
     recorder = make_recorder()
-    numbers = {"/step": [1, 2, 4, 5, 9, 10], "/image_raw/compressed": [70, 71, 72, 1, 2, 74, 3]}  # two cameras, one loss
+    numbers = {"/step": [1, 2, 4, 5, 9, 10], "/image_raw/compressed": [70, 71, 72, 1, 2, 74, 3]}  # two cameras
     counters = {topic: iter(values) for topic, values in numbers.items()}
     feed(recorder, [m._replace(number=next(counters.get(m.topic, iter([0])))) for m in received(source)])
     recorder.close()
