@@ -174,7 +174,7 @@ def _managed(nodes: list[NodeSpec], files: tuple[Path, ...]) -> list[NodeSpec]:
         dataclasses.replace(node, parameters={**node.parameters, "autostart": False}) if node.lifecycle else node
         for node in nodes
     ]
-    names = tuple(node.label for node in nodes if node.lifecycle)
+    names = [node.label for node in nodes if node.lifecycle]
     bringup = NodeSpec(BRINGUP, parameters={"nodes": names}, parameter_files=files, stop_wait_s=BRINGUP_STOP_S)
     return [*waiting, bringup]
 
