@@ -5,6 +5,8 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from dataclasses import dataclass
 
+import numpy as np
+
 WINDOW_S = 5.0  # rate over the last 5 s: long enough for 1 Hz, short enough to show a change
 _STAMPS_KEPT = 200_000  # almost three hours at 20 Hz
 
@@ -72,10 +74,12 @@ class StampLog:
     """Header stamps of the images that passed, to find out whether any was lost on the way to somebody else."""
 
     def __init__(self):
+        self.count = 0  # all so far, also those that are not kept any more
         self._stamps: list[int] = []
 
     def add(self, stamp_ns: int) -> None:
         """Note an image; a stamp before the last one (the clock was set back) is put where it belongs."""
+        self.count += 1
         if self._stamps and stamp_ns < self._stamps[-1]:
             self._stamps.insert(bisect_right(self._stamps, stamp_ns), stamp_ns)
         else:
@@ -88,3 +92,38 @@ class StampLog:
         begin = bisect_left(self._stamps, first_ns) if first_ns else 0
         end = bisect_right(self._stamps, last_ns) if last_ns else len(self._stamps)
         return self._stamps[begin:end]
+
+
+@dataclass(frozen=True)
+class LatencyReport:
+    """How long something took lately [ms]; NaN before the first time."""
+
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    count: int  # since the start
+
+    def __str__(self) -> str:
+        return f"{self.p50_ms:.0f} ms (p99 {self.p99_ms:.0f}, max {self.max_ms:.0f})"
+
+
+class LatencyWindow:
+    """The last durations of something that happens again and again: one thread adds, another reads."""
+
+    def __init__(self, kept: int = 200):
+        self._lock = threading.Lock()
+        self._recent: deque[float] = deque(maxlen=kept)
+        self._count = 0
+
+    def add(self, ms: float) -> None:
+        """Note a duration."""
+        with self._lock:
+            self._recent.append(ms)
+            self._count += 1
+
+    def report(self) -> LatencyReport:
+        """Of the durations that are kept."""
+        with self._lock:
+            recent, count = list(self._recent), self._count
+        p50, p99, longest = np.percentile(recent, (50, 99, 100)) if recent else (np.nan,) * 3
+        return LatencyReport(float(p50), float(p99), float(longest), count)

@@ -79,8 +79,8 @@ class Fixed:
     [
         (CartesianAction(terminate=True), 1, "terminated", ""),
         (CartesianAction(), 10, "step_limit", ""),
-        (CartesianAction((0, 0, 0), 2.0), MAX_REFUSALS, "fault", "cartesian_controller: action_too_large"),
-        (AmRosError("q_not_finite: no"), 0, "fault", "q_not_finite: no"),
+        (CartesianAction((0, 0, 0), 2.0), MAX_REFUSALS, "fault", "action_too_large"),
+        (AmRosError("policy_not_finite: no"), 0, "fault", "policy_not_finite: no"),
     ],
 )
 def test_it_says_why_a_trial_ended(action, steps, end, reason):

@@ -55,7 +55,7 @@ def test_a_recorded_goal_is_pursued_step_by_step_and_every_step_is_published(ros
     assert ros.call(RecordGoal, "goal_registry/record", goal_id="there").success
     assert ros.call(ResetScene, "sim_workcell/reset", task="reach", seed=3, phase=0).success
     result, status = pursue(ros, goal_id="there", max_steps=3, task="reach", seed=3)
-    assert status == "succeeded" and result.end in (result.STEP_LIMIT, result.TERMINATED)
+    assert status == "succeeded" and result.end in (result.STEP_LIMIT, result.TERMINATED), result.reason
     assert 1 <= result.steps <= 3 and 0 < result.final_q < 1 and result.decision_ms_p50 > 0
     wait_until(lambda: len(events) >= 2, 5, "START and END")
     assert [e.type for e in events] == [EpisodeEvent.START, EpisodeEvent.END]

@@ -18,7 +18,7 @@ from am_ros.sim.tasks import evaluation_seed, find_task
 from am_ros.sim.workcell import SimConfig
 from am_ros.workers import run_jobs
 
-# The default of ActingConfig.max_refusals in nodes/episode_runner.py, so that an episode ends alike with and without
+# The default of ActingConfig.max_refusals in nodes/acting.py, so that an episode ends alike with and without
 # the nodes.
 MAX_REFUSALS = 5
 
@@ -117,7 +117,7 @@ def run_trial(environment: Environment, actor, scene: int, frames_px: int = 0) -
             break
         refusals = refusals + 1 if observation.refused else 0
         if refusals >= MAX_REFUSALS:
-            end, reason = "fault", f"cartesian_controller: {observation.refused}"
+            end, reason = "fault", observation.refused
             break
     outcome = environment.outcome()
     return Trial(

@@ -85,11 +85,13 @@ class Policy:
     def act(self, image: np.ndarray, goal_image: np.ndarray, state: np.ndarray) -> Decision:
         """Choose the robot's action for uint8 images [size, size, 3] and a state [STATE_DIM].
 
-        Raises AmRosError if a shape does not fit or every Q is not finite: nothing must move then.
+        Raises AmRosError if a shape does not fit or every Q is not finite: nothing must move then. What comes back is
+        finite and within the action space.
         """
         began = time.perf_counter()
         choice = self.choose(image, goal_image, state)
         action = self.action_space.from_vector(choice.vector)
+        self.action_space.check(action)
         return Decision(action, choice.q_value, (time.perf_counter() - began) * 1e3)
 
     @torch.no_grad()
@@ -119,9 +121,10 @@ class Policy:
             self._shuffled_data_actions(),
         )
         q = float(self.network.score(encoding, vectors.unsqueeze(1)).sigmoid())
-        if not np.isfinite(q):
-            raise AmRosError("q_not_finite: the network's values are not numbers; nothing is moved")
-        return Choice(vectors[0].cpu().numpy(), q)
+        vector = vectors[0].cpu().numpy()
+        if not (np.isfinite(q) and np.isfinite(vector).all()):
+            raise AmRosError("policy_not_finite: the network's values are not numbers; nothing is moved")
+        return Choice(vector, q)
 
     def _shuffled_data_actions(self) -> torch.Tensor | None:
         if self.data_actions is None or not self.cem.data_share:

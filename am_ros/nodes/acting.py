@@ -1,13 +1,38 @@
-"""What an actor sees, chooses and is told, and an action as its message."""
+"""What an actor is configured by, sees, chooses and is told, and an action as its message."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from am_msgs.msg import CartesianAction as CartesianActionMsg
 from am_msgs.msg import Observation
 
 from am_ros.action import CartesianAction
+from am_ros.camera.watchdog import ImageWatchConfig
+from am_ros.configuration import parameter
+from am_ros.control.limits import MotionLimits
+
+
+@dataclass(frozen=True)
+class ActingConfig:
+    """What acting needs to know of the workcell, and what ends an episode."""
+
+    base_frame: str = parameter("base_link", "frame of actions and poses")
+    workspace_x_m: tuple[float, float] = parameter(
+        MotionLimits.workspace_x_m, "box the actor keeps its steps in, along x [m]", range=(-2, 2)
+    )
+    workspace_y_m: tuple[float, float] = parameter(MotionLimits.workspace_y_m, "box along y [m]", range=(-2, 2))
+    workspace_z_m: tuple[float, float] = parameter(MotionLimits.workspace_z_m, "box along z [m]", range=(-2, 2))
+    finger_names: tuple[str, ...] = parameter(
+        ("finger_left_joint", "finger_right_joint"), "gripper joints in joint_states"
+    )
+    finger_stroke_m: float = parameter(0.045, "position of one finger joint when fully open [m]", range=(1e-3, 1.0))
+    motion_timeout_s: float = parameter(15.0, "wait so long for the end of a motion [s]", range=(0.1, 300.0))
+    controller_timeout_s: float = parameter(
+        1.0, "controller_gone: no controller_status for so long during an episode [s]", range=(0.2, 60.0)
+    )
+    max_refusals: int = parameter(5, "steps refused in a row before the episode ends with a fault", range=(1, 100))
+    images: ImageWatchConfig = field(default_factory=ImageWatchConfig)
 
 
 @dataclass(frozen=True)

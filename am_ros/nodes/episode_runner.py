@@ -4,45 +4,30 @@ Shared by whoever acts (policy server, scripted expert). `run` blocks and belong
 executor meanwhile delivers images, poses and answers.
 """
 
+import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import numpy as np
 from am_msgs.action import MoveCartesian
 from am_msgs.msg import EpisodeEvent, Observation, Step
 from geometry_msgs.msg import PoseStamped
-from rclpy.action import ActionClient
+from rclpy.event_handler import SubscriptionEventCallbacks
 from sensor_msgs.msg import Image, JointState
 
 from am_ros import images, topics
 from am_ros.action import CartesianAction
-from am_ros.configuration import parameter
+from am_ros.camera.watchdog import Fault, ImageWatch
+from am_ros.clock import ClockWatch
 from am_ros.control.limits import MotionLimits
-from am_ros.diagnostics import StampLog
+from am_ros.diagnostics import LatencyWindow, StampLog
 from am_ros.episode import Outcome, check_name, gripper_opening, state_vector, yaw_of_quaternion
 from am_ros.errors import AmRosError
-from am_ros.nodes.acting import Choice, Ended, Label, Seen, action_message
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, from_ns, in_executor, to_ns
-
-
-@dataclass(frozen=True)
-class ActingConfig:
-    """What acting needs to know of the workcell."""
-
-    base_frame: str = parameter("base_link", "frame of actions and poses")
-    workspace_x_m: tuple[float, float] = parameter(
-        MotionLimits.workspace_x_m, "box the actor keeps its steps in, along x [m]", range=(-2, 2)
-    )
-    workspace_y_m: tuple[float, float] = parameter(MotionLimits.workspace_y_m, "box along y [m]", range=(-2, 2))
-    workspace_z_m: tuple[float, float] = parameter(MotionLimits.workspace_z_m, "box along z [m]", range=(-2, 2))
-    finger_names: tuple[str, ...] = parameter(
-        ("finger_left_joint", "finger_right_joint"), "gripper joints in joint_states"
-    )
-    finger_stroke_m: float = parameter(0.045, "position of one finger joint when fully open [m]", range=(1e-3, 1.0))
-    image_timeout_s: float = parameter(2.0, "wait so long for an image newer than the motion [s]", range=(0.05, 60.0))
-    motion_timeout_s: float = parameter(15.0, "wait so long for the controller's answer [s]", range=(0.1, 300.0))
-    max_refusals: int = parameter(5, "steps refused in a row before the episode ends with a fault", range=(1, 100))
+from am_ros.nodes.acting import ActingConfig, Choice, Ended, Label, Seen, action_message
+from am_ros.nodes.commander import FINAL_REFUSALS, POLL_S, Commander
+from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, from_ns, to_ns
 
 
 class EpisodeRunner:
@@ -51,17 +36,22 @@ class EpisodeRunner:
     def __init__(self, node, config: ActingConfig):
         self.node, self.config = node, config
         self.box = MotionLimits(config.workspace_x_m, config.workspace_y_m, config.workspace_z_m)
+        self.image_stamps, self.images_missed = StampLog(), 0
+        self.latency = LatencyWindow()  # from the stamp of an image to the command that it led to
         self._news = threading.Condition()
-        self._image: Image | None = None
+        self._image: tuple[Image, np.ndarray] | None = None  # the newest one that may be acted on
         self._opening: float | None = None
         self._pose: PoseStamped | None = None
-        self.image_stamps = StampLog()
-        node.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
+        self._watch: ImageWatch | None = None  # while an episode runs
+        self._clock = ClockWatch()
+        self._jump = ""
+        missed = SubscriptionEventCallbacks(message_lost=self._on_missed)
+        node.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS, event_callbacks=missed)
         node.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, SENSOR_QOS)
         node.create_subscription(PoseStamped, topics.EE_POSE, self._on_pose, SENSOR_QOS)
         self._steps = node.create_publisher(Step, topics.STEP, RELIABLE_QOS)
         self._events = node.create_publisher(EpisodeEvent, topics.EPISODE_EVENT, RELIABLE_QOS)
-        self._mover = ActionClient(node, MoveCartesian, "cartesian_controller/move_cartesian")
+        self._commander = Commander(node, config)
 
     def run(
         self,
@@ -71,92 +61,104 @@ class EpisodeRunner:
         cancelled: threading.Event,
         judge: Callable[[], Outcome] = lambda: Outcome.UNKNOWN,
         on_step: Callable[[int, Choice], None] = lambda index, choice: None,
+        image_size: tuple[int, int] | None = None,
     ) -> Ended:
         """Act until the actor terminates, `max_steps`, `cancelled`, or a fault; publish every Step and both events.
 
-        Raises AmRosError if the episode cannot begin (no image, no controller, a bad name).
+        `image_size` (height, width) is what images must have; None: as the first one. Raises AmRosError if the episode
+        cannot begin (no image, no controller, a bad name).
         """
         check_name(label.episode_id, "episode id")
-        if not self._mover.wait_for_server(timeout_sec=self.config.motion_timeout_s):
-            raise AmRosError("action cartesian_controller/move_cartesian: no controller answers")
-        seen = self._observe(self._now())
-        self._publish_event(label, EpisodeEvent.START, seen)
-        steps, refusals, reason, fault = 0, 0, "step_limit", False
-        try:
-            while steps < max_steps:
-                if cancelled.is_set():
-                    reason = "cancelled"
-                    break
-                choice = act(seen, steps)
-                action = self.box.keep_inside(seen.position_m, choice.action)
-                self._publish_step(label, steps, seen, action, choice)
-                on_step(steps, choice)
-                steps += 1
-                if action.terminate:
-                    reason = "terminated"
-                    break
-                result = self._move(action, cancelled)
-                refusals = refusals + 1 if result.end == MoveCartesian.Result.REFUSED else 0
-                stopped = result.end == MoveCartesian.Result.STOPPED and not cancelled.is_set()
-                if stopped or refusals >= self.config.max_refusals:
-                    raise AmRosError(f"cartesian_controller: {result.reason}")
-                seen = self._observe(max(to_ns(result.stamp), to_ns(seen.message.image_stamp)))
-        except AmRosError as error:
-            reason, fault = str(error), True
+        with self._commander.commanding(), self._watching(image_size):
+            seen = self._observe(self._now())
+            self._publish_event(label, EpisodeEvent.START, seen)
+            steps, refusals, reason, fault = 0, 0, "step_limit", False
+            try:
+                while steps < max_steps:
+                    if cancelled.is_set():
+                        reason = "cancelled"
+                        break
+                    choice = act(seen, steps)
+                    action = self._inside(seen, choice.action)
+                    self._publish_step(label, steps, seen, action, choice)
+                    on_step(steps, choice)
+                    steps += 1
+                    if action.terminate:
+                        reason = "terminated"
+                        break
+                    result = self._move(seen, action, cancelled)
+                    refusals = refusals + 1 if result.end == MoveCartesian.Result.REFUSED else 0
+                    stopped = result.end == MoveCartesian.Result.STOPPED and not cancelled.is_set()
+                    final = refusals and result.reason.startswith(FINAL_REFUSALS)
+                    if stopped or final or refusals >= self.config.max_refusals:
+                        raise AmRosError(result.reason)
+                    seen = self._observe(max(to_ns(result.stamp), to_ns(seen.message.image_stamp)))
+            except AmRosError as error:
+                reason, fault = str(error), True
         outcome = Outcome.UNKNOWN if fault else judge()
         self._publish_event(label, EpisodeEvent.END, seen, steps, outcome, reason)
         return Ended(reason, fault, steps, seen)
 
+    @contextmanager
+    def _watching(self, image_size) -> Iterator[None]:
+        """Watch images and clock anew, for one episode."""
+        with self._news:
+            self._image, self._clock, self._jump = None, ClockWatch(), ""
+            self._watch = ImageWatch(self.config.images, time.monotonic(), image_size)
+        try:
+            yield
+        finally:
+            with self._news:
+                self._watch = None
+
+    def _fault(self) -> str | None:
+        """What ends the episode now: the clock, the images, or the controller; None while all is well."""
+        with self._news:
+            now_s = time.monotonic()
+            return self._clock_fault(now_s) or self._watch.fault(now_s) or self._commander.fault(now_s)
+
+    def _raise_fault(self) -> None:
+        fault = self._fault()
+        if fault:
+            raise AmRosError(fault)
+
+    def _clock_fault(self, now_s: float) -> str:
+        jump_s = self._clock.update(self._now(), now_s)
+        if jump_s and not self._jump:
+            self._jump = f"clock_jump: the clock of the stamps jumped by {jump_s:+.1f} s"
+        return self._jump
+
     def _observe(self, after_ns: int) -> Seen:
         """The first observation whose image was taken after `after_ns` on the node's clock."""
-        deadline = time.monotonic() + self.config.image_timeout_s
-
-        def ready():
-            return self._image is not None and to_ns(self._image.header.stamp) > after_ns
-
+        timeout_s = self.config.images.image_timeout_s
+        deadline_s = time.monotonic() + timeout_s
         with self._news:
-            if not self._news.wait_for(ready, deadline - time.monotonic()):
-                age = "none came" if self._image is None else "the newest is older than the last motion"
-                raise AmRosError(f"topic {topics.IMAGE}: no new image for {self.config.image_timeout_s} s ({age})")
+            while self._image is None or to_ns(self._image[0].header.stamp) <= after_ns:
+                self._raise_fault()
+                if time.monotonic() > deadline_s:
+                    late = f"no image is stamped later than the motion (waited {timeout_s:g} s): the clocks differ"
+                    raise AmRosError(f"image_stale: topic {topics.IMAGE}: {late}")
+                self._news.wait(POLL_S)
+            self._raise_fault()
             for topic, value in ((topics.EE_POSE, self._pose), (topics.JOINT_STATES, self._opening)):
                 if value is None:
-                    raise AmRosError(f"topic {topic}: nothing came yet")
-            image, pose, opening = self._image, self._pose.pose, self._opening
-        rgb = images.array_from_image(image)
-        fault = images.fault_of(rgb)
-        if fault:
-            raise AmRosError(f"topic {topics.IMAGE}: {fault}")
+                    raise AmRosError(f"nothing_came: topic {topic}: nothing came yet")
+            (image, rgb), pose, opening = self._image, self._pose.pose, self._opening
         p, q = pose.position, pose.orientation
         message = Observation(image_stamp=image.header.stamp, ee_pose=pose, gripper_opening=opening)
         state = state_vector((p.x, p.y, p.z), yaw_of_quaternion(q.x, q.y, q.z, q.w), opening)
         return Seen(rgb, state, (p.x, p.y, p.z), message)
 
-    def _move(self, action: CartesianAction, cancelled: threading.Event) -> MoveCartesian.Result:
-        deadline = time.monotonic() + self.config.motion_timeout_s
-        goal = MoveCartesian.Goal(action=action_message(action))
-        handle = self._wait(self._in_executor(lambda: self._mover.send_goal_async(goal)), deadline)
-        if not handle.accepted:
-            raise AmRosError("cartesian_controller: rejected the step (busy or stopped)")
-        future = self._in_executor(handle.get_result_async)
-        cancel_sent = False
-        while not future.done():
-            if cancelled.is_set() and not cancel_sent:
-                self._in_executor(handle.cancel_goal_async)
-                cancel_sent = True
-            self._wait(future, deadline, poll_s=0.05)
-        return future.result().result
+    def _inside(self, seen: Seen, action: CartesianAction) -> CartesianAction:
+        """The action as it is sent: within the box. What is not finite never leaves."""
+        if not all(map(math.isfinite, (*action.translation_m, action.rotation_z_rad))):
+            raise AmRosError(f"action_not_finite: the actor chose {action.translation_m}, {action.rotation_z_rad}")
+        return self.box.keep_inside(seen.position_m, action)
 
-    def _in_executor(self, function):
-        return in_executor(self.node.executor, function, self.config.motion_timeout_s)
-
-    def _wait(self, future, deadline: float, poll_s: float | None = None):
-        """Wait for a future that the node's executor completes; AmRosError after the deadline."""
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
-        left = deadline - time.monotonic()
-        if not done.wait(max(0.0, left if poll_s is None else min(left, poll_s))) and time.monotonic() >= deadline:
-            raise AmRosError(f"cartesian_controller: no answer within {self.config.motion_timeout_s} s")
-        return future.result() if future.done() else None
+    def _move(self, seen: Seen, action: CartesianAction, cancelled: threading.Event) -> MoveCartesian.Result:
+        now_ns = self._now()
+        self.latency.add((now_ns - to_ns(seen.message.image_stamp)) / 1e6)
+        return self._commander.step(action, from_ns(now_ns), self._fault, cancelled)
 
     def _publish_step(self, label: Label, index: int, seen: Seen, action: CartesianAction, choice: Choice) -> None:
         step = Step(
@@ -196,9 +198,21 @@ class EpisodeRunner:
 
     def _on_image(self, image: Image) -> None:
         with self._news:
-            self._image = image
-            self.image_stamps.add(to_ns(image.header.stamp))
+            stamp_ns = to_ns(image.header.stamp)
+            self.image_stamps.add(stamp_ns)
+            if self._watch is None or self._clock_fault(time.monotonic()):
+                return
+            try:
+                rgb = images.array_from_image(image)
+            except AmRosError as error:
+                self._watch.bad(Fault("image_malformed", str(error)))
+                return
+            if self._watch.image(rgb, stamp_ns, self._now(), time.monotonic()):
+                self._image = image, rgb
             self._news.notify_all()
+
+    def _on_missed(self, event) -> None:
+        self.images_missed = event.total_count
 
     def _on_joints(self, joints: JointState) -> None:
         fingers, stroke = self.config.finger_names, self.config.finger_stroke_m
@@ -207,4 +221,8 @@ class EpisodeRunner:
             self._opening = opening
 
     def _on_pose(self, pose: PoseStamped) -> None:
-        self._pose = pose
+        with self._news:
+            self._pose = pose
+            if self._watch is not None:
+                p = pose.pose.position
+                self._watch.pose((p.x, p.y, p.z), to_ns(pose.header.stamp))

@@ -1,7 +1,6 @@
 """Policy server: makes the camera see a goal image, by CEM over Q (action ~/reach_goal)."""
 
 import sys
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import numpy as np
 import torch
 from am_msgs.action import ReachGoal
 from am_msgs.srv import CountImages, GetGoal, LoadCheckpoint
-from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from am_ros import images
 from am_ros.configuration import check, parameter
@@ -17,9 +15,11 @@ from am_ros.episode import check_name
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.policy import Policy
-from am_ros.nodes.acting import Choice, Label, action_message
+from am_ros.nodes.acting import ActingConfig, Choice, Label, action_message
 from am_ros.nodes.common import declare, from_ns, run, to_ns
-from am_ros.nodes.episode_runner import ActingConfig, EpisodeRunner
+from am_ros.nodes.diagnostics import OK, WARN, Diagnostics
+from am_ros.nodes.episode_runner import EpisodeRunner
+from am_ros.nodes.lifecycle import ActingNode
 from am_ros.nodes.single_goal import SingleGoalServer, call_service
 
 
@@ -37,7 +37,7 @@ class PolicyServerConfig:
     autostart: bool = parameter(True, "configure and activate at start; false: wait for lifecycle transitions")
 
 
-class PolicyServer(LifecycleNode):
+class PolicyServer(ActingNode):
     """One goal at a time. Decisions and motions run in a thread of their own; services always answer."""
 
     def __init__(self):
@@ -47,25 +47,11 @@ class PolicyServer(LifecycleNode):
         torch.set_num_threads(self.config.threads)
         self.policy: Policy | None = None
         self._runner: EpisodeRunner | None = None
-        self._active = False
         if self.config.autostart:
-            for transition in (self.trigger_configure, self.trigger_activate):
-                if transition() != TransitionCallbackReturn.SUCCESS:
-                    raise AmRosError("could not start; the reason is in the log above")
+            self.start_by_itself()
 
-    def on_configure(self, _state) -> TransitionCallbackReturn:
-        """Check everything that can be checked before anything moves; fail by name."""
-        try:
-            self._configure()
-        except AmRosError as error:
-            self.get_logger().error(str(error))
-            return TransitionCallbackReturn.FAILURE
-        except Exception:  # rclpy would swallow it without a word
-            self.get_logger().error(traceback.format_exc())
-            raise
-        return TransitionCallbackReturn.SUCCESS
-
-    def _configure(self) -> None:
+    def configure(self) -> None:
+        """Load and try the checkpoint; make what goals need."""
         asked = {"samples": self.config.samples, "iterations": self.config.iterations}
         self._search = {name: value for name, value in asked.items() if value}
         check(CemConfig(**self._search))
@@ -74,21 +60,16 @@ class PolicyServer(LifecycleNode):
         if self._runner is not None:
             return
         self._runner = EpisodeRunner(self, self.acting)
+        self._diagnostics, self._missed = Diagnostics(self), 0
+        self.create_timer(1.0, self._report)
         self._goals = self.create_client(GetGoal, "goal_registry/get")
         self.create_service(LoadCheckpoint, "~/load_checkpoint", self._on_load)
         self.create_service(CountImages, "~/count_images", self._on_count)
         self._server = SingleGoalServer(self, ReachGoal, "~/reach_goal", self._pursue, self._describe, self._refuse)
 
-    def on_activate(self, state) -> TransitionCallbackReturn:
-        """Accept goals from now on."""
-        self._active = True
-        return super().on_activate(state)
-
-    def on_deactivate(self, state) -> TransitionCallbackReturn:
+    def deactivate(self) -> None:
         """Stop the goal in progress and accept no more."""
-        self._active = False
         self._server.cancel()
-        return super().on_deactivate(state)
 
     def close(self) -> None:
         """Stop what moves."""
@@ -127,7 +108,7 @@ class PolicyServer(LifecycleNode):
         return response
 
     def _refuse(self) -> str:
-        if not self._active:
+        if not self.active:
             return "the node is not active"
         return "" if self.policy is not None else "no checkpoint is loaded (call ~/load_checkpoint)"
 
@@ -162,14 +143,36 @@ class PolicyServer(LifecycleNode):
                 )
             )
 
-        ended = self._runner.run(label, act, request.max_steps or self.config.max_steps, cancelled, on_step=on_step)
+        max_steps = request.max_steps or self.config.max_steps
+        ended = self._runner.run(label, act, max_steps, cancelled, on_step=on_step, image_size=(size, size))
         ends = {"terminated": result.TERMINATED, "step_limit": result.STEP_LIMIT, "cancelled": result.CANCELLED}
         result.end = result.FAULT if ended.fault else ends[ended.reason]
         result.reason, result.episode_id, result.steps = ended.reason, label.episode_id, ended.steps
         if durations:
             result.final_q = values[-1]
             result.decision_ms_p50, result.decision_ms_max = float(np.median(durations)), max(durations)
+            self.get_logger().info(
+                f"{label.episode_id}: {ended.reason} after {ended.steps} steps; from exposure to command "
+                f"{self._runner.latency.report()}"
+            )
         return not ended.fault
+
+    def _report(self) -> None:
+        """How old what the arm is told is, and whether images are lost on the way here."""
+        latency, missed = self._runner.latency.report(), self._runner.images_missed
+        level, message = OK, f"from exposure to command {latency}" if latency.count else "no decision yet"
+        if missed > self._missed:
+            level, message = WARN, f"{missed - self._missed} images missed since the last report; {message}"
+        self._missed = missed
+        values = {
+            "latency_p50_ms": f"{latency.p50_ms:.1f}",
+            "latency_p99_ms": f"{latency.p99_ms:.1f}",
+            "latency_max_ms": f"{latency.max_ms:.1f}",
+            "decisions": latency.count,
+            "images_received": self._runner.image_stamps.count,
+            "images_missed": missed,
+        }
+        self._diagnostics.publish("camera path", level, message, values)
 
     def _goal_image(self, request) -> np.ndarray:
         if not request.goal_id:
