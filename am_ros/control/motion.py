@@ -49,7 +49,8 @@ class JointStateBuffer:
         self._joints, self._fingers = tuple(joint_names), tuple(finger_names)
         self._stroke, self._timeout = finger_stroke_m, timeout_s
         self.q: np.ndarray | None = None  # [joints] rad
-        self.qd: np.ndarray | None = None  # [joints] rad/s
+        self.qd: np.ndarray | None = None  # [joints] rad/s, measured or else estimated
+        self.qd_measured: np.ndarray | None = None  # None where the driver leaves velocities empty
         self.opening: float | None = None  # 0 closed ... 1 open
         self.stamp_ns = 0  # header stamp of q
         self._received = {"arm": -np.inf, "gripper": -np.inf}
@@ -69,7 +70,8 @@ class JointStateBuffer:
             return False
         velocity = dict(zip(names, velocities, strict=False))
         qd = np.array([velocity.get(name, np.nan) for name in self._joints], float)
-        if not np.isfinite(qd).all():
+        self.qd_measured = qd if np.isfinite(qd).all() else None
+        if self.qd_measured is None:
             qd = self._difference(q, stamp_ns)
         self.q, self.qd, self.stamp_ns = q, qd, stamp_ns
         self._received["arm"] = now_s

@@ -3,27 +3,29 @@
 import time
 from dataclasses import dataclass, field
 
-import numpy as np
 from am_msgs.action import MoveCartesian
-from am_msgs.msg import ControllerStatus
-from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Pose, PoseStamped
+from am_msgs.msg import Heartbeat
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.node import Node
+from rclpy.duration import Duration
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMsg
-from trajectory_msgs.msg import JointTrajectoryPoint
 
 from am_ros import topics
-from am_ros.action import CartesianAction, Gripper
-from am_ros.control.controller import ControllerConfig, make_stepper
-from am_ros.control.motion import End, JointStateBuffer, MotionMonitor
+from am_ros.action import Gripper
+from am_ros.control.command import commander_name
+from am_ros.control.controller import ControllerConfig, make_guard, make_stepper
+from am_ros.control.motion import End, MotionMonitor
+from am_ros.control.supervision import Supervision
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS, SENSOR_QOS, declare, from_ns, run, to_ns
+from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, declare, run, to_ns
+from am_ros.nodes.controller_messages import action_of, trajectory_message
+from am_ros.nodes.controller_report import INACTIVE, ControllerReport
+from am_ros.nodes.lifecycle import ActingNode
+from am_ros.nodes.publisher_watch import PublisherWatch
 
 OPENING = {Gripper.OPEN: 1.0, Gripper.CLOSE: 0.0}
 
@@ -39,27 +41,31 @@ class Motion:
     ended: Future = field(default_factory=Future)  # of (End, reason)
 
 
-class CartesianController(Node):
-    """Plans on request, publishes, and watches: one motion at a time, protective stop when it goes blind."""
+class CartesianController(ActingNode):
+    """Plans on request, publishes, and watches: one motion at a time, protective stop when something is wrong."""
 
     def __init__(self):
         super().__init__("cartesian_controller")
-        self.config = config = declare(self, ControllerConfig)
-        self._stepper = make_stepper(config)
-        self._state = JointStateBuffer(
-            config.joint_names, config.finger_names, config.finger_stroke_m, config.joint_state_timeout_s
-        )
+        self.config = declare(self, ControllerConfig)
+        self._safety: Supervision | None = None  # before the node is configured
         self._motion: Motion | None = None
         self._busy = False  # from the acceptance of a goal to its result
-        self._protective_stop = ""  # why; latched until reset
-        self._status = ControllerStatus()
-        self._last_pose_s = -np.inf
+        if self.config.autostart:
+            self.start_by_itself()
 
+    def configure(self) -> None:
+        """Check names, limits and shapes of the arm against its description; then listen."""
+        if self._safety is not None:
+            return
+        self._stepper = make_stepper(self.config)
+        self._guard = make_guard(self.config, self._stepper)
+        self._safety = Supervision(self.config, self._stepper.kinematics)
         self._trajectory_pub = self.create_publisher(JointTrajectoryMsg, topics.JOINT_TRAJECTORY, RELIABLE_QOS)
         self._gripper_pub = self.create_publisher(Float64MultiArray, topics.GRIPPER_COMMAND, RELIABLE_QOS)
-        self._pose_pub = self.create_publisher(PoseStamped, topics.EE_POSE, RELIABLE_QOS)
-        self._status_pub = self.create_publisher(ControllerStatus, topics.CONTROLLER_STATUS, LATCHED_QOS)
+        self._report = ControllerReport(self, self.config, self._stepper.kinematics, self._safety)
+        self._publishers = PublisherWatch(self, self._trajectory_pub)
         self.create_subscription(JointState, topics.JOINT_STATES, self._on_joint_state, SENSOR_QOS)
+        self.create_subscription(Heartbeat, topics.COMMANDER_HEARTBEAT, self._on_heartbeat, RELIABLE_QOS)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._server = ActionServer(
             self,
@@ -72,6 +78,22 @@ class CartesianController(Node):
         )
         self.create_timer(0.02, self._watch)
         self.create_timer(0.1, self._publish_status)
+        self.create_timer(1.0, lambda: self._report.diagnostics(self.active))
+
+    def activate(self) -> None:
+        """Accept steps from now on."""
+        self._safety.watch_anew()
+
+    def deactivate(self) -> None:
+        """Brake, and refuse what comes."""
+        self._stop_motion("inactive: deactivated in mid-motion")
+
+    def close(self) -> None:
+        """Brake; the arm does not go on when the node ends."""
+        if self._motion and self._stop_motion("inactive: the controller ends"):
+            self._trajectory_pub.wait_for_all_acked(Duration(seconds=0.5))
+
+    # -- one step ----------------------------------------------------------------------------------------------------
 
     def _on_goal(self, _request) -> GoalResponse:
         if self._busy:
@@ -94,38 +116,40 @@ class CartesianController(Node):
             end, reason = End.REFUSED, str(error)
         finally:
             self._motion, self._busy = None, False
-        self._status.reason = reason
+            self._safety.end(time.monotonic())
+        result = self._report.result(end, reason, time.monotonic() - started_s)
         if end == End.DONE:
-            self._status.steps_done += 1
             goal.succeed()
         else:
-            self._status.steps_refused += end == End.REFUSED
             self.get_logger().warning(f"move_cartesian: {reason}")
             if goal.is_cancel_requested:
                 goal.canceled()
             else:
                 goal.abort()
         self._publish_status()
-        return self._result(end, reason, time.monotonic() - started_s)
+        return result
 
     def _start(self, goal, now_s: float) -> None:
         """Plan and command the motion; raises AmRosError, and then nothing was commanded."""
-        if self._protective_stop:
-            raise AmRosError(f"protective_stop: call ~/reset first ({self._protective_stop})")
-        action = _action(goal.request.action)
-        self._state.check(now_s)
-        state = self._state
-        trajectory = self._stepper.plan(state.q, action)
+        self._look(now_s)
+        if not self.active:
+            raise AmRosError(INACTIVE)
+        request, safety = goal.request, self._safety
+        commander = commander_name(request.commander)
+        safety.admit(commander, to_ns(request.stamp), now_s, self._now_ns())
+        action = action_of(request.action)
+        safety.state.check(now_s)
+        fault = safety.fault(now_s) or self._publishers.fault(now_s)
+        if fault:
+            self._protect(fault)
+            raise AmRosError(f"protective_stop: {fault}")
+        q = safety.state.q
+        trajectory = self._guard.check(self._stepper.plan(q, action), q, safety.state.qd)
         opening = None if action.terminate else OPENING.get(action.gripper)
-        monitor = MotionMonitor(
-            state.q,
-            trajectory.positions[-1],
-            trajectory.duration_s,
-            opening,
-            self.config.tolerance,
-            self.config.joint_names,
-        )
+        names, goal_q = self.config.joint_names, trajectory.positions[-1]
+        monitor = MotionMonitor(q, goal_q, trajectory.duration_s, opening, self.config.tolerance, names)
         self._motion = Motion(trajectory, monitor, goal, now_s)
+        safety.begin(commander, trajectory, now_s)
         if action.terminate:
             self._motion.ended.set_result((End.DONE, ""))
             return
@@ -133,99 +157,88 @@ class CartesianController(Node):
         if opening is not None:
             self._gripper_pub.publish(Float64MultiArray(data=[opening]))
 
+    # -- what is watched ---------------------------------------------------------------------------------------------
+
     def _on_joint_state(self, msg: JointState) -> None:
-        now_s = time.monotonic()
-        if not self._state.update(msg.name, msg.position, msg.velocity, to_ns(msg.header.stamp), now_s):
+        now_s, safety, state = time.monotonic(), self._safety, self._safety.state
+        self._look(now_s)
+        if not safety.take(msg.name, msg.position, msg.velocity, to_ns(msg.header.stamp), now_s):
             return
-        motion, state = self._motion, self._state
+        if safety.hold_now(now_s):
+            self._command(self._stepper.brake(state.q, state.qd))
+        fault = safety.fault(now_s)
+        if fault and self.active and not fault.startswith("joint_states_stale"):
+            self._protect(fault)
+        motion = self._motion
         if motion and not motion.ended.done() and state.opening is not None:
             end = motion.monitor.update(now_s - motion.started_s, state.q, state.qd, state.opening)
-            if end:
+            if end and end[0] == End.STALLED:
+                self._stop_motion(end[1], end=End.STALLED)
+            elif end:
                 motion.ended.set_result(end)
-                if end[0] == End.STALLED:
-                    self._command(self._stepper.brake(state.q, state.qd))
-        if now_s - self._last_pose_s >= 0.9 / self.config.ee_pose_rate_hz:
-            self._last_pose_s = now_s
-            pose = PoseStamped(pose=self._pose())
-            pose.header.stamp, pose.header.frame_id = msg.header.stamp, self.config.base_frame
-            self._pose_pub.publish(pose)
+        self._report.pose(msg.header.stamp)
+
+    def _on_heartbeat(self, msg: Heartbeat) -> None:
+        self._safety.heartbeats.beat(msg.name, time.monotonic())
 
     def _watch(self) -> None:
-        """Feedback, cancel requests and lost joint states of the motion under way."""
-        motion = self._motion
+        """Everything that ends the motion under way but its arrival; and its feedback."""
+        now_s, motion = time.monotonic(), self._motion
+        self._look(now_s)
         if motion is None or motion.ended.done():
             return
-        fault = self._state.fault(time.monotonic())
+        fault = self._safety.fault(now_s) or self._publishers.fault(now_s)
+        gone = self._safety.commander_fault(now_s)
         if fault:
-            self._protective_stop = fault
-            self.get_logger().error(f"protective stop: {fault}")
-            # What was measured last is old by now: brake from where the arm was told to be.
-            self._command(self._stepper.brake(*motion.trajectory.at(time.monotonic() - motion.started_s)))
-            motion.ended.set_result((End.STOPPED, f"protective_stop: {fault}"))
-        elif motion.goal.is_cancel_requested:
-            self._command(self._stepper.brake(self._state.q, self._state.qd))
-            motion.ended.set_result((End.STOPPED, "cancelled"))
+            self._protect(fault)
+        elif gone or motion.goal.is_cancel_requested:
+            self._stop_motion(gone or "cancelled")
         else:
             motion.goal.publish_feedback(MoveCartesian.Feedback(fraction=motion.monitor.fraction))
 
+    def _look(self, now_s: float) -> None:
+        """Was this process suspended, or the clock set? Before anything else: what is measured is old by then."""
+        for event in self._safety.look(now_s, self._now_ns()):
+            self.get_logger().warning(event)
+            if event.startswith("suspended") and self._motion and not self._motion.ended.done():
+                self._protect(event)
+
+    def _protect(self, cause: str) -> None:
+        """Protective stop: latched and named; the motion under way ends."""
+        if self._safety.stop.latch(cause, time.monotonic()):
+            self.get_logger().error(f"protective stop: {cause}")
+            self._report.diagnostics(self.active)
+        self._stop_motion(cause, f"protective_stop: {cause}")
+
+    def _stop_motion(self, cause: str, reason: str = "", end: End = End.STOPPED) -> bool:
+        """Brake and end the motion under way; returns whether there was one."""
+        motion = self._motion
+        if motion is None or motion.ended.done():
+            return False
+        start = self._safety.brake_from(cause, motion.trajectory, time.monotonic() - motion.started_s)
+        if start:
+            self._command(self._stepper.brake(*start))
+        motion.ended.set_result((end, reason or cause))
+        return True
+
     def _on_reset(self, _request, response: Trigger.Response) -> Trigger.Response:
         """Leave the protective stop, if the reason for it is gone."""
-        fault = self._state.fault(time.monotonic())
-        response.success, response.message = not fault, fault or ""
-        if not fault:
-            self._protective_stop = self._status.reason = ""
+        now_s = time.monotonic()
+        response.message = self._safety.stop.reset(self._safety.fault(now_s) or self._publishers.fault(now_s))
+        response.success = not response.message
+        if response.success:
+            self._report.all_is_well()
             self._publish_status()
         return response
 
     def _command(self, trajectory: JointTrajectory) -> None:
-        """Publish a trajectory; its header stamp stays zero, which means: start now."""
-        msg = JointTrajectoryMsg(joint_names=list(self.config.joint_names))
-        for seconds, q, qd in zip(trajectory.times_s, trajectory.positions, trajectory.velocities, strict=True):
-            nanoseconds = round(seconds * 1e9)
-            since_start = Duration(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
-            point = JointTrajectoryPoint(positions=q.tolist(), velocities=qd.tolist(), time_from_start=since_start)
-            msg.points.append(point)
-        self._trajectory_pub.publish(msg)
+        self._trajectory_pub.publish(trajectory_message(trajectory, self.config.joint_names))
 
-    def _pose(self) -> Pose:
-        position, quaternion = self._stepper.kinematics.position_and_quaternion(self._state.q)
-        pose = Pose()
-        pose.position.x, pose.position.y, pose.position.z = position
-        pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w = quaternion
-        return pose
-
-    def _result(self, end: End, reason: str, duration_s: float) -> MoveCartesian.Result:
-        state = self._state
-        result = MoveCartesian.Result(end=int(end), reason=reason, duration=duration_s)
-        result.stamp = from_ns(state.stamp_ns)
-        result.gripper_opening = float("nan") if state.opening is None else state.opening
-        if state.q is not None:
-            result.ee_pose = self._pose()
-        return result
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
 
     def _publish_status(self) -> None:
-        status = self._status
-        fault = self._state.fault(time.monotonic())
-        if self._protective_stop:
-            status.state, status.reason = ControllerStatus.PROTECTIVE_STOP, self._protective_stop
-        elif self._motion:
-            status.state = ControllerStatus.MOVING
-        elif fault:
-            status.state, status.reason = ControllerStatus.INACTIVE, fault
-        else:
-            if status.state == ControllerStatus.INACTIVE:
-                status.reason = ""
-            status.state = ControllerStatus.IDLE
-        status.header.stamp = self.get_clock().now().to_msg()
-        self._status_pub.publish(status)
-
-
-def _action(msg) -> CartesianAction:
-    """am_msgs/CartesianAction -> CartesianAction; raises AmRosError if the gripper command is unknown."""
-    if msg.gripper not in set(Gripper):
-        raise AmRosError(f"gripper_unknown: {msg.gripper} is not one of GRIPPER_HOLD, GRIPPER_OPEN, GRIPPER_CLOSE")
-    t = msg.translation
-    return CartesianAction((t.x, t.y, t.z), msg.rotation_z, Gripper(msg.gripper), msg.terminate)
+        self._report.status(self.active, self._motion is not None)
 
 
 def main(args=None) -> int:

@@ -1,0 +1,133 @@
+"""What is watched while the arm moves, and the latch that a fault ends in."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from am_ros.configuration import parameter
+from am_ros.control.kinematics import Kinematics
+from am_ros.control.trajectory import JointTrajectory
+
+# A simulated cell that fell behind catches up by so much at once; its arm then seems to jump.
+CATCH_UP_S = 0.2
+PATH_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """When what is measured is no motion that was commanded."""
+
+    velocity_factor: float = parameter(
+        1.2, "a joint measured faster than its limit times this is a protective stop", range=(1.0, 3.0)
+    )
+    position_excess_rad: float = parameter(
+        0.01, "a joint measured so far beyond its position limit is a protective stop [rad]", range=(0.0, 0.2)
+    )
+    # An arm in the simulated cell strays by 0.01 rad while it lags behind, and by 0.03 rad when it hits something.
+    tracking_error_rad: float = parameter(
+        0.1, "a joint measured so far off the commanded path is a protective stop [rad]", range=(0.005, 1.0)
+    )
+    suspended_s: float = parameter(
+        0.5, "the controller was suspended if its watch did not run for so long [s]", range=(0.1, 10.0)
+    )
+    clock_jump_s: float = parameter(
+        1.0, "a jump of the ROS clock against the monotonic one that is logged and counted [s]", range=(0.05, 60.0)
+    )
+
+
+class ArmWatch:
+    """Compares what joint states say with what the arm can do."""
+
+    def __init__(self, kinematics: Kinematics, config: WatchConfig, joint_names=None):
+        """`joint_names`: as faults name them; default: those of the description."""
+        self._names = tuple(joint_names or kinematics.joint_names)
+        self._lower, self._upper = kinematics.position_limits
+        self._velocity = kinematics.velocity_limit
+        self._config = config
+
+    def fault(self, q: np.ndarray, qd: np.ndarray | None) -> str:
+        """ "joint_position: ..." or "joint_velocity: ..." of measured q [joints] and qd [joints], or empty.
+
+        `qd` is None where it is not measured: differences of positions are too rough to stop the arm.
+        """
+        beyond = np.maximum(self._lower - q, q - self._upper)
+        k = int(beyond.argmax())
+        if beyond[k] > self._config.position_excess_rad:
+            limit = self._lower[k] if q[k] < self._lower[k] else self._upper[k]
+            return f"joint_position: {self._names[k]} is at {q[k]:.3f} rad, limit {limit:.3f} rad"
+        if qd is None:
+            return ""
+        use = np.abs(qd) / self._velocity
+        k = int(use.argmax())
+        if use[k] > self._config.velocity_factor:
+            limit = self._velocity[k]
+            return f"joint_velocity: {self._names[k]} moves at {abs(qd[k]):.2f} rad/s, limit {limit:.2f} rad/s"
+        return ""
+
+    def jump(self, before: np.ndarray, q: np.ndarray, elapsed_s: float) -> str:
+        """ "joint_jump: ..." if no joint can have turned from `before` to `q` in that time, or empty."""
+        turned = np.abs(q - before)
+        excess = turned - self._velocity * self._config.velocity_factor * (max(elapsed_s, 0.0) + CATCH_UP_S)
+        k = int(excess.argmax())
+        if excess[k] > 0:
+            return f"joint_jump: {self._names[k]} turned by {turned[k]:.2f} rad between two joint states"
+        return ""
+
+
+class PathWatch:
+    """How far the arm is from the commanded path, wherever on it: when it arrives is the motion monitor's question."""
+
+    def __init__(self, trajectory: JointTrajectory, config: WatchConfig, joint_names):
+        self._path = trajectory.sample(np.linspace(0, trajectory.duration_s, PATH_SAMPLES))[0]
+        self._limit, self._names = config.tracking_error_rad, joint_names
+
+    def fault(self, q: np.ndarray) -> str:
+        """ "tracking_error: ..." if a joint is too far off, or empty."""
+        errors = np.abs(self._path - q)
+        nearest = errors[int(errors.max(axis=1).argmin())]
+        k = int(nearest.argmax())
+        if nearest[k] > self._limit:
+            return f"tracking_error: {self._names[k]} is {nearest[k]:.2f} rad off the commanded path"
+        return ""
+
+
+class SuspensionWatch:
+    """Was this process stopped for a while? Look as often as there is something to do."""
+
+    def __init__(self, suspended_s: float):
+        self._limit_s = suspended_s
+        self._last_s: float | None = None
+
+    def look(self, now_s: float) -> str:
+        """ "suspended: ..." if the last look was too long ago, or empty."""
+        last_s, self._last_s = self._last_s, now_s
+        if last_s is None or now_s - last_s <= self._limit_s:
+            return ""
+        return f"suspended: the controller did not run for {now_s - last_s:.1f} s"
+
+
+class ProtectiveStop:
+    """A latch: the first cause counts until somebody resets it."""
+
+    def __init__(self):
+        self.cause = ""  # empty: no protective stop
+        self._since_s = 0.0
+        self.count = 0
+
+    def latch(self, cause: str, now_s: float) -> bool:
+        """Returns whether that is news; a cause that comes later changes nothing."""
+        if self.cause:
+            return False
+        self.cause, self._since_s = cause, now_s
+        self.count += 1
+        return True
+
+    def age_s(self, now_s: float) -> float:
+        """For how long it holds; 0 without a stop."""
+        return now_s - self._since_s if self.cause else 0.0
+
+    def reset(self, persisting: str) -> str:
+        """Leave the stop unless a cause persists; returns why not, or empty."""
+        if not persisting:
+            self.cause = ""
+        return persisting

@@ -1,0 +1,31 @@
+"""Does anybody else publish on a topic of which this node should be the only publisher?"""
+
+from collections.abc import Iterable
+
+LOOK_EVERY_S = 0.2  # a look at the graph takes 0.1 ms
+
+
+class PublisherWatch:
+    """Looks at the ROS graph, at most every 0.2 s."""
+
+    def __init__(self, node, publisher):
+        self._node, self._topic = node, publisher.topic_name
+        self._own = node.get_namespace().rstrip("/") + "/" + node.get_name()
+        self._looked_s, self._fault = float("-inf"), ""
+
+    def fault(self, now_s: float) -> str:
+        """ "second_publisher: ..." or empty."""
+        if now_s - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = now_s
+            infos = self._node.get_publishers_info_by_topic(self._topic)
+            names = [info.node_namespace.rstrip("/") + "/" + info.node_name for info in infos]
+            others = foreign(self._own, names)
+            self._fault = f"second_publisher: {', '.join(others)} publishes {self._topic} too" if others else ""
+        return self._fault
+
+
+def foreign(own: str, publishers: Iterable[str]) -> list[str]:
+    """The publishers' nodes that are not this one; another node of the same name counts as "another NAME"."""
+    names = sorted(publishers)
+    twins = max(0, names.count(own) - 1)
+    return [name for name in names if name != own] + [f"another {own}"] * min(twins, 1)
