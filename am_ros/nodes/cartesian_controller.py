@@ -63,7 +63,7 @@ class CartesianController(ActingNode):
         self._trajectory_pub = self.create_publisher(JointTrajectoryMsg, topics.JOINT_TRAJECTORY, RELIABLE_QOS)
         self._gripper_pub = self.create_publisher(Float64MultiArray, topics.GRIPPER_COMMAND, RELIABLE_QOS)
         self._report = ControllerReport(self, self.config, self._stepper.kinematics, self._safety)
-        self._publishers = PublisherWatch(self, self._trajectory_pub)
+        self._others = PublisherWatch(self, self._trajectory_pub)
         self.create_subscription(JointState, topics.JOINT_STATES, self._on_joint_state, SENSOR_QOS)
         self.create_subscription(Heartbeat, topics.COMMANDER_HEARTBEAT, self._on_heartbeat, RELIABLE_QOS)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -139,7 +139,7 @@ class CartesianController(ActingNode):
         safety.admit(commander, to_ns(request.stamp), now_s, self._now_ns())
         action = action_of(request.action)
         safety.state.check(now_s)
-        fault = safety.fault(now_s) or self._publishers.fault(now_s)
+        fault = safety.fault(now_s) or self._others.fault(now_s)
         if fault:
             self._protect(fault)
             raise AmRosError(f"protective_stop: {fault}")
@@ -187,7 +187,7 @@ class CartesianController(ActingNode):
         self._look(now_s)
         if motion is None or motion.ended.done():
             return
-        fault = self._safety.fault(now_s) or self._publishers.fault(now_s)
+        fault = self._safety.fault(now_s) or self._others.fault(now_s)
         gone = self._safety.commander_fault(now_s)
         if fault:
             self._protect(fault)
@@ -224,7 +224,7 @@ class CartesianController(ActingNode):
     def _on_reset(self, _request, response: Trigger.Response) -> Trigger.Response:
         """Leave the protective stop, if the reason for it is gone."""
         now_s = time.monotonic()
-        response.message = self._safety.stop.reset(self._safety.fault(now_s) or self._publishers.fault(now_s))
+        response.message = self._safety.stop.reset(self._safety.fault(now_s) or self._others.fault(now_s))
         response.success = not response.message
         if response.success:
             self._report.all_is_well()
