@@ -160,8 +160,9 @@ def _common_nodes(a: CellArguments, files: tuple[Path, ...]) -> list[NodeSpec]:
         "samples": a.samples,
         "iterations": a.iterations,
     }
+    controller = {"robot_model": a.robot_model}
     return [
-        NodeSpec("cartesian_controller", parameters={"robot_model": a.robot_model}, parameter_files=files),
+        NodeSpec("cartesian_controller", parameters=controller, parameter_files=files, lifecycle=True),
         NodeSpec("goal_registry", parameters={"folder": _path(a.goals)}, parameter_files=files),
         NodeSpec("episode_logger", parameters={"folder": _path(a.bags)}, parameter_files=files),
         NodeSpec("policy_server", parameters=policy, parameter_files=files, lifecycle=True),

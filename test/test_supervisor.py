@@ -1,6 +1,7 @@
 """`am-ros up` and the supervisor under it, with real nodes: who dies is named, and nothing stays behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from am_msgs.srv import ListGoals
 from conftest import wait_until
 
+from am_ros import pretrained
 from am_ros.environment import child_environment
 from am_ros.errors import AmRosError
 from am_ros.graph import NodeSpec, sim_nodes
@@ -26,10 +28,11 @@ def up_sim(ros_env, tmp_path):
         command = [sys.executable, "-m", "am_ros.cli", "up", "--log-dir", str(tmp_path / "log"), "sim"]
         command += [f"goals:={tmp_path}/goals", f"bags:={tmp_path}/bags", *settings]
         env = child_environment(ros_env)
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with open(tmp_path / "output", "w") as output:
+            process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.PIPE, text=True)
         started.append(process)
         nodes = {}  # gathered over several looks: the command line of a process that is just starting is empty
-        wait_until(lambda: nodes.update(nodes_of(process)) or len(nodes) == 5, 20.0, "the start of five nodes")
+        wait_until(lambda: nodes.update(nodes_of(process)) or len(nodes) == 6, 20.0, "the start of six nodes")
         return process, nodes
 
     yield start
@@ -48,35 +51,67 @@ def gone(nodes):
     return not any(node.is_running() and node.status() != psutil.STATUS_ZOMBIE for node in nodes.values())
 
 
-def test_a_killed_node_is_named_and_the_others_stop(up_sim, ros):
+def wait_until_up(tmp_path):
+    wait_until(lambda: "\nup: 2 nodes active\n" in (tmp_path / "output").read_text(), 60.0, "a cell that is up")
+
+
+def said(process, tmp_path):
+    """Wait for the end of `am-ros up`; what it wrote to stdout and stderr."""
+    _, errors = process.communicate(timeout=60)
+    return (tmp_path / "output").read_text(), errors
+
+
+def transitions(output):
+    """What bringup says that it has done, in order."""
+    return [line.partition("[bringup]: ")[2] for line in output.splitlines() if line.startswith("[bringup] [INFO] ")]
+
+
+def test_a_killed_controller_is_named_and_the_policy_is_deactivated(up_sim, tmp_path):
     process, nodes = up_sim()
     assert set(nodes) == {spec.executable for spec in sim_nodes()}
-    for service in ("goal_registry/list", "cartesian_controller/reset", "policy_server/load_checkpoint"):
-        wait_until(lambda name=service: name in services(ros), 40.0, service)
+    wait_until_up(tmp_path)
 
-    nodes["goal_registry"].send_signal(signal.SIGKILL)
-    output, errors = process.communicate(timeout=30)
+    nodes["cartesian_controller"].send_signal(signal.SIGKILL)
+    output, errors = said(process, tmp_path)
 
     assert process.returncode == 1
-    assert errors.startswith("am-ros up: goal_registry ended with signal SIGKILL: ")
+    assert errors.startswith("am-ros up: cartesian_controller ended with signal SIGKILL: ")
     assert errors.strip().endswith("the other nodes were stopped")
-    assert "[goal_registry] " in output
+    assert "policy_server: deactivated" in transitions(output)
     assert "Traceback" not in output
     assert gone(nodes)
 
 
-def services(ros):
-    return {name.lstrip("/") for name, _ in ros.node.get_service_names_and_types()}
-
-
-def test_ctrl_c_leaves_nothing_running(up_sim, tmp_path):
+def test_a_cell_comes_up_in_order_and_ctrl_c_takes_it_down_in_reverse(up_sim, tmp_path):
     process, nodes = up_sim()
-    log = tmp_path / "log" / "sim_workcell.log"
-    wait_until(lambda: "cell is running" in log.read_text(), 30.0, "the cell")
+    wait_until_up(tmp_path)
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
+    output, errors = said(process, tmp_path)
     assert process.returncode == 0, errors
-    assert "stopping" in output
+    assert "\nstopping\n" in output
+    assert transitions(output) == [
+        "cartesian_controller: configured",
+        "policy_server: configured",
+        "cartesian_controller: active",
+        "policy_server: active",
+        "up: 2 nodes active",
+        "policy_server: deactivated",
+        "cartesian_controller: deactivated",
+        "policy_server: cleaned up",
+        "cartesian_controller: cleaned up",
+    ]
+    assert gone(nodes)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named_and_nothing_is_activated(up_sim, tmp_path):
+    shutil.copytree(pretrained.FOLDER / "pick_place", tmp_path / "damaged")
+    (tmp_path / "damaged" / "checkpoint.json").write_text("{")
+    process, nodes = up_sim(f"checkpoint:={tmp_path}/damaged")
+    output, errors = said(process, tmp_path)
+    assert process.returncode == 2
+    assert "bringup: transition_failed: policy_server could not configure: " in errors
+    assert f"{tmp_path}/damaged/checkpoint.json: cannot be read" in errors  # in the words of the node
+    assert transitions(output) == ["cartesian_controller: configured", "cartesian_controller: cleaned up"]
     assert gone(nodes)
 
 
