@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from action_msgs.msg import GoalStatus
 from am_msgs.action import ReachGoal
 from am_msgs.msg import EpisodeEvent, Step
@@ -23,15 +24,22 @@ from am_ros.nodes.trials import RosTrials
 assert GoalStatus  # the statuses that RosClient names
 
 
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory):
-    """A checkpoint of an untrained network: it moves, aimlessly, and never terminates."""
+def save_untrained(folder, change=lambda network: None):
+    """A checkpoint of an untrained network: it moves, aimlessly, and never terminates. `change` may alter weights."""
     network = make_network(NetworkConfig(width=32, channels=4))
+    with torch.no_grad():
+        change(network)
     meta = {
         "update": 5, "image_size": 64, "action_space": {"max_translation_m": [0.08] * 3, "max_rotation_rad": 0.5},
         "config": {"network": {"width": 32, "channels": 4}, "acting": {"terminate": False}},
     }  # fmt: skip
-    return checkpoint.save(tmp_path_factory.mktemp("policy") / "checkpoint", meta, {"model": network.state_dict()})
+    return checkpoint.save(folder, meta, {"model": network.state_dict()})
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """The untrained policy."""
+    return save_untrained(tmp_path_factory.mktemp("policy") / "checkpoint")
 
 
 @pytest.fixture
@@ -109,7 +117,7 @@ def test_without_images_a_goal_ends_with_a_named_fault(ros, start_node, untraine
     images.fill_image(goal, np.full((64, 64, 3), 100, np.uint8))
     result, status = pursue(ros, goal_image=goal)
     assert status == "aborted" and result.end == result.FAULT
-    assert "topic image_raw: no new image for 0.5 s (none came)" in result.reason
+    assert result.reason == "image_stale: topic image_raw: no new image for 0.5 s (none came)"
 
 
 @pytest.mark.parametrize(

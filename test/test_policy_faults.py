@@ -1,0 +1,156 @@
+"""What ends an episode in mid-motion: a broken camera, a lost controller, another commander, a jumping clock."""
+
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from am_msgs.action import MoveCartesian, ReachGoal
+from am_msgs.msg import ControllerStatus, EpisodeEvent, Heartbeat, Step
+from am_msgs.srv import LoadCheckpoint
+from conftest import wait_until
+from diagnostic_msgs.msg import DiagnosticArray
+from image_relay import IMAGE_IN, RelaySpec, set_relay
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+from test_policy_server import pursue, save_untrained
+
+from am_ros import images
+from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS, from_ns
+from am_ros.processes import NodeProcess, stop_all
+
+GOAL = Image()
+images.fill_image(GOAL, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+# What the relay does, what the episode ends with, and within how many seconds.
+BROKEN = (
+    ("frozen", "image_frozen: topic image_raw: ", "same pixels, while the arm moved by", 3.0),
+    ("stuck", "image_frozen: topic image_raw: ", "have the same stamp", 0.8),
+    ("black", "image_black: topic image_raw: ", "black image: mean 0.0 below 4", 0.6),
+    ("wrong_size", "image_wrong_size: topic image_raw: ", "64x32 px, but 64x64 is expected", 0.6),
+    ("nothing", "image_stale: topic image_raw: ", "no new image for 0.5 s", 1.0),
+    ("stamp_back", "image_stamp_jump: topic image_raw: ", "s before the one before it", 0.6),
+    ("stamp_ahead", "image_stamp_jump: topic image_raw: ", "s in the future: the clocks differ", 0.6),
+)
+
+
+class PublishedClock:
+    """Simulated time on /clock: real time, and `offset_s` that can be set."""
+
+    def __init__(self, ros):
+        self.offset_s, self._stop = 0.0, threading.Event()
+        self._publisher = ros.node.create_publisher(Clock, "/clock", RELIABLE_QOS)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while not self._stop.wait(0.01):
+            self._publisher.publish(Clock(clock=from_ns(time.time_ns() + round(self.offset_s * 1e9))))
+
+    def close(self):
+        self._stop.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def relay(ros_env):
+    """A camera that can be broken, between the simulated one and everybody else."""
+    process = NodeProcess(RelaySpec(parameters={"mode": "pass"}), ros_env)
+    yield process
+    stop_all([process])
+
+
+def start_episode(ros):
+    """Send a goal that is never reached; returns the goal once the arm moves."""
+    run = ros.send_goal(ReachGoal, "policy_server/reach_goal", goal_image=GOAL, max_steps=500, timeout_s=20)
+    wait_until(lambda: len(run.feedback) > 1 or run.done, 10, "the second step")
+    assert not run.done, run.result().reason
+    return run
+
+
+@pytest.fixture
+def start_cell(start_node, tmp_path):
+    """A function that starts the cell with an untrained policy, which reaches nothing and goes on."""
+
+    def start(sim=None, changed=None, **parameters):
+        policy = save_untrained(tmp_path / "checkpoint", changed or (lambda network: None))
+        start_node("sim_workcell", **(sim or {}), **parameters)
+        controller = start_node("cartesian_controller", velocity_scale=0.3, lease_s=0.5, **parameters)
+        start_node("policy_server", checkpoint=str(policy), samples=8, image_timeout_s=0.5, ready="serving",
+                   **parameters)
+        return controller
+
+    return start
+
+
+def test_whatever_happens_the_episode_ends_in_time_and_by_name(ros, start_cell, relay, tmp_path):
+    # Finite for the input that a checkpoint is tried with, and not for what the arm's state makes of it.
+    controller = start_cell({"remap": IMAGE_IN}, lambda network: network.state.weight.fill_(3e38))
+    events, steps = ros.receive(EpisodeEvent, "episode_event", RELIABLE_QOS), ros.receive(Step, "step", RELIABLE_QOS)
+    statuses = ros.receive(ControllerStatus, "controller_status", LATCHED_QOS)
+    diagnostics, beats = ros.receive(DiagnosticArray, "/diagnostics", 10), ros.receive(Heartbeat, "commander_heartbeat")
+    ros.wait_for_message(Image, "image_raw", 20)
+
+    result, status = pursue(ros, goal_image=GOAL)
+    assert status == "aborted" and result.reason.startswith("policy_not_finite: "), result.reason
+    assert result.steps == 0 and not steps
+    never = save_untrained(tmp_path / "never", lambda network: [p.fill_(torch.nan) for p in network.parameters()])
+    refused = ros.call(LoadCheckpoint, "policy_server/load_checkpoint", path=str(never), timeout_s=20)
+    assert not refused.success and refused.message.startswith("policy_not_finite: ")
+    good = save_untrained(tmp_path / "good")
+    assert ros.call(LoadCheckpoint, "policy_server/load_checkpoint", path=str(good), timeout_s=20).success
+
+    for mode, name, sentence, within_s in BROKEN:
+        run = start_episode(ros)
+        set_relay(ros, mode=mode)
+        began_s = time.monotonic()
+        result = run.result(20)
+        took_s = time.monotonic() - began_s
+        assert result.end == result.FAULT, result.reason
+        assert result.reason.startswith(name) and sentence in result.reason, result.reason
+        assert took_s < within_s, f"{mode}: {took_s:.2f} s"
+        wait_until(lambda: statuses[-1].state == ControllerStatus.IDLE, 1, "an arm that stands")
+        set_relay(ros, mode="pass")
+    wait_until(lambda: events[-1].type == EpisodeEvent.END and events[-1].reason == result.reason, 2, "the last END")
+
+    wait_until(lambda: statuses[-1].commander == "", 5, "the end of the policy's lease")
+    operator = ros.send_goal(MoveCartesian, "cartesian_controller/move_cartesian", commander="operator")
+    assert operator.result(10).end == MoveCartesian.Result.DONE
+    assert {beat.name for beat in beats} == {"policy_server"}
+    beats.clear()
+    assert statuses[-1].commander == "operator"
+    result, _ = pursue(ros, goal_image=GOAL)
+    assert result.end == result.FAULT and result.steps == 1
+    assert result.reason.startswith("not_commander: operator holds the arm"), result.reason
+    wait_until(lambda: statuses[-1].commander == "", 5, "the end of the operator's lease")
+    assert len(beats) <= 3  # nobody commands, no heartbeat
+
+    run = start_episode(ros)
+    controller.signal(signal.SIGKILL)
+    began_s = time.monotonic()
+    result = run.result(20)
+    assert result.reason.startswith("controller_gone: "), result.reason
+    assert time.monotonic() - began_s < 1.5
+
+    report = next(a.status[0] for a in reversed(diagnostics) if a.status[0].name == "/policy_server: camera path")
+    values = {v.key: float(v.value) for v in report.values}
+    assert 0 < values["latency_p50_ms"] <= values["latency_p99_ms"] <= values["latency_max_ms"] < 2000
+    assert values["decisions"] > 10 and values["images_received"] > 50
+
+
+def test_a_clock_that_jumps_ends_the_episode_with_the_seconds(ros, start_cell):
+    clock = PublishedClock(ros)
+    try:
+        start_cell(use_sim_time=True)
+        for jump_s in (-3600.0, 3600.0):
+            run = start_episode(ros)
+            clock.offset_s += jump_s
+            began_s = time.monotonic()
+            result = run.result(20)
+            assert time.monotonic() - began_s < 1.0
+            assert result.reason.startswith("clock_jump: the clock of the stamps jumped by "), result.reason
+            assert float(result.reason.split(" by ")[1].split()[0]) == pytest.approx(jump_s, abs=1)
+        assert not start_episode(ros).done  # the next one goes by the new time
+    finally:
+        clock.close()
