@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from test_camera import CALIBRATION, MjpegServer, number_of, picture, write_folder, write_video
 
 from am_ros.camera.calibration import pinhole
-from am_ros.images import array_from_image, crop_resize, decode
+from am_ros.images import array_from_image, crop_resize, decode, encode_png
 from am_ros.nodes.common import from_ns, to_ns
 
 
@@ -96,6 +96,23 @@ def test_diagnostics_tell_rate_and_say_error_when_the_stream_dies(ros, start_nod
     assert values_of(reports[-1])["reconnects"] == "1"
     server.close()
     assert "secret" not in camera.output + " ".join(s.message + s.hardware_id for r in reports for s in r.status)
+
+
+def test_diagnostics_name_a_source_that_freezes_turns_black_or_changes_its_size(ros, start_node, tmp_path):
+    folder = write_folder(tmp_path / "images", 1)
+    reports = ros.receive(DiagnosticArray, "/diagnostics", 10)
+    start_node("camera", source=str(folder), rate_hz=20.0, frozen_after_s=0.5, ready="ready: ")
+    for rgb, level, sentence in (
+        (picture(0), b"\x01", "image_frozen: topic /image_raw: the same pixels for "),
+        (picture(0) // 100, b"\x02", "image_black: topic /image_raw: black image: mean "),
+        (picture(0, 24, 32), b"\x02", "image_wrong_size: topic /image_raw: image of 32x24 px, but 64x48 is expected"),
+    ):
+        (tmp_path / "next.png").write_bytes(encode_png(rgb))
+        (tmp_path / "next.png").replace(folder / "000.png")
+        wait_until(lambda sentence=sentence: reports and reports[-1].status[0].message.startswith(sentence),
+                   what=sentence)
+        assert reports[-1].status[0].level == level
+    assert float(values_of(reports[-1])["same_pixels_s"]) > 0
 
 
 def test_a_device_that_is_not_there_is_named_once_and_waited_for(ros, start_node):

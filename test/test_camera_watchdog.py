@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from am_ros.camera.watchdog import ImageWatch, ImageWatchConfig
+from am_ros.camera.watchdog import ImageWatch, ImageWatchConfig, SourceWatch
 from am_ros.configuration import check
 from am_ros.errors import AmRosError
 
@@ -144,3 +144,20 @@ def test_poses_that_are_no_numbers_are_passed_over():
 def test_thresholds_have_ranges():
     with pytest.raises(AmRosError, match="parameter frozen_images: 1 is outside 2"):
         check(ImageWatchConfig(frozen_images=1))
+
+
+def test_a_source_says_what_is_wrong_with_its_images_now():
+    watch = SourceWatch(frozen_after_s=5.0)
+    assert watch.fault(0.0) is None
+    for i in range(3):
+        watch.image(noise(0), (48, 64), 2.0 * i)
+    assert watch.fault(4.5) is None and watch.same_s(4.5) == 4.5
+    assert watch.fault(6.0) == ("image_frozen", "the same pixels for 6 s")
+    watch.image(noise(1), (48, 64), 7.0)
+    assert watch.fault(20.0) is None and watch.same_s(20.0) == 0.0  # one image is not frozen, it is old
+    watch.image(np.zeros((24, 24, 3), np.uint8), (48, 64), 8.0)
+    assert watch.fault(8.0).name == "image_black"
+    watch.image(noise(2), (24, 32), 9.0)
+    assert watch.fault(9.0) == ("image_wrong_size", "image of 32x24 px, but 64x48 is expected")
+    watch.image(noise(3), (48, 64), 10.0)
+    assert watch.fault(10.0) is None

@@ -79,13 +79,19 @@ class Fault(NamedTuple):
         return f"{self.name}: topic {topic}: {self.sentence}"
 
 
+def size_fault(size: tuple[int, int], expected: tuple[int, int]) -> Fault | None:
+    """Whether an image has another size (height, width) than the one expected."""
+    if size == expected:
+        return None
+    found = f"image of {size[1]}x{size[0]} px"
+    return Fault("image_wrong_size", f"{found}, but {expected[1]}x{expected[0]} is expected")
+
+
 def pixel_fault(rgb: np.ndarray, size: tuple[int, int] | None = None) -> Fault | None:
     """Whether an image [H, W, 3] has another size (height, width) than the one expected, or shows nothing."""
-    if size is not None and rgb.shape[:2] != size:
-        found = f"image of {rgb.shape[1]}x{rgb.shape[0]} px"
-        return Fault("image_wrong_size", f"{found}, but {size[1]}x{size[0]} is expected")
-    nothing = fault_of(rgb)
-    return Fault("image_black", nothing) if nothing else None
+    wrong = size_fault(rgb.shape[:2], size) if size else None
+    nothing = None if wrong else fault_of(rgb)
+    return Fault("image_black", nothing) if nothing else wrong
 
 
 def stamp_fault(stamp_ns: int, now_ns: int, max_age_s: float, tolerance_s: float) -> Fault | None:
@@ -196,3 +202,33 @@ class ImageWatch:
             if pose_ns <= stamp_ns:
                 return position
         return self._poses[0][1] if self._poses else None
+
+
+class SourceWatch:
+    """What is wrong with the images of a source, for whoever looks at the camera; nothing is held back for it."""
+
+    def __init__(self, frozen_after_s: float):
+        self._frozen_after_s = frozen_after_s
+        self._pixels = Repetition()
+        self._newest: np.ndarray | None = None
+        self._size: tuple[int, int] | None = None  # of the source's first image
+        self._source_size: tuple[int, int] | None = None
+
+    def image(self, rgb: np.ndarray, source_size: tuple[int, int], now_s: float) -> None:
+        """Take an image [H, W, 3] as published; `source_size` (height, width) is that before crop and resize."""
+        self._pixels.update(fingerprint(rgb), now_s)
+        self._newest, self._source_size = rgb, source_size
+        self._size = self._size or source_size
+
+    def same_s(self, now_s: float) -> float:
+        """How long the pixels have been the same [s]; 0.0 while they change."""
+        return now_s - self._pixels.since_s if self._pixels.count > 1 else 0.0
+
+    def fault(self, now_s: float) -> Fault | None:
+        """What is wrong now; an image that only stands still may be that of a scene in which nothing moves."""
+        if self._newest is None:
+            return None
+        fault = size_fault(self._source_size, self._size) or pixel_fault(self._newest)
+        if fault is None and self._pixels.lasts(2, self._frozen_after_s, now_s):
+            fault = Fault("image_frozen", f"the same pixels for {self.same_s(now_s):.0f} s")
+        return fault

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 
 from am_msgs.srv import CountImages
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -14,11 +13,13 @@ from am_ros import topics
 from am_ros.camera.calibration import Calibration, load_calibration, pinhole
 from am_ros.camera.capture import Capture, Frame
 from am_ros.camera.sources import SourceConfig, public_name
+from am_ros.camera.watchdog import SourceWatch
 from am_ros.configuration import parameter
 from am_ros.diagnostics import StampLog
 from am_ros.errors import AmRosError
 from am_ros.images import encode_jpeg, fill_image
 from am_ros.nodes.common import SENSOR_QOS, declare, from_ns, run, to_ns
+from am_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class CameraConfig:
     camera_info_url: str = parameter("", "calibration file (path or file:// URL); empty: a pinhole guess")
     horizontal_fov_rad: float = parameter(1.05, "opening angle for the pinhole guess [rad]", range=(0.05, 3.0))
     stale_after_s: float = parameter(1.0, "diagnostics say ERROR after so long without image [s]", range=(0.05, 60.0))
+    frozen_after_s: float = parameter(
+        5.0, "diagnostics say WARN after so long with the same pixels; a scene may stand still [s]", range=(0.1, 3600.0)
+    )
 
 
 class CameraNode(Node):
@@ -47,7 +51,8 @@ class CameraNode(Node):
         self._images = self.create_publisher(Image, topics.IMAGE, SENSOR_QOS)
         self._compressed = self.create_publisher(CompressedImage, topics.IMAGE_COMPRESSED, SENSOR_QOS)
         self._infos = self.create_publisher(CameraInfo, topics.CAMERA_INFO, SENSOR_QOS)
-        self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, 10)
+        self._diagnostics = Diagnostics(self)
+        self._watch = SourceWatch(self.config.frozen_after_s)
         self.create_service(CountImages, "~/count_images", self._on_count)
         self.create_timer(1.0, self._publish_diagnostics)
         self._started_s = time.monotonic()
@@ -78,6 +83,7 @@ class CameraNode(Node):
         fill_image(image, frame.rgb)
         self._images.publish(image)
         self._stamps.add(stamp_ns)
+        self._watch.image(frame.rgb, (frame.source_height, frame.source_width), frame.captured_s)
         if self._compressed.get_subscription_count():
             # The format text is image_transport's, so that its republisher reads it.
             jpeg = CompressedImage(header=image.header, format="rgb8; jpeg compressed bgr8")
@@ -103,28 +109,27 @@ class CameraNode(Node):
         now_s = time.monotonic()
         report = self._capture.statistics.report(now_s)
         age_s = now_s - self._started_s if report.age_s is None else report.age_s
-        level, message = DiagnosticStatus.OK, f"{report.rate_hz:.1f} images per second"
+        fault = self._watch.fault(now_s)
+        level, message = OK, f"{report.rate_hz:.1f} images per second"
         if age_s > self.config.stale_after_s:
-            level, message = DiagnosticStatus.ERROR, f"no image for {age_s:.1f} s"
+            level, message = ERROR, f"no image for {age_s:.1f} s"
             if self._capture.ended:
                 message += ": the source has ended"
             elif report.problem:
                 message += f": {report.problem}"
+        elif fault:
+            level = WARN if fault.name == "image_frozen" else ERROR
+            message = fault.on(self.resolve_topic_name(topics.IMAGE))
         age = math.nan if report.age_s is None else report.age_s
         values = {
             "rate_hz": f"{report.rate_hz:.2f}",
             "age_s": f"{age:.3f}",
+            "same_pixels_s": f"{self._watch.same_s(now_s):.1f}",
             "images": report.images,
             "drops": report.drops,
             "reconnects": report.reconnects,
         }
-        status = DiagnosticStatus(
-            level=level, name=f"{self.get_fully_qualified_name()}: images", message=message, hardware_id=self._name
-        )
-        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-        array = DiagnosticArray(status=[status])
-        array.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(array)
+        self._diagnostics.publish("images", level, message, values, self._name)
 
     def _on_count(self, request, response):
         stamps = self._stamps.between(to_ns(request.first), to_ns(request.last))

@@ -12,11 +12,12 @@ from rclpy.task import Future
 from sensor_msgs.msg import Image, JointState
 
 from am_ros import topics
+from am_ros.camera.watchdog import pixel_fault, stamp_fault
 from am_ros.configuration import parameter
 from am_ros.episode import check_name, gripper_opening
 from am_ros.errors import AmRosError
 from am_ros.goals import Goal, GoalLibrary
-from am_ros.images import array_from_image, fault_of, fill_image
+from am_ros.images import array_from_image, fill_image
 from am_ros.nodes.common import SENSOR_QOS, declare, from_ns, run, to_ns
 from am_ros.nodes.goal_messages import goal_message
 
@@ -133,28 +134,19 @@ class GoalRegistry(Node):
                 f"topic {topic}: stale image: the newest came {self._image.age_s:.1f} s ago, more than "
                 f"{self.config.max_age_s:g} s"
             )
-        stamp_ns = to_ns(self._image.message.header.stamp)
-        if stamp_ns <= 0:
-            raise AmRosError(f"topic {topic}: the image has no stamp")
-        age_s = (self._now_ns() - stamp_ns) / 1e9
-        if age_s > self.config.max_age_s:
-            raise AmRosError(
-                f"topic {topic}: stale image: its stamp is {age_s:.1f} s old, more than {self.config.max_age_s:g} s"
-            )
-        if age_s < -self.config.max_age_s:
-            raise AmRosError(f"topic {topic}: the image is stamped {-age_s:.1f} s in the future: the clocks differ")
+        limit_s, stamp_ns = self.config.max_age_s, to_ns(self._image.message.header.stamp)
+        fault = stamp_fault(stamp_ns, self._now_ns(), limit_s, limit_s)
+        if fault:
+            raise AmRosError(f"topic {topic}: {fault.sentence}")
         return self._image.message
 
     def _pixels(self, image: Image) -> np.ndarray:
         what = f"topic {self.resolve_topic_name(topics.IMAGE)}"
         rgb = array_from_image(image, what)
         height, width = rgb.shape[:2]
-        wanted = self.config.width or width, self.config.height or height
-        if (width, height) != wanted:
-            raise AmRosError(f"{what}: image of {width}x{height} px, but {wanted[0]}x{wanted[1]} is expected")
-        fault = fault_of(rgb)
+        fault = pixel_fault(rgb, (self.config.height or height, self.config.width or width))
         if fault:
-            raise AmRosError(f"{what}: {fault}")
+            raise AmRosError(f"{what}: {fault.sentence}")
         return rgb
 
     def _metadata(self, request, image: Image) -> Goal:
