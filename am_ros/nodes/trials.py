@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from am_msgs.action import ReachGoal, RunExpert
-from am_msgs.msg import EpisodeEvent, Step
+from am_msgs.msg import ControllerStatus, EpisodeEvent, Step
 from am_msgs.srv import CountImages, DeleteGoal, GetGoal, GetOutcome, LoadCheckpoint, RecordGoal, ResetScene
 from sensor_msgs.msg import Image
 
@@ -19,7 +20,7 @@ from am_ros.evaluation.actors import PolicyActor, make_actor
 from am_ros.evaluation.statistics import Trial
 from am_ros.evaluation.trials import TrialPlan, shrink
 from am_ros.nodes.client import RosClient
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, to_ns
+from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS, SENSOR_QOS, to_ns
 from am_ros.pretrained import find_checkpoint
 from am_ros.sim.tasks import evaluation_seed, find_task
 
@@ -186,6 +187,7 @@ def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, float], real_t
             cell.wait_until_up()
             trials = RosTrials(client, delete_goals=True)
             for plan in plans:
+                wait_for_free_arm(client)
                 if plan.actor.name != "expert":
                     load_checkpoint(client, plan.actor.name)
                 for task, scene in plan.scenes:
@@ -198,6 +200,15 @@ def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, float], real_t
                     yield replace(
                         trial, actor=plan.actor.name, frames=pictures[1:], goal_image=pictures[0] if pictures else None
                     )
+
+
+def wait_for_free_arm(client: RosClient, timeout_s: float = 10.0) -> None:
+    """Wait until nobody holds the arm: after its last step a commander does for a while (`lease_s`)."""
+    deadline_s = time.monotonic() + timeout_s
+    while holder := client.wait_for_message(ControllerStatus, topics.CONTROLLER_STATUS, qos=LATCHED_QOS).commander:
+        if time.monotonic() > deadline_s:
+            raise AmRosError(f"not_commander: {holder} still holds the arm after {timeout_s:g} s")
+        time.sleep(0.1)
 
 
 def load_checkpoint(client: RosClient, checkpoint: str) -> None:
