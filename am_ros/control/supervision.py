@@ -64,7 +64,7 @@ class Supervision:
         state, before = self.state, self.state.q
         if not state.update(names, positions, velocities, stamp_ns, now_s):
             return False
-        self._arm_fault = self._arm.fault(state.q, state.qd_measured)
+        self._arm_fault = self._arm.fault(state.q, state.qd_measured, now_s)
         if self._path and not self._arm_fault:
             self._arm_fault = self._arm.jump(before, state.q, now_s - self._joints_s) or self._path.fault(state.q)
         self._joints_s = now_s
