@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 
 import pytest
 from conftest import wait_until
@@ -202,3 +203,14 @@ def test_a_real_node_that_somebody_else_deactivates_takes_the_others_down(worker
     assert bringup.wait(10.0) == 1
     assert bringup.lines[-1] == "bringup: node_not_active: a is inactive, though nobody took it down here"
     assert log == [*UP, "deactivate a", "deactivate c", "deactivate b", "cleanup c", "cleanup b", "cleanup a"]
+
+
+def test_signalled_all_at_once_a_node_waits_for_its_turn(start_node):
+    controller = start_node("cartesian_controller", autostart=False)
+    bringup = start_node("bringup", nodes=["cartesian_controller"], ready="up: 1 node active")
+    controller.signal(signal.SIGINT)
+    time.sleep(0.5)  # bringup is late, as on a busy machine
+    bringup.signal(signal.SIGINT)
+    assert (bringup.wait(10.0), controller.wait(10.0)) == (0, 0)
+    done = [line.partition("]: ")[2] for line in list(bringup.lines)[-2:]]
+    assert done == ["cartesian_controller: deactivated", "cartesian_controller: cleaned up"]
