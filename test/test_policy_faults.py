@@ -1,6 +1,8 @@
 """What ends an episode in mid-motion: a broken camera, a lost controller, another commander, a jumping clock."""
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -9,15 +11,17 @@ import pytest
 import torch
 from am_msgs.action import MoveCartesian, ReachGoal
 from am_msgs.msg import ControllerStatus, EpisodeEvent, Heartbeat, Step
-from am_msgs.srv import LoadCheckpoint
+from am_msgs.srv import CountImages, LoadCheckpoint
 from conftest import wait_until
 from diagnostic_msgs.msg import DiagnosticArray
 from image_relay import IMAGE_IN, RelaySpec, set_relay
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from test_policy_server import pursue, save_untrained
+from test_transport import TALKER
 
 from am_ros import images
+from am_ros.environment import child_environment
 from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS, from_ns
 from am_ros.processes import NodeProcess, stop_all
 
@@ -59,6 +63,11 @@ def relay(ros_env):
     process = NodeProcess(RelaySpec(parameters={"mode": "pass"}), ros_env)
     yield process
     stop_all([process])
+
+
+def values_of(report):
+    """The numbers of a diagnostic report."""
+    return {v.key: float(v.value) for v in report.status[0].values}
 
 
 def start_episode(ros):
@@ -133,10 +142,29 @@ def test_whatever_happens_the_episode_ends_in_time_and_by_name(ros, start_cell, 
     assert result.reason.startswith("controller_gone: "), result.reason
     assert time.monotonic() - began_s < 1.5
 
-    report = next(a.status[0] for a in reversed(diagnostics) if a.status[0].name == "/policy_server: camera path")
-    values = {v.key: float(v.value) for v in report.values}
+    values = values_of(next(a for a in reversed(diagnostics) if a.status[0].name == "/policy_server: camera path"))
     assert 0 < values["latency_p50_ms"] <= values["latency_p99_ms"] <= values["latency_max_ms"] < 2000
     assert values["decisions"] > 10 and values["images_received"] > 50
+    assert values["images_missed"] == 0
+
+
+def test_images_that_never_came_are_counted(ros, start_node, ros_env):
+    reports = ros.receive(DiagnosticArray, "/diagnostics", 10)
+    server = start_node("policy_server")
+    ros.call(CountImages, "policy_server/count_images", timeout_s=20)
+    talker = subprocess.Popen([sys.executable, str(TALKER), "60", "30"], env=child_environment(ros_env))
+    wait_until(lambda: ros.call(CountImages, "policy_server/count_images").count > 5, what="the first images")
+    server.signal(signal.SIGSTOP)
+    time.sleep(0.8)
+    server.signal(signal.SIGCONT)
+    talker.wait()
+    wait_until(lambda: values_of(reports[-1])["images_received"] + values_of(reports[-1])["images_missed"] >= 60, 5,
+               "that every image is received or missed")
+    values = values_of(reports[-1])
+    assert values["images_received"] + values["images_missed"] == 60
+    assert 8 <= values["images_missed"] <= 30
+    assert any(report.status[0].level == b"\x01" and " images missed since" in report.status[0].message
+               for report in reports)
 
 
 def test_a_clock_that_jumps_ends_the_episode_with_the_seconds(ros, start_cell):

@@ -14,11 +14,11 @@ import numpy as np
 from am_msgs.action import MoveCartesian
 from am_msgs.msg import EpisodeEvent, Observation, Step
 from geometry_msgs.msg import PoseStamped
-from rclpy.event_handler import SubscriptionEventCallbacks
 from sensor_msgs.msg import Image, JointState
 
 from am_ros import images, topics
 from am_ros.action import CartesianAction
+from am_ros.bags.marks import SequenceGaps
 from am_ros.camera.watchdog import Fault, ImageWatch
 from am_ros.clock import ClockWatch
 from am_ros.control.limits import MotionLimits
@@ -45,8 +45,8 @@ class EpisodeRunner:
         self._watch: ImageWatch | None = None  # while an episode runs
         self._clock = ClockWatch()
         self._jump = ""
-        missed = SubscriptionEventCallbacks(message_lost=self._on_missed)
-        node.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS, event_callbacks=missed)
+        self._gaps = SequenceGaps()
+        node.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
         node.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, SENSOR_QOS)
         node.create_subscription(PoseStamped, topics.EE_POSE, self._on_pose, SENSOR_QOS)
         self._steps = node.create_publisher(Step, topics.STEP, RELIABLE_QOS)
@@ -196,7 +196,8 @@ class EpisodeRunner:
     def _now(self) -> int:
         return self.node.get_clock().now().nanoseconds
 
-    def _on_image(self, image: Image) -> None:
+    def _on_image(self, image: Image, info: dict) -> None:
+        self.images_missed += self._gaps.lost_before(info.get("publication_sequence_number") or 0)
         with self._news:
             stamp_ns = to_ns(image.header.stamp)
             self.image_stamps.add(stamp_ns)
@@ -210,9 +211,6 @@ class EpisodeRunner:
             if self._watch.image(rgb, stamp_ns, self._now(), time.monotonic()):
                 self._image = image, rgb
             self._news.notify_all()
-
-    def _on_missed(self, event) -> None:
-        self.images_missed = event.total_count
 
     def _on_joints(self, joints: JointState) -> None:
         fingers, stroke = self.config.finger_names, self.config.finger_stroke_m
