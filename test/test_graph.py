@@ -83,7 +83,7 @@ def test_paths_are_absolute_and_arguments_checked():
 
 
 def test_launch_files_say_what_is_missing_without_ros_from_apt():
-    from am_ros.launching import describe
+    from am_ros.launching import _actions, describe
 
     try:
         import launch_ros  # noqa: F401
@@ -92,3 +92,11 @@ def test_launch_files_say_what_is_missing_without_ros_from_apt():
             describe("sim")
     else:
         assert describe("sim").get_launch_arguments()
+        assert len(_actions(sim_nodes())) == len(sim_nodes())
+
+
+def test_lifecycle_nodes_wait_for_bringup_which_stops_first():
+    for nodes in (sim_nodes(expert=True), workcell_nodes()):
+        waiting = [node.label for node in nodes if node.parameters.get("autostart") is False]
+        assert waiting == nodes[-1].parameters["nodes"] == ["cartesian_controller", "policy_server"]
+        assert nodes[-1].label == "bringup"
