@@ -6,12 +6,32 @@ import pytest
 
 from am_ros import cli
 from am_ros.faults import suite
+from am_ros.faults.bench import Bench
 
-# These take longest and are the like of one that does run; `make slow` and `make faults` have them all.
-SLOW = {"trainer_killed"}
+# One cell serves all of these, one after the other, for starting one takes longer than most faults.
+SHARED = (
+    "process_killed", "controller_suspended", "two_commanders", "messages_dropped", "camera_broken", "malformed_input",
+    "network_outputs", "unsafe_poses",
+)  # fmt: skip
+# A process or a long time of their own: `make slow` and `make faults` have them.
+SLOW = {"trainer_killed", "clock_jump", "soak"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in suite.names()])
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    with Bench(tmp_path_factory.mktemp("faults") / "shared", short=True) as shared:
+        yield shared
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_fault_of_the_cell_ends_as_required(name, bench):
+    results = suite.run_on(bench, name)
+    assert results and all(result.ok for result in results), suite.table(results)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in suite.names() if n not in SHARED]
+)
 def test_a_fault_ends_as_required(name, tmp_path):
     results = suite.run_fault(name, short=True, folder=tmp_path / name)
     assert results and all(result.ok for result in results), suite.table(results)

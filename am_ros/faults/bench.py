@@ -31,6 +31,7 @@ class Bench:
         self._started: list[NodeProcess] = []
         self._client: RosClient | None = None
         self._at_end: list[Callable[[], None]] = []
+        self.kept: dict = {}  # what faults on this bench share
 
     def __enter__(self) -> "Bench":
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -65,7 +66,10 @@ class Bench:
 
     def start(self, executable: str, *, ready: str = "", name: str = "", remap=None, **parameters) -> NodeProcess:
         """Start a node; `ready`: wait until a line of its output contains that."""
-        spec = NodeSpec(executable, name, "", parameters, (), remap or {})
+        return self.launch(NodeSpec(executable, name, "", parameters, (), remap or {}), ready)
+
+    def launch(self, spec: NodeSpec, ready: str = "") -> NodeProcess:
+        """As `start`, for a node that is described already."""
         process = NodeProcess(spec, self._env, self.folder / "log" / f"{spec.label}.log")
         self._started.append(process)
         if ready:

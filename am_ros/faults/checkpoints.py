@@ -24,14 +24,16 @@ from am_ros.learning.policy import Policy
 SMALL = {"width": 32, "channels": 4}
 
 
-def aimless_checkpoint(folder: Path, change=lambda weights: weights, update: int = 5) -> Path:
+def aimless_checkpoint(folder: Path, change=lambda weights: weights, update: int = 5, image_size: int = 64) -> Path:
     """A checkpoint of an untrained network: it moves without aim and never terminates."""
     torch.manual_seed(0)
-    network = make_network(NetworkConfig(**SMALL))
+    network = {**SMALL, "image_size": image_size}
     meta = {
-        "update": update, "image_size": 64, "action_space": {"max_translation_m": [0.08] * 3, "max_rotation_rad": 0.5},
-        "config": {"network": SMALL, "acting": {"terminate": False}},
+        "update": update, "image_size": image_size,
+        "action_space": {"max_translation_m": [0.08] * 3, "max_rotation_rad": 0.5},
+        "config": {"network": network, "acting": {"terminate": False}},
     }  # fmt: skip
+    network = make_network(NetworkConfig(**network))
     return checkpoint.save(folder, meta, {"model": change(network.state_dict())})
 
 
