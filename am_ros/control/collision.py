@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 
-import coal
 import numpy as np
 import pinocchio as pin
 
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
+
+try:
+    import coal
+except ImportError:  # its name before version 3
+    import hppfcl as coal
 
 # Links so many joints apart or fewer meet in their common joint and cannot touch elsewhere within its limits.
 NEIGHBOURS = 2

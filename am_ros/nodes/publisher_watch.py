@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-LOOK_EVERY_S = 0.2  # a look at the graph takes 0.1 ms
+LOOK_EVERY_S = 0.2  # a look at the graph takes 0.2 ms
 
 
 class PublisherWatch:
