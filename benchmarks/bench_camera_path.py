@@ -21,6 +21,7 @@ from am_ros.environment import enter_ros_environment
 enter_ros_environment()  # before rclpy is imported
 
 from am_msgs.srv import CountImages  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 
 from am_ros.diagnostics import LatencyWindow  # noqa: E402
@@ -52,6 +53,7 @@ def measure(client: RosClient, camera: NodeProcess, policy: NodeProcess, seconds
         Image, "image_raw", lambda m: arrivals.append((to_ns(m.header.stamp), time.time_ns())), SENSOR_QOS
     )
     compressed = client.receive(CompressedImage, "image_raw/compressed")
+    reports = client.receive(DiagnosticArray, "/diagnostics", 10)
     compressed.wait(5, 30.0)
     while client.call(CountImages, "policy_server/count_images", timeout_s=60.0).count < 5:
         time.sleep(0.1)
@@ -69,10 +71,12 @@ def measure(client: RosClient, camera: NodeProcess, policy: NodeProcess, seconds
         client.call(CountImages, f"{node}/count_images", **span).count for node in ("camera", "policy_server")
     )
     jpegs = sum(window[0][0] <= to_ns(m.header.stamp) <= window[-1][0] for m in compressed)
+    ours = [report.status[0] for report in reports if report.status[0].name == "/camera: images"]
+    dropped = next(value.value for value in ours[-1].values if value.key == "drops")
     return (
-        f"published {published}, received {acted_on} by the policy server, {len(window)} raw and {jpegs} compressed "
-        f"beside it; from capture to arrival {latency.report()}; {shares[0]:.0%} of a core for the camera, "
-        f"{shares[1]:.0%} for the policy server"
+        f"published {published} in {seconds:g} s ({dropped} were replaced by a newer one before), received {acted_on} "
+        f"by the policy server, {len(window)} raw and {jpegs} compressed beside it; from capture to arrival "
+        f"{latency.report()}; {shares[0]:.0%} of a core for the camera, {shares[1]:.0%} for the policy server"
     )
 
 

@@ -123,8 +123,9 @@ class Capture:
         if not source.rate_hz:
             return due_s
         self._stop.wait(max(0.0, due_s - time.monotonic()))
-        # Never catch up: after a pause (a suspended process) the file plays on from where it was.
-        return max(due_s + 1 / source.rate_hz, time.monotonic())
+        # At most one image is caught up: a busy machine does not lower the rate, and after a pause (a suspended
+        # process) the file plays on from where it was.
+        return max(due_s + 1 / source.rate_hz, time.monotonic() - 1 / source.rate_hz)
 
     def _deliver(self, rgb: np.ndarray, captured_s: float) -> None:
         height, width = rgb.shape[:2]
