@@ -190,6 +190,9 @@ def test_a_commander_that_falls_silent_in_mid_motion_stops_the_arm(cell, ros):
     heart = ros.publisher(Heartbeat, "commander_heartbeat")
     timer = ros.node.create_timer(0.1, lambda: heart.publish(Heartbeat(name="policy_server")))
     run = cell.in_motion(commander="policy_server")
+    assert cell.move(0.01, commander="expert") == (
+        RESULT.REFUSED, "not_commander: policy_server holds the arm (asked by expert)"
+    )  # fmt: skip
     time.sleep(0.7)  # longer than the timeout: the heartbeats keep it going
     assert cell.arm.state()[1].any()
     timer.cancel()

@@ -15,7 +15,7 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMsg
 
 from am_ros import topics
 from am_ros.action import Gripper
-from am_ros.control.command import commander_name
+from am_ros.control.command import OPERATOR, commander_name
 from am_ros.control.controller import ControllerConfig, make_guard, make_stepper
 from am_ros.control.motion import End, MotionMonitor
 from am_ros.control.supervision import Supervision
@@ -95,15 +95,29 @@ class CartesianController(ActingNode):
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
-    def _on_goal(self, _request) -> GoalResponse:
-        if self._busy:
+    def _on_goal(self, request) -> GoalResponse:
+        if self._busy and (request.commander or OPERATOR) == self._safety.lease.holder(time.monotonic()):
             self.get_logger().warning("move_cartesian rejected: busy with another motion")
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 
     def _on_accepted(self, goal) -> None:
-        self._busy = True
-        goal.execute()
+        if self._busy:
+            goal.execute(self._refuse_intruder)
+        else:
+            self._busy = True
+            goal.execute()
+
+    def _refuse_intruder(self, goal) -> MoveCartesian.Result:
+        """Another commander asks in mid-motion; the motion goes on."""
+        reason = "busy: another step was accepted just now"
+        try:
+            self._safety.lease.check(commander_name(goal.request.commander), time.monotonic())
+        except AmRosError as error:
+            reason = str(error)
+        self.get_logger().warning(f"move_cartesian: {reason}")
+        goal.abort()
+        return self._report.result(End.REFUSED, reason, 0.0)
 
     async def _execute(self, goal) -> MoveCartesian.Result:
         """Runs as a coroutine: while it waits for the motion's end, the executor serves everything else."""
