@@ -11,7 +11,7 @@ from am_ros.action import ACTION_DIM, CLOSE, CONTINUOUS_DIM, OPEN, TERMINATE, Ac
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.methods import MethodConfig, loss
-from am_ros.learning.methods.actionable_models import negative_actions
+from am_ros.learning.methods.actionable_models import negative_actions, negative_loss
 from am_ros.learning.methods.bellman import td_target
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.policy import Policy
@@ -44,6 +44,7 @@ def _items(steps_to_goal, action_choice=OPEN, final=False, next_choice=CLOSE):
         "image": blank, "next_image": blank, "goal_image": blank,
         "state": torch.zeros(count, 6), "next_state": torch.zeros(count, 6),
         "action": action, "next_action": next_action, "other_actions": action.unsqueeze(1),
+        "near_goal": torch.tensor(steps_to_goal) == 0,
         "steps_to_goal": torch.tensor(steps_to_goal), "final": torch.full((count,), final),
         "rewarded": torch.zeros(count, dtype=torch.bool), "ended": torch.zeros(count, dtype=torch.bool),
         "reward": torch.zeros(count),
@@ -185,3 +186,17 @@ def test_a_full_size_update_runs(tmp_path):
     total.backward()
     assert torch.isfinite(total)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_to_terminate_near_the_goal_is_no_negative():
+    class Remembers(ConstantQ):
+        def score(self, encoding, actions):
+            return torch.zeros(actions.shape[:2], requires_grad=True)
+
+    batch = _items([3, 3])
+    batch["near_goal"] = torch.tensor([True, False])
+    batch["other_actions"] = torch.zeros(2, 4, ACTION_DIM)
+    batch["other_actions"][:, :, TERMINATE] = 1
+    config = MethodConfig(negatives=4, data_share=1.0, perturbed_share=0.0)
+    _, negative, _ = negative_loss(Remembers(), torch.zeros(2, 1), batch, config, None)
+    assert negative[0] == 0 and negative[1] > 0.5

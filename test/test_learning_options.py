@@ -81,7 +81,7 @@ def test_a_loss_with_both_options_is_finite_and_leaves_the_batch_alone():
     batch |= {
         "state": torch.zeros(40, 6), "next_state": torch.zeros(40, 6), "next_image": batch["image"] + 1,
         "next_action": batch["action"], "other_actions": batch["action"].unsqueeze(1),
-        "final": torch.zeros(40, dtype=torch.bool),
+        "final": torch.zeros(40, dtype=torch.bool), "near_goal": torch.zeros(40, dtype=torch.bool),
         "ended": torch.zeros(40, dtype=torch.bool), "reward": torch.zeros(40),
     }  # fmt: skip
     goals = batch["goal_image"].clone()

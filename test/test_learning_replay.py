@@ -99,6 +99,38 @@ def test_goals_are_what_their_label_says(store):
     assert batch.final.any()
 
 
+def _moves_of(folder, x_m, opening):
+    """A store of one episode along x, with a gripper."""
+    states = np.zeros((len(x_m), 6), np.float32)
+    states[:, 0], states[:, 2], states[:, 5] = opening, x_m, 1
+    ends = np.arange(len(x_m)) == len(x_m) - 1
+    return ReplayStore.from_arrays(
+        folder, np.arange(len(x_m), dtype=np.float32)[:, None], np.zeros((len(x_m), 4), np.float32), ends, states=states
+    )
+
+
+def test_the_goal_of_an_item_at_its_goal_may_be_another_moment_in_which_the_tool_is_there(tmp_path):
+    x_m, opening = [0.40, 0.41, 0.42, 0.43, 0.43, 0.60], [1, 1, 1, 1, 0, 0]
+    store = _moves_of(tmp_path / "store", x_m, opening)
+    batch = Sampler(store, GoalConfig(random_share=0, at_goal_share=0.5, near_goal_m=0.025), 400, seed=0).batch(0)
+    at = batch.steps_to_goal == 0
+    pairs = set(zip(batch.image[at, 0].astype(int).tolist(), batch.goal_image[at, 0].astype(int).tolist()))
+    near = {(a, b) for a in range(3) for b in range(4) if abs(a - b) <= 2} | {(3, b) for b in (1, 2, 3)} | {(4, 4)}
+    assert pairs == near  # not from the open gripper to the closed one, not to where the tool is elsewhere
+    assert (batch.action[at, TERMINATE] == 1).all() and batch.near_goal[at].all()
+    later = ~at
+    expected = [(a, b) in near for a, b in zip(batch.image[later, 0], batch.goal_image[later, 0])]
+    assert batch.near_goal[later].tolist() == expected and any(expected) and not all(expected)
+
+
+def test_without_proprioception_only_the_same_moment_is_at_the_goal(tmp_path):
+    observations = np.arange(6, dtype=np.float32)[:, None]
+    store = ReplayStore.from_arrays(tmp_path / "s", observations, np.zeros((6, 2), np.float32), np.arange(6) == 5)
+    batch = Sampler(store, GoalConfig(random_share=0, at_goal_share=0.5), 100, seed=0).batch(0)
+    np.testing.assert_array_equal(batch.near_goal, batch.steps_to_goal == 0)
+    np.testing.assert_array_equal(batch.image[batch.near_goal], batch.goal_image[batch.near_goal])
+
+
 def test_a_batch_is_a_function_of_seed_and_step(store):
     sampler = Sampler(store, GoalConfig(), 32, seed=7)
     first, later = sampler.batch(5), sampler.batch(6)

@@ -5,8 +5,10 @@ Every item is a transition (s, a, s') with a goal g:
 * hindsight: g is a later observation of the same episode, k >= 1 steps ahead (the sub-trajectory is cut at g);
 * random: g is any observation of the data set. If the random cut falls right behind the transition, the item is the
   final one of its sub-trajectory and its target is the chained value Q(s', a', g) (section 4.2);
-* at the goal: g = s and the action is replaced by `terminate`, which is the right thing to do there. The paper
-  leaves open how terminate is learned; Q(s, a, s') = 1 alone does not teach to stop;
+* at the goal: the action is replaced by `terminate`, which is the right thing to do there. The paper leaves open how
+  terminate is learned; Q(s, a, s') = 1 alone does not teach to stop. g is s itself or an observation at most two steps
+  away between which the tool hardly moved: with g = s alone a network learns to compare pixels, and the picture of a
+  goal is never the very picture that the camera sees there;
 * rewarded: no goal, the goal image is all zeros; the episode's last transition ends with 1 if it was a success, else
   with 0 (sections 5.2 and 5.3: downstream tasks). Some of them ask what `terminate` is worth: 1 on the last observation
   of a success, 0 anywhere else. Demonstrators terminate where they have succeeded, so the data alone never show the 0,
@@ -21,8 +23,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from am_ros.configuration import parameter
+from am_ros.episode import STATE_NAMES
 from am_ros.errors import AmRosError
 from am_ros.replay.store import ReplayStore
+
+NEAR_STEPS = 2
+POSITION = [STATE_NAMES.index(name) for name in ("x_m", "y_m", "height_m")]
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,9 @@ class GoalConfig:
 
     random_share: float = parameter(0.1, "share of items with a random goal (goal chaining)", range=(0.0, 0.95))
     at_goal_share: float = parameter(0.08, "share of items already at their goal, to learn terminate", range=(0.0, 0.5))
+    near_goal_m: float = parameter(
+        0.03, "how far the tool may be from the goal to be there, with the same gripper and turn [m]", range=(0.0, 0.5)
+    )
     reward_share: float = parameter(0.0, "share of items with the task reward and a zero goal image", range=(0.0, 1.0))
     stop_share: float = parameter(
         0.1, "share of the rewarded items whose action is replaced by terminate, half of them where an episode ends",
@@ -58,6 +67,7 @@ class Batch:
     action: np.ndarray  # float32 [B, D + 3]
     next_action: np.ndarray  # float32 [B, D + 3], of the data; zeros where the episode ended
     other_actions: np.ndarray  # float32 [B, P, D + 3], what the data did at any other moments
+    near_goal: np.ndarray  # bool [B]; at the goal, or so near (near_goal_m) that terminating is no mistake
     steps_to_goal: np.ndarray  # int64 [B]; 0 at the goal, k >= 1 hindsight, -1 random goal (unknown)
     final: np.ndarray  # bool [B], random goals only: last of its sub-trajectory, so chain with next_action
     rewarded: np.ndarray  # bool [B], the task reward counts, the goal image is all zeros
@@ -131,11 +141,14 @@ class Sampler:
         goal = np.where(random_goal, anything, cut)
         shifts = rng.integers(0, 2 * config.random_shift_px + 1, size=(2, size))
         others = self._transitions[rng.integers(len(self._transitions), size=(size, config.other_actions))]
+        offset = rng.integers(-NEAR_STEPS, NEAR_STEPS + 1, size=size)
         stop, half = rewarded & (rng.random(size) < config.stop_share), rng.random(size) < 0.5
-        row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half = (
-            x[self.mine] for x in (row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half)
+        row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset = (
+            x[self.mine] for x in (row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset)
         )
-        goal[at_goal] = row[at_goal]
+        beside = np.clip(row + offset, store.first_row[row], last)
+        goal = np.where(at_goal, np.where(self._near(row, beside), beside, row), goal)
+        near = at_goal | (~rewarded & self._near(row, goal))
         row = np.where(stop & half, last, row)
         terminates = at_goal | stop
         following = row + ~terminates  # terminate moves nothing
@@ -144,7 +157,7 @@ class Sampler:
         image, next_image, goal_image = self._observed(np.stack([row, following, goal]), shifts[:, self.mine])
         goal_image[rewarded] = 0
         success = store.successful[row]
-        steps = np.where(random_goal, -1, goal - row)
+        steps = np.where(random_goal, -1, np.where(at_goal, 0, goal - row))
         steps[rewarded] = np.where(success, last - row, -1)[rewarded]
         steps[stop] = -1
         ended = stop | (rewarded & (following == last))
@@ -157,12 +170,26 @@ class Sampler:
             action=action,
             next_action=store.actions[following],
             other_actions=store.actions[others],
+            near_goal=near,
             steps_to_goal=steps,
             final=random_goal & (cut == row + 1) & (following < last),
             rewarded=rewarded,
             ended=ended,
             reward=(ended & success & (following == last)).astype(np.float32),
         )
+
+    def _near(self, rows: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """Whether the tool is at rows [B] about where it is at `goals` [B], within two steps: bool [B].
+
+        Nothing but the tool moves by itself, so what was between is the same. Without proprioception only a row itself
+        is near it.
+        """
+        a, b = self.store.states[rows], self.store.states[goals]
+        moved_m = np.linalg.norm(a[:, POSITION] - b[:, POSITION], axis=1)
+        turned = np.abs(np.delete(a - b, POSITION, axis=1)).max(axis=1)  # opening, sine and cosine
+        near = (np.abs(goals - rows) <= NEAR_STEPS) & (self.store.first_row[rows] == self.store.first_row[goals])
+        near &= (moved_m < self.config.near_goal_m) & (turned < 0.1) & a.any(axis=1)
+        return near | (rows == goals)
 
     def _observed(self, rows: np.ndarray, shifts: np.ndarray) -> np.ndarray:
         """Observations of rows [3, B]: [3, B, ...]; images of column b are shifted by shifts[:, b] (down, right)."""

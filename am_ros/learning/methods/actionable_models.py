@@ -118,6 +118,7 @@ def negative_loss(network, encoding, batch: dict[str, Tensor], config: MethodCon
     candidates, far = negative_actions(
         action, config, generator, lambda a: network.score(encoding, a).float(), batch["other_actions"]
     )
+    far = far & ~(batch["near_goal"].unsqueeze(1) & (candidates[..., -1] > 0.5))  # to stop there is no mistake
     logits = network.score(encoding, torch.cat([action.unsqueeze(1), candidates], dim=1)).float()
     seen, unseen = logits[:, 0], logits[:, 1:]
     with torch.no_grad():
