@@ -25,6 +25,7 @@ class DemoConfig:
     random_share: float = parameter(0.1, "share of collected episodes that act at random", range=(0.0, 1.0))
     lift_share: float = parameter(0.1, "share of collected episodes that end after the lift", range=(0.0, 1.0))
     noise_high: float = parameter(0.5, "most noise of the other collected episodes", range=(0.0, 1.0))
+    recipe: str = parameter("default", "what is learned, and how: a recipe of `am-ros train`")
     train_minutes: float = parameter(7.0, "minutes of training", range=(0.05, 10_000.0))
     reach_trials: int = parameter(20, "goals to reach with the arm", range=(1, 10_000))
     pick_place_trials: int = parameter(20, "goals to reach with the block", range=(0, 10_000))
@@ -153,6 +154,7 @@ class Demo:
                 "out": str(training),
                 "bags": str(self.bags / "collected") if any(self.collected.values()) else "",
                 "min_episodes": episodes,
+                "recipe": self.config.recipe,
                 "minutes": self.config.train_minutes,
                 "updates": 1_000_000,
                 "processes": self.config.workers,
