@@ -110,7 +110,7 @@ class Policy:
             for a in (*inputs, state.astype(np.float32))
         ]
         encoding = self.network.encode(*tensors)
-        vectors, _ = maximise(
+        vectors, scores = maximise(
             lambda a: self.cem.value(self.network.score(encoding, a).float()),
             1,
             self.cem,
@@ -122,7 +122,8 @@ class Policy:
         )
         q = float(self.network.score(encoding, vectors.unsqueeze(1)).sigmoid())
         vector = vectors[0].cpu().numpy()
-        if not (np.isfinite(q) and np.isfinite(vector).all()):
+        # Without a finite score no candidate was chosen, and the vector is that of nobody.
+        if not (np.isfinite(float(scores[0])) and np.isfinite(q) and np.isfinite(vector).all()):
             raise AmRosError("policy_not_finite: the network's values are not numbers; nothing is moved")
         return Choice(vector, q)
 

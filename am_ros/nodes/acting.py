@@ -31,6 +31,9 @@ class ActingConfig:
     controller_timeout_s: float = parameter(
         1.0, "controller_gone: no controller_status for so long during an episode [s]", range=(0.2, 60.0)
     )
+    lease_wait_s: float = parameter(
+        3.0, "an episode waits at its start so long for the end of another's lease of the arm [s]", range=(0.0, 60.0)
+    )
     max_refusals: int = parameter(5, "steps refused in a row before the episode ends with a fault", range=(1, 100))
     images: ImageWatchConfig = field(default_factory=ImageWatchConfig)
 

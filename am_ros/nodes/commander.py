@@ -30,19 +30,26 @@ class Commander:
     def __init__(self, node, config: ActingConfig):
         self._node, self._config, self.name = node, config, node.get_name()
         self._commands = False
-        self._heard_s = 0.0  # when the controller said something last, time.monotonic()
+        self._heard_s, self._holder = 0.0, ""  # when the controller said something last, and who holds the arm
         self._mover = ActionClient(node, MoveCartesian, ACTION)
         self._heartbeats = node.create_publisher(Heartbeat, topics.COMMANDER_HEARTBEAT, RELIABLE_QOS)
         node.create_timer(HEARTBEAT_S, self._beat)
         node.create_subscription(ControllerStatus, topics.CONTROLLER_STATUS, self._on_status, LATCHED_QOS)
 
     @contextmanager
-    def commanding(self) -> Iterator[None]:
-        """While this lasts, heartbeats are sent. Raises AmRosError if there is no controller."""
+    def commanding(self, cancelled: threading.Event) -> Iterator[None]:
+        """While this lasts, heartbeats are sent. Waits for the end of another's lease, which outlasts its last step.
+
+        Raises AmRosError if there is no controller.
+        """
         if not self._mover.wait_for_server(timeout_sec=self._config.motion_timeout_s):
             raise AmRosError(f"controller_gone: no node offers the action {ACTION}")
-        self._heard_s, self._commands = time.monotonic(), True
+        began_s = self._heard_s = time.monotonic()
+        self._commands = True
         try:
+            while self._holder not in ("", self.name) and time.monotonic() - began_s < self._config.lease_wait_s:
+                if cancelled.wait(POLL_S):
+                    break
             yield
         finally:
             self._commands = False
@@ -109,5 +116,5 @@ class Commander:
             heartbeat.header.stamp = self._node.get_clock().now().to_msg()
             self._heartbeats.publish(heartbeat)
 
-    def _on_status(self, _status: ControllerStatus) -> None:
-        self._heard_s = time.monotonic()
+    def _on_status(self, status: ControllerStatus) -> None:
+        self._heard_s, self._holder = time.monotonic(), status.commander

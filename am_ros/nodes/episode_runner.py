@@ -69,7 +69,7 @@ class EpisodeRunner:
         cannot begin (no image, no controller, a bad name).
         """
         check_name(label.episode_id, "episode id")
-        with self._commander.commanding(), self._watching(image_size):
+        with self._commander.commanding(cancelled), self._watching(image_size):
             seen = self._observe(self._now())
             self._publish_event(label, EpisodeEvent.START, seen)
             steps, refusals, reason, fault = 0, 0, "step_limit", False
