@@ -169,13 +169,18 @@ def fill_image(msg, rgb: np.ndarray) -> None:
     msg.data = data
 
 
-def fault_of(rgb: np.ndarray) -> str | None:
-    """Why an image [H, W, 3] shows nothing ("black image: ...", "uniform image: ..."); None if it shows something."""
+def fault_of(
+    rgb: np.ndarray, black_below: float = BLACK_BELOW_MEAN, uniform_below: float = UNIFORM_BELOW_STD
+) -> str | None:
+    """Why an image [H, W, 3] shows nothing ("black image: ...", "uniform image: ..."); None if it shows something.
+
+    Its mean must not be below `black_below`, nor its standard deviation below `uniform_below`, of 255.
+    """
     step = max(1, min(rgb.shape[:2]) // 100)  # every fourth pixel of 472 tells as much, in a tenth of the time
     sample = rgb[::step, ::step]
     mean, deviation = float(sample.mean()), float(sample.std(axis=(0, 1)).max())
-    if mean < BLACK_BELOW_MEAN:
-        return f"black image: mean {mean:.1f} below {BLACK_BELOW_MEAN:g}"
-    if deviation < UNIFORM_BELOW_STD:
-        return f"uniform image: standard deviation {deviation:.1f} below {UNIFORM_BELOW_STD:g}"
+    if mean < black_below:
+        return f"black image: mean {mean:.1f} below {black_below:g}"
+    if deviation < uniform_below:
+        return f"uniform image: standard deviation {deviation:.1f} below {uniform_below:g}"
     return None

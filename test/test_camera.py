@@ -14,7 +14,7 @@ from conftest import wait_until
 from am_ros.camera.calibration import load_calibration, pinhole
 from am_ros.camera.capture import Capture
 from am_ros.camera.sources import EndOfSource, SourceConfig, open_source, public_name
-from am_ros.diagnostics import StampLog, StreamStatistics
+from am_ros.diagnostics import LatencyWindow, StampLog, StreamStatistics
 from am_ros.errors import AmRosError
 from am_ros.images import crop_resize, encode_jpeg, encode_png
 
@@ -228,6 +228,16 @@ def test_statistics_forget_what_is_long_ago():
     assert statistics.fail("gone") and not statistics.fail("gone") and statistics.report(30.0).problem == "gone"
     statistics.image(31.0)
     assert statistics.report(31.0).problem == "" and statistics.fail("gone")
+
+
+def test_latencies_are_those_of_the_last_ones():
+    window = LatencyWindow(kept=200)
+    assert np.isnan(window.report().p50_ms) and window.report().count == 0
+    for ms in (5000.0, *range(1, 201)):
+        window.add(float(ms))
+    report = window.report()
+    assert (report.p50_ms, report.max_ms, report.count) == (100.5, 200.0, 201) and 198 < report.p99_ms < 200
+    assert str(report) == "100 ms (p99 198, max 200)"
 
 
 def test_stamps_are_counted_between_two_times():

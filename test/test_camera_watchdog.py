@@ -124,6 +124,13 @@ def test_an_image_that_cannot_be_is_never_used_and_three_are_a_fault(how, name, 
     assert camera.fault() == fault  # the first one stays
 
 
+def test_what_counts_as_black_can_be_set():
+    dim = noise(1) // 100
+    assert Camera().until_fault(rgb=dim)[0].startswith("image_black: ")
+    camera = Camera(ImageWatchConfig(black_below=0.0, uniform_below=0.0))
+    assert camera.frame(rgb=dim) and camera.frame(rgb=np.zeros_like(dim))
+
+
 def test_a_policy_names_the_size_it_needs():
     assert Camera(size=(64, 64)).until_fault()[0].endswith("image of 24x24 px, but 64x64 is expected")
 

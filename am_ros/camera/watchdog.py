@@ -14,7 +14,7 @@ import numpy as np
 
 from am_ros import topics
 from am_ros.configuration import parameter
-from am_ros.images import fault_of
+from am_ros.images import BLACK_BELOW_MEAN, UNIFORM_BELOW_STD, fault_of
 
 _POSES_KEPT = 500  # ten seconds of ee_pose at 50 Hz; an image is never that old
 
@@ -26,6 +26,12 @@ class ImageWatchConfig:
     image_timeout_s: float = parameter(2.0, "image_stale: no new image for so long [s]", range=(0.05, 60.0))
     bad_images: int = parameter(
         3, "so many images in a row that are black, of another size or wrongly stamped are a fault", range=(1, 100)
+    )
+    black_below: float = parameter(
+        BLACK_BELOW_MEAN, "image_black: a mean below this, of 255; 0: never", range=(0.0, 255.0)
+    )
+    uniform_below: float = parameter(
+        UNIFORM_BELOW_STD, "image_black: a standard deviation below this, of 255; 0: never", range=(0.0, 128.0)
     )
     stamp_tolerance_s: float = parameter(
         0.5, "image_stamp_jump: a stamp may be so far in the future, or behind the last one [s]", range=(0.01, 60.0)
@@ -87,10 +93,15 @@ def size_fault(size: tuple[int, int], expected: tuple[int, int]) -> Fault | None
     return Fault("image_wrong_size", f"{found}, but {expected[1]}x{expected[0]} is expected")
 
 
-def pixel_fault(rgb: np.ndarray, size: tuple[int, int] | None = None) -> Fault | None:
+def pixel_fault(
+    rgb: np.ndarray,
+    size: tuple[int, int] | None = None,
+    black_below: float = BLACK_BELOW_MEAN,
+    uniform_below: float = UNIFORM_BELOW_STD,
+) -> Fault | None:
     """Whether an image [H, W, 3] has another size (height, width) than the one expected, or shows nothing."""
     wrong = size_fault(rgb.shape[:2], size) if size else None
-    nothing = None if wrong else fault_of(rgb)
+    nothing = None if wrong else fault_of(rgb, black_below, uniform_below)
     return Fault("image_black", nothing) if nothing else wrong
 
 
@@ -176,8 +187,9 @@ class ImageWatch:
         return Fault("image_stamp_jump", f"the image is stamped {back_s:.1f} s before the one before it")
 
     def _fault_of(self, rgb: np.ndarray, stamp_ns: int, now_ns: int) -> Fault | None:
-        stamp = stamp_fault(stamp_ns, now_ns, self.config.image_timeout_s, self.config.stamp_tolerance_s)
-        return stamp or pixel_fault(rgb, self._size)
+        config = self.config
+        stamp = stamp_fault(stamp_ns, now_ns, config.image_timeout_s, config.stamp_tolerance_s)
+        return stamp or pixel_fault(rgb, self._size, config.black_below, config.uniform_below)
 
     def _watch_pixels(self, rgb: np.ndarray, stamp_ns: int, now_s: float) -> None:
         if not self._pixels.update(fingerprint(rgb), now_s):

@@ -31,6 +31,10 @@ class ActingConfig:
     controller_timeout_s: float = parameter(
         1.0, "controller_gone: no controller_status for so long during an episode [s]", range=(0.2, 60.0)
     )
+    clock_jump_s: float = parameter(
+        0.5, "clock_jump: the clock of the stamps against the monotonic one, from one look to the next [s]",
+        range=(0.05, 60.0),
+    )  # fmt: skip
     lease_wait_s: float = parameter(
         3.0, "an episode waits at its start so long for the end of another's lease of the arm [s]", range=(0.0, 60.0)
     )

@@ -43,7 +43,7 @@ class EpisodeRunner:
         self._opening: float | None = None
         self._pose: PoseStamped | None = None
         self._watch: ImageWatch | None = None  # while an episode runs
-        self._clock = ClockWatch()
+        self._clock = ClockWatch(config.clock_jump_s)
         self._jump = ""
         self._gaps = SequenceGaps()
         node.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
@@ -103,7 +103,7 @@ class EpisodeRunner:
     def _watching(self, image_size) -> Iterator[None]:
         """Watch images and clock anew, for one episode."""
         with self._news:
-            self._image, self._clock, self._jump = None, ClockWatch(), ""
+            self._image, self._clock, self._jump = None, ClockWatch(self.config.clock_jump_s), ""
             self._watch = ImageWatch(self.config.images, time.monotonic(), image_size)
         try:
             yield
