@@ -65,7 +65,7 @@ class CollisionModel:
         """Raise AmRosError "self_collision: ..." or "table_collision: ..." on a path of joint angles [N, joints].
 
         What starts nearer than the margin may go on, but not come nearer. 0.03 ms per sample for an iiwa with
-        gripper (AMD EPYC), 1 ms for an ordinary step.
+        gripper (Intel Xeon), 1 ms for an ordinary step.
         """
         at_start = None
         for q in positions:
