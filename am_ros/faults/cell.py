@@ -13,13 +13,13 @@ import numpy as np
 from am_msgs.action import MoveCartesian, ReachGoal
 from am_msgs.msg import CartesianAction, ControllerStatus, Heartbeat
 from am_msgs.srv import LoadCheckpoint, ResetScene
-from geometry_msgs.msg import Vector3
+from geometry_msgs.msg import Pose, PoseStamped, Vector3
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from am_ros import images, topics
 from am_ros.errors import AmRosError
-from am_ros.faults.arm import ArmRecord
+from am_ros.faults.arm import SPEED_WINDOW_S, ArmRecord
 from am_ros.faults.bench import Bench, wait_until
 from am_ros.faults.checkpoints import aimless_checkpoint
 from am_ros.faults.image_relay import IMAGE_IN, JOINTS_IN, RelaySpec, set_relay
@@ -30,8 +30,8 @@ from am_ros.processes import NodeProcess
 
 NAME = "faults"  # as a commander
 MOVING_M_S = 0.05
-# The arm of a cell that people stand beside is slow (config/workcell.yaml): a long step takes most of a second.
-CONTROLLER = {"velocity_scale": 0.3}
+# Slow enough that a step is not over before anything is noticed: a long one takes two seconds.
+CONTROLLER = {"velocity_scale": 0.15}
 
 
 class Cell:
@@ -51,6 +51,8 @@ class Cell:
         self._camera = {"source": str(pictures), "width": size_px, "height": size_px, "rate_hz": rate_hz, "loop": True}
         self._relayed = relayed
         joints = JOINTS_IN if relayed else topics.JOINT_STATES
+        self._pose = Pose()  # of the tool, as the controller sees it
+        client.node.create_subscription(PoseStamped, topics.EE_POSE, self._on_pose, RELIABLE_QOS)
         self.status = client.receive(ControllerStatus, topics.CONTROLLER_STATUS, LATCHED_QOS)
         self.arm = ArmRecord(client, joints)
         self._heartbeats = client.node.create_publisher(Heartbeat, topics.COMMANDER_HEARTBEAT, RELIABLE_QOS)
@@ -64,6 +66,9 @@ class Cell:
         for node, line in ((self.simulator, "cell is running"), (self.policy, "serving"), *relay):
             node.wait_for_line(line, 60.0)
         self.wait_for_state(ControllerStatus.IDLE)
+
+    def _on_pose(self, message: PoseStamped) -> None:
+        self._pose = message.pose
 
     def start(self, which: str, ready: str = "") -> NodeProcess:
         """Start `policy`, `camera` or `controller`, the first time or once more."""
@@ -85,8 +90,9 @@ class Cell:
             self.wait_for_state(ControllerStatus.IDLE)
 
     def begin(self, seed: int = 1, task: str = "reach") -> None:
-        """As new: everything passes the relay, no protective stop, and a scene whose pose the controller knows."""
+        """As new: everything passes the relay, no commander, no protective stop, a scene that the controller knows."""
         self.control(**CONTROLLER)
+        self.wait_for_lease("")
         set_relay(self.bench.client, mode="pass", drop_share=0.0)
         self.reset(seed, task)
         self.clear_stop()
@@ -105,7 +111,13 @@ class Cell:
         answer = self.bench.client.call(ResetScene, "sim_workcell/reset", task=task, seed=seed, timeout_s=30.0)
         if not answer.success:
             raise AmRosError(f"sim_workcell/reset: {answer.message}")
-        time.sleep(0.2)
+        # The arm was put there, not moved: a step that is planned from where it was before would be one great leap.
+        wait_until(self._pose_is_known, 10, "the controller: where the arm is after a reset")
+        time.sleep(2 * SPEED_WINDOW_S)  # or the leap would look like a motion
+
+    def _pose_is_known(self) -> bool:
+        p = self._pose.position
+        return float(np.linalg.norm(np.array([p.x, p.y, p.z]) - self.arm.tool_now())) < 2e-3
 
     def clear_stop(self) -> None:
         """Leave the protective stop, if there is one. A controller that was killed still looks ready for a while."""

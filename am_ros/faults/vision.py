@@ -21,7 +21,9 @@ CASES = (
 def camera_broken(bench: Bench) -> Iterator[Result]:
     """Named, the arm still within the stated time, a goal served afterwards"""
     cell = cell_of(bench)
-    for _, (mode, name, within) in zip(bench.rounds(len(CASES), "ways to break a camera"), CASES, strict=True):
+    cases = bench.pick(CASES, (CASES[0], CASES[-1]))
+    for i, (mode, name, within) in zip(bench.rounds(len(cases), "ways to break a camera"), cases, strict=True):
+        cell.reset(seed=i)
         seen = len(cell.status)
         run = cell.pursue()
         cell.wait_until_it_moves()
