@@ -49,7 +49,7 @@ class PublishedClock:
         self._thread.start()
 
     def _run(self):
-        while not self._stop.wait(0.01):
+        while not self._stop.wait(0.02):
             self._publisher.publish(Clock(clock=from_ns(time.time_ns() + round(self.offset_s * 1e9))))
 
     def close(self):
