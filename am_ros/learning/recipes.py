@@ -31,6 +31,13 @@ RECIPES: dict[str, LearnerConfig] = {
         goals=_OUR_GOALS,
         acting=replace(_SEARCH, prior_share=0.25, data_share=0.75, prior_weight=1.0, objective="logit"),
     ),
+    # For goals that no episode leads to from where it began: more random goals, and a head that proposes where an
+    # episode ends and the data has no next action. Q alone decides, for the head knows nothing beyond an episode.
+    "chaining": LearnerConfig(
+        method=replace(_OURS, target_cem=replace(_TARGET_SEARCH, prior_share=0.5)),
+        goals=GoalConfig(random_share=0.4),
+        acting=_SEARCH,
+    ),
     # Section 4 as printed: equal shares of hindsight and random goals, negatives drawn uniformly and weighted by
     # exp(Q), no floor, no prior, QT-Opt's discount and double Q.
     "paper": LearnerConfig(
