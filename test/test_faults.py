@@ -1,8 +1,14 @@
 """The short version of every fault: whatever is broken on purpose, what comes of it is as required."""
 
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import psutil
 import pytest
+from conftest import wait_until
 
 from am_ros import cli
 from am_ros.faults import suite
@@ -13,8 +19,11 @@ SHARED = (
     "process_killed", "controller_suspended", "two_commanders", "messages_dropped", "camera_broken", "malformed_input",
     "network_outputs", "unsafe_poses",
 )  # fmt: skip
-# A process or a long time of their own: `make slow` and `make faults` have them.
-SLOW = {"trainer_killed", "clock_jump", "soak"}
+# What takes longer: `make slow` and `make faults` have it.
+SLOW = {
+    "process_killed", "network_outputs", "unsafe_poses", "type_change", "folder_unwritable", "trainer_killed",
+    "clock_jump", "soak",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +32,17 @@ def bench(tmp_path_factory):
         yield shared
 
 
-@pytest.mark.parametrize("name", SHARED)
+def marked(names) -> list:
+    return [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in names]
+
+
+@pytest.mark.parametrize("name", marked(SHARED))
 def test_a_fault_of_the_cell_ends_as_required(name, bench):
     results = suite.run_on(bench, name)
     assert results and all(result.ok for result in results), suite.table(results)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in suite.names() if n not in SHARED]
-)
+@pytest.mark.parametrize("name", marked(name for name in suite.names() if name not in SHARED))
 def test_a_fault_ends_as_required(name, tmp_path):
     results = suite.run_fault(name, short=True, folder=tmp_path / name)
     assert results and all(result.ok for result in results), suite.table(results)
@@ -56,6 +67,21 @@ def test_what_fails_is_a_result_that_is_not_ok(tmp_path, monkeypatch):
     (result,) = suite.run_fault("bag_damage", True, tmp_path / "x")
     assert (result.ok, result.measured) == (False, "TimeoutError: the machinery is not there")
     assert cli.main(["faults", "--only", "bag_damage", "--out", str(tmp_path / "out")]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_suite_that_is_stopped_leaves_no_process_and_no_mount(number, tmp_path):
+    command = [sys.executable, "-m", "am_ros.cli", "faults", "--only", "disk_full", "--out", str(tmp_path)]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    log = tmp_path / "disk_full" / "log" / "episode_logger.log"
+    wait_until(lambda: log.exists() and "ready" in log.read_text(), 30, "a node")
+    children = psutil.Process(run.pid).children(recursive=True)
+    assert children
+    run.send_signal(number)
+    assert run.wait(30) == 130
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()
 
 
 def test_a_fault_that_does_not_exist_is_named(tmp_path, capsys):

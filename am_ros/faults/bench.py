@@ -60,7 +60,7 @@ class Bench:
         for i in range(count):
             yield i
             now = time.monotonic()
-            if now - shown > 5.0 and i + 1 < count:
+            if now - shown > (5.0 if now - began < 60.0 else 30.0) and i + 1 < count:
                 shown = now
                 self._say(f"{i + 1}/{count} {what}", (now - began) / (i + 1) * (count - i - 1))
 

@@ -26,7 +26,7 @@ PAUSE_S = 0.01  # between messages; an episode of n steps has 2 n + 3 of them
 def logger_killed(bench: Bench) -> Iterator[Result]:
     """All closed episodes readable, at most 1 s lost of the open one"""
     bags, stream = bench.folder / "bags", None
-    count, lost_s, closed, unreadable, salvageable = bench.pick(50, 2), [], set(), [], 0
+    count, lost_s, closed, unreadable, salvageable = bench.pick(50, 1), [], set(), [], 0
     for round_ in bench.rounds(count, "kills"):
         logger = bench.start("episode_logger", ready="ready", folder=str(bags), free_disk_mb=0)
         stream = stream or EpisodeStream(bench)
