@@ -27,15 +27,16 @@ from am_ros.processes import NodeProcess, stop_all
 
 GOAL = Image()
 images.fill_image(GOAL, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
-# What the relay does, what the episode ends with, and within how many seconds.
+# What the relay does, what the episode ends with, and within how many seconds, on a machine that has other work: to
+# the frame it is tested in test_camera_watchdog.py.
 BROKEN = (
-    ("frozen", "image_frozen: topic image_raw: ", "same pixels, while the arm moved by", 3.0),
-    ("stuck", "image_frozen: topic image_raw: ", "have the same stamp", 0.8),
-    ("black", "image_black: topic image_raw: ", "black image: mean 0.0 below 4", 0.6),
-    ("wrong_size", "image_wrong_size: topic image_raw: ", "64x32 px, but 64x64 is expected", 0.6),
-    ("nothing", "image_stale: topic image_raw: ", "no new image for 0.5 s", 1.0),
-    ("stamp_back", "image_stamp_jump: topic image_raw: ", "s before the one before it", 0.6),
-    ("stamp_ahead", "image_stamp_jump: topic image_raw: ", "s in the future: the clocks differ", 0.6),
+    ("frozen", "image_frozen: topic image_raw: ", "same pixels, while the arm moved by", 8.0),
+    ("stuck", "image_frozen: topic image_raw: ", "have the same stamp", 1.5),
+    ("black", "image_black: topic image_raw: ", "black image: mean 0.0 below 4", 1.5),
+    ("wrong_size", "image_wrong_size: topic image_raw: ", "64x32 px, but 64x64 is expected", 1.5),
+    ("nothing", "image_stale: topic image_raw: ", "no new image for 0.5 s", 2.0),
+    ("stamp_back", "image_stamp_jump: topic image_raw: ", "s before the one before it", 1.5),
+    ("stamp_ahead", "image_stamp_jump: topic image_raw: ", "s in the future: the clocks differ", 1.5),
 )
 
 
@@ -140,7 +141,7 @@ def test_whatever_happens_the_episode_ends_in_time_and_by_name(ros, start_cell, 
     began_s = time.monotonic()
     result = run.result(20)
     assert result.reason.startswith("controller_gone: "), result.reason
-    assert time.monotonic() - began_s < 1.5
+    assert time.monotonic() - began_s < 2.5
 
     values = values_of(next(a for a in reversed(diagnostics) if a.status[0].name == "/policy_server: camera path"))
     assert 0 < values["latency_p50_ms"] <= values["latency_p99_ms"] <= values["latency_max_ms"] < 2000
@@ -176,7 +177,7 @@ def test_a_clock_that_jumps_ends_the_episode_with_the_seconds(ros, start_cell):
             clock.offset_s += jump_s
             began_s = time.monotonic()
             result = run.result(20)
-            assert time.monotonic() - began_s < 1.0
+            assert time.monotonic() - began_s < 2.0
             assert result.reason.startswith("clock_jump: the clock of the stamps jumped by "), result.reason
             assert float(result.reason.split(" by ")[1].split()[0]) == pytest.approx(jump_s, abs=1)
         assert not start_episode(ros).done  # the next one goes by the new time
