@@ -144,7 +144,7 @@ def unsafe_poses(bench: Bench) -> Iterator[Result]:
     untyped, done, use, random = [], 0, 0.0, np.random.default_rng(18)
     # With the box as it is, and with one as large as the room, in which the arm's own reach is what stops it.
     room = {f"workspace_{axis}_m": [-2.0, 2.0] for axis in "xyz"}
-    plans = (("its own box", {}, bench.pick(300, 5)), ("a box larger than the arm", room, bench.pick(600, 20)))
+    plans = (("its own box", {}, bench.pick(150, 5)), ("a box larger than the arm", room, bench.pick(350, 20)))
     cell = cell_of(bench)
     for what, parameters, count in plans:
         if parameters or not bench.short:

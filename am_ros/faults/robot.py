@@ -144,7 +144,7 @@ def messages_dropped(bench: Bench) -> Iterator[Result]:
     """30 % of images and joint states dropped: goals still served, no protective stop"""
     cell, share = cell_of(bench), 0.3
     set_relay(bench.client, drop_share=share)
-    goals, steps, faults, began_s, seen = bench.pick(20, 1), bench.pick(20, 3), [], time.monotonic(), len(cell.status)
+    goals, steps, faults, began_s, seen = bench.pick(10, 1), bench.pick(10, 3), [], time.monotonic(), len(cell.status)
     for i in bench.rounds(goals, "goals"):
         cell.reset(seed=i)
         fault = cell.policy_serves(steps)

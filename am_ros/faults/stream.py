@@ -14,6 +14,7 @@ from am_ros.action import ActionSpace
 from am_ros.bags.episodes import write_episode
 from am_ros.bags.reader import BagReader
 from am_ros.bags.salvage import whole_messages
+from am_ros.errors import AmRosError
 from am_ros.faults.bench import Bench, wait_until
 from am_ros.faults.synthetic import make_episode
 from am_ros.images import encode_jpeg
@@ -41,11 +42,14 @@ class EpisodeStream:
     def wait_until_heard(self) -> None:
         """Best effort: what is published before a new logger has found the publisher is lost."""
         wait_until(lambda: all(p.get_subscription_count() for p in self._publishers.values()), 20, "a logger")
-        wait_until(self._an_image_arrives, 20, "an image in a bag")
+        wait_until(self._an_image_arrives, 40, "an image in a bag")
 
     def _an_image_arrives(self) -> bool:
         client = self._bench.client
-        client.call(StartEpisode, "episode_logger/start", timeout_s=20.0)
+        try:
+            client.call(StartEpisode, "episode_logger/start", timeout_s=3.0)
+        except AmRosError:  # the service of a logger that was killed looks ready for a while, and swallows requests
+            return False
         self._publishers[topics.IMAGE_COMPRESSED].publish(self._first_image)
         time.sleep(0.1)
         stopped = client.call(StopEpisode, "episode_logger/stop")
