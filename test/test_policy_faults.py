@@ -87,8 +87,9 @@ def start_cell(start_node, tmp_path):
         policy = save_untrained(tmp_path / "checkpoint", changed or (lambda network: None))
         start_node("sim_workcell", **(sim or {}), **parameters)
         controller = start_node("cartesian_controller", velocity_scale=0.3, lease_s=0.5, **parameters)
-        start_node("policy_server", checkpoint=str(policy), samples=8, image_timeout_s=0.5, lease_wait_s=0.1,
-                   ready="serving", **parameters)
+        server = start_node("policy_server", checkpoint=str(policy), samples=8, image_timeout_s=0.5, lease_wait_s=0.1,
+                            **parameters)
+        server.wait_for_line("serving", 40)
         return controller
 
     return start
