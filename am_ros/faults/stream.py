@@ -42,7 +42,7 @@ class EpisodeStream:
     def wait_until_heard(self) -> None:
         """Best effort: what is published before a new logger has found the publisher is lost."""
         wait_until(lambda: all(p.get_subscription_count() for p in self._publishers.values()), 20, "a logger")
-        wait_until(self._an_image_arrives, 40, "an image in a bag")
+        wait_until(self._an_image_arrives, 25, "an image in a bag")
 
     def _an_image_arrives(self) -> bool:
         client = self._bench.client
