@@ -42,6 +42,7 @@ def soak(bench: Bench) -> Iterator[Result]:
                 goals += 1
                 result = run.result()
                 faults += [result.reason] if result.end == result.FAULT else []
+            cell.reset(seed=goals)  # without aim, the arm ends in a corner sooner or later
             run = cell.pursue(max_steps=20, seed=goals)
         for bag in find_bags(bags):
             recorded += 1

@@ -21,7 +21,7 @@ from am_ros.control.motion import End, MotionMonitor
 from am_ros.control.supervision import Supervision
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, declare, run, to_ns
+from am_ros.nodes.common import RELIABLE_QOS, RESULT_KEPT_S, SENSOR_QOS, declare, run, to_ns
 from am_ros.nodes.controller_messages import action_of, trajectory_message
 from am_ros.nodes.controller_report import INACTIVE, ControllerReport
 from am_ros.nodes.lifecycle import ActingNode
@@ -75,6 +75,7 @@ class CartesianController(ActingNode):
             goal_callback=self._on_goal,
             handle_accepted_callback=self._on_accepted,
             cancel_callback=lambda _goal: CancelResponse.ACCEPT,
+            result_timeout=RESULT_KEPT_S,
         )
         self.create_timer(0.02, self._watch)
         self.create_timer(0.1, self._publish_status)

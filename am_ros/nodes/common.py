@@ -26,6 +26,8 @@ SENSOR_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT, his
 RELIABLE_QOS = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST)
 # Replayed bags: the player waits for whoever is slow, and nothing is overwritten.
 KEEP_ALL_QOS = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+# An action server keeps a goal, its image and its result for this long after its end; rclpy's default is 15 minutes.
+RESULT_KEPT_S = 30
 # State that a late joiner needs at once.
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # Ctrl-C in a terminal and `ros2 launch` reach all processes at once: so long a node waits for bringup to take it down

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import NodeThread
+from am_ros.nodes.common import RESULT_KEPT_S, NodeThread
 
 
 class SingleGoalServer:
@@ -32,6 +32,7 @@ class SingleGoalServer:
             goal_callback=self._on_goal,
             cancel_callback=self._on_cancel,
             handle_accepted_callback=self._work.put,
+            result_timeout=RESULT_KEPT_S,
         )
         self._thread = NodeThread(node, self._worker, name)
 
