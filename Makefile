@@ -39,7 +39,7 @@ faults: setup  ## Break it on purpose: kills, damage, full disks, bad input; a t
 	@$(BIN)/am-ros faults
 
 test: setup  ## Every test but the slow ones
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 slow: setup $(COLCON)  ## The slow tests: the colcon build and long runs
 	@$(BIN)/python -m pytest -m slow
