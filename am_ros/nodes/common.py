@@ -22,6 +22,8 @@ from am_ros.errors import AmRosError
 # Images and joint states: a late one is worthless, so nothing is sent twice. Ten are kept because a
 # single-threaded executor that is busy for 100 ms must not lose what came meanwhile.
 SENSOR_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
+# Images where each one is looked at: a second of them, for a process that has to wait that long for a processor.
+IMAGES_QOS = QoSProfile(depth=30, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
 # Steps, events and commands: each one counts.
 RELIABLE_QOS = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST)
 # Replayed bags: the player waits for whoever is slow, and nothing is overwritten.

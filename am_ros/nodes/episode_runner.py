@@ -27,7 +27,7 @@ from am_ros.episode import Outcome, check_name, gripper_opening, state_vector, y
 from am_ros.errors import AmRosError
 from am_ros.nodes.acting import ActingConfig, Choice, Ended, Label, Seen, action_message
 from am_ros.nodes.commander import FINAL_REFUSALS, POLL_S, Commander
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, from_ns, to_ns
+from am_ros.nodes.common import IMAGES_QOS, RELIABLE_QOS, SENSOR_QOS, from_ns, to_ns
 
 
 class EpisodeRunner:
@@ -46,7 +46,7 @@ class EpisodeRunner:
         self._clock = ClockWatch(config.clock_jump_s)
         self._jump = ""
         self._gaps = SequenceGaps()
-        node.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
+        node.create_subscription(Image, topics.IMAGE, self._on_image, IMAGES_QOS)
         node.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, SENSOR_QOS)
         node.create_subscription(PoseStamped, topics.EE_POSE, self._on_pose, SENSOR_QOS)
         self._steps = node.create_publisher(Step, topics.STEP, RELIABLE_QOS)
