@@ -64,6 +64,15 @@ class Bench:
                 shown = now
                 self._say(f"{i + 1}/{count} {what}", (now - began) / (i + 1) * (count - i - 1))
 
+    def during(self, seconds: float, what: str) -> Iterator[float]:
+        """The time since the beginning [s], again and again until so many seconds are over; says how far it is."""
+        began = shown = time.monotonic()
+        while (elapsed := time.monotonic() - began) < seconds:
+            yield elapsed
+            if time.monotonic() - shown > 30.0:
+                shown = time.monotonic()
+                self._say(f"{elapsed:.0f}/{seconds:.0f} {what}", seconds - elapsed)
+
     def start(self, executable: str, *, ready: str = "", name: str = "", remap=None, **parameters) -> NodeProcess:
         """Start a node; `ready`: wait until a line of its output contains that."""
         return self.launch(NodeSpec(executable, name, "", parameters, (), remap or {}), ready)

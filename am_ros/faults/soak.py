@@ -30,10 +30,10 @@ def soak(bench: Bench) -> Iterator[Result]:
     nodes |= {"sim_workcell": cell.simulator, "episode_logger": logger}
     samples: dict[str, list[Usage]] = {name: [] for name in nodes}
     run, goals, faults, recorded, flawed = None, 0, [], 0, []
-    began_s, warm = time.monotonic(), None
-    for _ in bench.rounds(int(seconds / SAMPLE_S), "seconds"):
+    warm = None
+    for elapsed_s in bench.during(seconds, "seconds"):
         time.sleep(SAMPLE_S)
-        if time.monotonic() - began_s > warm_up_s:
+        if elapsed_s > warm_up_s:
             warm = warm or bench.client.call(CountImages, "policy_server/count_images")
             for name, node in nodes.items():
                 samples[name].append(usage(node.pid))
