@@ -166,6 +166,40 @@ def test_large_uncompressed_images_are_encoded_and_none_is_lost(start_node, ros,
     assert np.abs(decode(stored[0].data).astype(int) - picture).max() < 30
 
 
+def test_images_that_a_suspended_logger_could_not_take_are_counted_in_the_bag(logger, ros, tmp_path):
+    live, image = Live(ros), CompressedImage()
+    assert ros.call(StartEpisode, "episode_logger/start", episode_id="gap").success
+    publisher = live.publishers["/image_raw/compressed"]
+
+    def publish(count):
+        for _ in range(count):
+            publisher.publish(image)
+            time.sleep(0.002)
+
+    publish(20)
+    time.sleep(0.3)
+    logger.signal(signal.SIGSTOP)
+    publish(300)  # its queue holds 100
+    logger.signal(signal.SIGCONT)
+    publish(20)
+    time.sleep(0.5)
+    kept = ros.call(StopEpisode, "episode_logger/stop").messages
+    reader = BagReader(tmp_path / "bags" / "gap")
+    list(reader.messages())
+    lost = int(reader.info().extra["messages_lost /image_raw/compressed"])
+    assert kept + lost == 340 and lost > 100
+
+
+def test_another_type_on_a_topic_is_named_and_marks_the_episode(logger, ros, tmp_path):
+    assert ros.call(StartEpisode, "episode_logger/start", episode_id="mixed").success
+    ros.node.create_publisher(CompressedImage, "ee_pose", RELIABLE_QOS)
+    logger.wait_for_line("topic /ee_pose: type_changed: sensor_msgs/msg/CompressedImage of node test_client")
+    assert ros.call(StopEpisode, "episode_logger/stop").success
+    reader = BagReader(tmp_path / "bags" / "mixed")
+    list(reader.messages())
+    assert reader.info().extra == {"type_changed /ee_pose": "sensor_msgs/msg/CompressedImage of node test_client"}
+
+
 def test_a_stopped_logger_closes_its_bag(logger, ros, tmp_path):
     source = list(BagReader(write_episode(make_episode(), tmp_path / "source", SPACE)).messages())
     Live(ros).publish(source[:6])
