@@ -84,6 +84,18 @@ def test_items_with_a_task_reward_end_with_it(corner_store):
     assert (y[hopeless] < 0.8 * torch.tensor(1.0).sigmoid() + 1e-6).all() and (y[hopeless] > 0.25).all()
 
 
+def test_negatives_of_rewarded_items_count_only_if_asked_for(corner_store):
+    config = GoalConfig(random_share=0, at_goal_share=0, reward_share=1.0, random_shift_px=0)
+    batch = to_tensors(Sampler(corner_store, config, 64, seed=0).batch(0), "cpu")
+
+    def negative(weight):
+        method = MethodConfig(method="qt_opt", reward_negative_weight=weight)
+        return methods.loss(LinearQ(), LinearQ(), batch, method, torch.Generator().manual_seed(0))[1]["loss_negative"]
+
+    assert negative(0.0) == 0 and negative(1.0) > 0.3
+    torch.testing.assert_close(negative(0.5), negative(1.0) / 2)
+
+
 def test_terminating_is_worth_a_reward_only_where_a_success_ends(corner_store):
     config = GoalConfig(random_share=0, at_goal_share=0, reward_share=1.0, stop_share=0.5, random_shift_px=0)
     batch = Sampler(corner_store, config, 600, seed=0).batch(0)

@@ -41,6 +41,10 @@ class MethodConfig:
     chained_negative_weight: float = parameter(
         1.0, "weight of the negatives of items with a random goal, beside the others'", range=(0.0, 1.0)
     )
+    # 0 is QT-Opt, which learns from actions that were tried and failed; a small data set does not hold enough of them.
+    reward_negative_weight: float = parameter(
+        0.0, "weight of the negatives of items with a task reward, beside the others'", range=(0.0, 1.0)
+    )
     # In normalised units; another gripper command or terminate always counts as far.
     close_distance: float = parameter(
         0.3, "candidates nearer than this to the seen action are dropped", range=(0.0, 4.0)
