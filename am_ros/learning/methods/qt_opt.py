@@ -2,8 +2,8 @@
 
 Items that the sampler relabelled with goals are the auxiliary objective of section 5.3: hindsight positives, and the
 same items once more with unseen actions and target 0. With `reward_negative_weight` the items with the reward have such
-negatives too, which the paper does not say: learned from a few hundred episodes, Q of every action is otherwise about as
-high as that of the seen one.
+negatives too, which the paper does not say: learned from a few hundred episodes, Q of every action is otherwise
+nearly as high as that of the seen one.
 """
 
 import torch
