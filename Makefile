@@ -38,11 +38,14 @@ demo: setup  ## Record, train, and reach goals through ROS on the simulated work
 faults: setup  ## Break it on purpose: kills, damage, full disks, bad input; a table, and results in runs/faults
 	@$(BIN)/am-ros faults
 
+# Nodes spend much of a test waiting for each other. The tests of a file share what takes long to make.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+
 test: setup  ## Every test but the slow ones
-	@$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE)
 
 slow: setup $(COLCON)  ## The slow tests: the colcon build and long runs
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE)
 
 lint: setup  ## Style and import rules
 	@$(BIN)/ruff check .

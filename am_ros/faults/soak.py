@@ -22,7 +22,8 @@ MOST = Usage(memory_mb=10.0, handles=4, threads=1)
 
 def soak(bench: Bench) -> Iterator[Result]:
     """Memory, file handles and threads flat, frames lost 0"""
-    seconds, warm_up_s = bench.pick(1200.0, 12.0), bench.pick(60.0, 2.0)
+    seconds, warm_up_s = bench.pick(1200.0, 15.0), bench.pick(60.0, 2.0)
+    steps = bench.pick(20, 4)  # of a goal: it has to end within a short soak too
     bags = bench.folder / "bags"
     logger = bench.start("episode_logger", folder=str(bags), free_disk_mb=0)
     cell = Cell(bench, SIZE_PX, RATE_HZ, relayed=False)
@@ -43,7 +44,7 @@ def soak(bench: Bench) -> Iterator[Result]:
                 result = run.result()
                 faults += [result.reason] if result.end == result.FAULT else []
             cell.reset(seed=goals)  # without aim, the arm ends in a corner sooner or later
-            run = cell.pursue(max_steps=20, seed=goals)
+            run = cell.pursue(max_steps=steps, seed=goals)
         for bag in find_bags(bags):
             recorded += 1
             flawed += [f"{bag.name}: {problem}" for problem in summarize(bag).problems]
