@@ -1,5 +1,7 @@
 """Messages become an episode whatever order they come in, and never a wrong one."""
 
+import time
+
 import am_msgs.msg
 import numpy as np
 import pytest
@@ -191,16 +193,39 @@ def test_what_is_missing_is_named(messages, lost, sentence):
     assembler.finish()  # named once, then forgotten
 
 
-def test_in_a_stream_a_lost_image_is_named_once_later_episodes_are_complete(messages, tmp_path):
+def test_in_a_stream_a_lost_image_is_named_once_nothing_more_comes(messages, tmp_path):
     lost = next(i for i, (t, _) in enumerate(messages) if "image" in t)
     later = [write_episode(make_episode(f"e{i}", seed=i), tmp_path, SPACE) for i in (1, 2, 3)]
     stream = messages[:lost] + messages[lost + 1 :] + [(t, m) for bag in later for t, m, _, _ in recorded(bag)]
     episodes, assembler = assemble(stream)
     assert [e.info.episode_id for e in episodes] == ["e1", "e2", "e3"]
-    with pytest.raises(AmRosError, match="'e0': the image of step 0 is missing"):
-        assembler.add(*messages[lost])
-    assert assemble(messages)[0]
+    assert assembler.give_up(time.monotonic()) == []
+    late = time.monotonic() + module.LOST_AFTER_S + 1
+    assert assembler.give_up(late) == ["episode 'e0': the image of step 0 is missing"]
+    assert assembler.give_up(late) == []  # named once
     assert len([e for e in (assembler.add(t, m) for t, m in messages) if e]) == 1  # and it goes on
+
+
+def test_episodes_that_are_complete_early_do_not_end_one_that_was_played_before_them(tmp_path):
+    """A bag begins with images of the episode before it, and steps run ahead of images."""
+    stamps = iter(range(10))
+    short, long = [], []
+    for i in range(5):
+        for name, episodes in ((f"short{i}", short), (f"long{i}", long)):
+            one = make_episode(name, seed=len(short) + 10 * len(long))
+            one.stamps_ns += next(stamps) * 10_000_000_000
+            episodes.append([(t, m) for t, m, _, _ in recorded(write_episode(one, tmp_path, SPACE))])
+
+    def pictures(stream):
+        return [(t, m) for t, m in stream if "image" in t]
+
+    played = [*long, *short]
+    stream = [(t, m) for one in played for t, m in one if "image" not in t]  # all steps, then the images
+    for before, one in zip(short, long, strict=True):
+        stream += pictures(before) + pictures(one)
+    episodes, assembler = assemble(stream)
+    assert len(episodes) == 10
+    assembler.finish()
 
 
 def test_a_start_is_not_needed(messages, episode):

@@ -1,5 +1,6 @@
 """The one place that turns messages, live or recorded, into an Episode."""
 
+import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
@@ -24,10 +25,11 @@ CONSUMED = {
 # Images that no step has named yet. A step names its image within a second or so; 64 MB are 3 s of uncompressed
 # 472x472 images at 30 Hz, and minutes of JPEGs.
 IMAGE_BYTES = 64_000_000
-# Each topic keeps its order, so once later episodes are complete, what an earlier one misses is not late but lost.
-# Nothing else tells: in a busy subscriber, which takes one message of each topic in turn, the few events run hundreds
-# of episodes ahead of the many images, and stamps of replayed bags jump back and forth.
-LATER_EPISODES = 3
+# An episode of which nothing came for so long is lost, once the subscriber has caught up; longer than a step may take.
+# Order tells nothing: in a busy subscriber, which takes one message of each topic in turn, the few events run hundreds
+# of episodes ahead of the many images, stamps of replayed bags jump back and forth, and a recorded bag begins with images
+# of the episode before it, which may complete that one long before an episode that was played earlier.
+LOST_AFTER_S = 30.0
 OPEN_EPISODES = 10_000  # actors that died without an END must not fill the memory
 REMEMBERED_STAMPS = 200_000  # of images that belong to an episode
 
@@ -76,6 +78,17 @@ class EpisodeAssembler:
             raise AmRosError(self._faults.popleft())
         return None
 
+    def give_up(self, now_s: float) -> list[str]:
+        """Drop the episodes of which nothing came for LOST_AFTER_S; returns a sentence for each, with what is missing.
+
+        To be called now and then in a stream without an end, when nothing waits to be added. `now_s`: time.monotonic().
+        """
+        for episode in list(self._open.values()):
+            if now_s - episode.heard_s > LOST_AFTER_S:
+                self._refuse(episode, episode.missing())
+        faults, self._faults = list(self._faults), deque()
+        return faults
+
     def finish(self) -> None:
         """The stream has ended: raise AmRosError, saying what is missing, if an episode is incomplete."""
         for episode in list(self._open.values()):
@@ -91,7 +104,7 @@ class EpisodeAssembler:
         self._recent[stamp] = msg
         self._recent_bytes += len(msg.data)
         for episode in self._awaited.pop(stamp, ()):
-            episode.images[stamp] = msg
+            episode.images[stamp], episode.heard_s = msg, time.monotonic()
             self._finish_if_complete(episode)
         while self._recent_bytes > IMAGE_BYTES and len(self._recent) > 1:
             _, old = self._recent.popitem(last=False)
@@ -131,6 +144,7 @@ class EpisodeAssembler:
                 oldest = next(iter(self._open.values()))
                 self._refuse(oldest, f"{oldest.missing()}, and {OPEN_EPISODES} newer ones began")
             self._open[episode_id] = _OpenEpisode(episode_id)
+        self._open[episode_id].heard_s = time.monotonic()
         return self._open[episode_id]
 
     def _want(self, episode: "_OpenEpisode", observation, role: str) -> None:
@@ -156,20 +170,11 @@ class EpisodeAssembler:
     def _finish_if_complete(self, episode: "_OpenEpisode") -> None:
         if episode.end is None or episode.missing() is not None:
             return
-        earlier = []
-        for other in self._open.values():
-            if other is episode:
-                break
-            earlier.append(other)
         del self._open[episode.episode_id]
         try:
             self._complete.append(self._build(episode))
         except AmRosError as error:
             self._faults.append(str(error))
-        for other in earlier:
-            other.later_complete += 1
-            if other.later_complete >= LATER_EPISODES:
-                self._refuse(other, other.missing())
 
     def _refuse(self, episode: "_OpenEpisode", why: str) -> None:
         self._drop(episode)
@@ -235,7 +240,7 @@ class _OpenEpisode:
     steps: dict = field(default_factory=dict)  # Step by index
     images: dict = field(default_factory=dict)  # image by stamp [ns], None while it has not come
     end: object = None
-    later_complete: int = 0  # episodes that began later and are complete
+    heard_s: float = 0.0  # when something of it came last, time.monotonic()
 
     def missing(self) -> str | None:
         """What is missing, in words; None if the episode is complete."""

@@ -27,6 +27,8 @@ from am_ros.nodes.common import KEEP_ALL_QOS, RELIABLE_QOS, NodeThread, declare,
 from am_ros.replay.ingest import ingest
 from am_ros.replay.store import ReplayStore
 
+LOOK_S = 1.0  # for episodes of which something was lost
+
 
 @dataclass(frozen=True)
 class TrainerNodeConfig:
@@ -84,17 +86,29 @@ class TrainerNode(Node):
 
     def _work(self) -> None:
         """The ingestion thread: the only writer of the store."""
-        began = False
-        while (job := self._jobs.get()) is not None:
+        began, look_s = False, 0.0
+        while (job := self._next_job()) is not None:
             try:
                 self._do(*job)
             except AmRosError as error:
                 self.get_logger().warning(str(error))
+            if self._jobs.empty() and time.monotonic() >= look_s:
+                look_s = time.monotonic() + LOOK_S
+                for sentence in self._assembler.give_up(time.monotonic()):
+                    self.get_logger().warning(sentence)
             if not began and len(self.store.episodes) >= self.config.min_episodes:
                 began = True
                 self._start_training()
 
+    def _next_job(self) -> tuple | None:
+        try:
+            return self._jobs.get(timeout=LOOK_S)
+        except queue.Empty:
+            return "nothing", None, None
+
     def _do(self, kind: str, what, extra) -> None:
+        if kind == "nothing":
+            return
         if kind == "message":
             episode = self._assembler.add(what, extra)
             if episode is not None and self.store.append([episode]):
