@@ -27,8 +27,8 @@ CONSUMED = {
 IMAGE_BYTES = 64_000_000
 # An episode of which nothing came for so long is lost, once the subscriber has caught up; longer than a step may take.
 # Order tells nothing: in a busy subscriber, which takes one message of each topic in turn, the few events run hundreds
-# of episodes ahead of the many images, stamps of replayed bags jump back and forth, and a recorded bag begins with images
-# of the episode before it, which may complete that one long before an episode that was played earlier.
+# of episodes ahead of the many images, stamps of replayed bags jump back and forth, and a recorded bag begins with
+# images of the episode before it, which may complete that one long before an episode that was played earlier.
 LOST_AFTER_S = 30.0
 OPEN_EPISODES = 10_000  # actors that died without an END must not fill the memory
 REMEMBERED_STAMPS = 200_000  # of images that belong to an episode
