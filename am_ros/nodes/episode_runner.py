@@ -133,21 +133,29 @@ class EpisodeRunner:
         timeout_s = self.config.images.image_timeout_s
         deadline_s = time.monotonic() + timeout_s
         with self._news:
-            while self._image is None or to_ns(self._image[0].header.stamp) <= after_ns:
+            while not self._has_seen(after_ns):
                 self._raise_fault()
                 if time.monotonic() > deadline_s:
-                    late = f"no image is stamped later than the motion (waited {timeout_s:g} s): the clocks differ"
-                    raise AmRosError(f"image_stale: topic {topics.IMAGE}: {late}")
+                    raise AmRosError(self._unseen(timeout_s))
                 self._news.wait(POLL_S)
             self._raise_fault()
-            for topic, value in ((topics.EE_POSE, self._pose), (topics.JOINT_STATES, self._opening)):
-                if value is None:
-                    raise AmRosError(f"nothing_came: topic {topic}: nothing came yet")
             (image, rgb), pose, opening = self._image, self._pose.pose, self._opening
         p, q = pose.position, pose.orientation
         message = Observation(image_stamp=image.header.stamp, ee_pose=pose, gripper_opening=opening)
         state = state_vector((p.x, p.y, p.z), yaw_of_quaternion(q.x, q.y, q.z, q.w), opening)
         return Seen(rgb, state, (p.x, p.y, p.z), message)
+
+    def _has_seen(self, after_ns: int) -> bool:
+        newer = self._image is not None and to_ns(self._image[0].header.stamp) > after_ns
+        return newer and self._pose is not None and self._opening is not None
+
+    def _unseen(self, timeout_s: float) -> str:
+        """What was waited for in vain."""
+        for topic, value in ((topics.EE_POSE, self._pose), (topics.JOINT_STATES, self._opening)):
+            if value is None:
+                return f"nothing_came: topic {topic}: nothing came yet"
+        late = f"no image is stamped later than the motion (waited {timeout_s:g} s): the clocks differ"
+        return f"image_stale: topic {topics.IMAGE}: {late}"
 
     def _inside(self, seen: Seen, action: CartesianAction) -> CartesianAction:
         """The action as it is sent: within the box. What is not finite never leaves."""
