@@ -14,6 +14,7 @@ NODES = (
     "cartesian_controller",
     "episode_logger",
     "goal_registry",
+    "image_relay",
     "policy_server",
     "scripted_expert",
     "sim_workcell",

@@ -17,6 +17,7 @@ from am_ros.shared_memory import remove_stale_segments
 enter_ros_environment()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
 def pytest_sessionfinish():
     """Tests kill nodes; a machine that runs many of them must not fill its shared memory with what they leave."""
     remove_stale_segments()

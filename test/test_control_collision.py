@@ -25,7 +25,9 @@ def test_the_whole_workspace_is_free_down_to_its_floor(model):
     rng, kinematics = np.random.default_rng(0), STEPPERS[model].kinematics
     corners = [np.where([i & 1, i & 2, i & 4], HIGH, LOW) for i in range(8)]
     for position in [*corners, *rng.uniform(LOW, HIGH, (50, 3))]:
-        COLLISIONS[model].check(kinematics.home(position, rng.uniform(-1.5, 1.5))[None])
+        q = kinematics.home(position, rng.uniform(-1.5, 1.5))
+        COLLISIONS[model].check(q[None])
+        assert COLLISIONS[model].nearest(q)[2] > 0
 
 
 def folded(**angles):

@@ -184,9 +184,10 @@ def test_killed_at_any_step_a_record_is_whole_or_not_there(tmp_path):
 
 def _record_for_ever(folder, started):
     library = GoalLibrary(folder)
+    library.record("", picture())
     while True:
         library.record("", picture())
-        started.set()  # so that a busy machine has recorded something before the kill
+        started.set()  # two goals each, so that a busy machine has recorded something before the kill
 
 
 def test_kill_9_in_the_middle_of_many_records_leaves_whole_goals_only(tmp_path):
@@ -200,7 +201,7 @@ def test_kill_9_in_the_middle_of_many_records_leaves_whole_goals_only(tmp_path):
         child.join(20)
     library = GoalLibrary(tmp_path)
     listed, damaged = library.list()
-    assert damaged == [] and len(listed) >= 15
+    assert damaged == [] and len(listed) > 15
     for goal in listed:
         library.get(goal.goal_id)
 

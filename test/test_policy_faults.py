@@ -14,7 +14,6 @@ from am_msgs.msg import ControllerStatus, EpisodeEvent, Heartbeat, Step
 from am_msgs.srv import CountImages, LoadCheckpoint
 from conftest import wait_until
 from diagnostic_msgs.msg import DiagnosticArray
-from image_relay import IMAGE_IN, RelaySpec, set_relay
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from test_policy_server import pursue, save_untrained
@@ -23,7 +22,7 @@ from test_transport import TALKER
 from am_ros import images
 from am_ros.environment import child_environment
 from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS, from_ns
-from am_ros.processes import NodeProcess, stop_all
+from am_ros.nodes.image_relay import IMAGE_IN, set_relay
 
 GOAL = Image()
 images.fill_image(GOAL, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
@@ -59,11 +58,9 @@ class PublishedClock:
 
 
 @pytest.fixture
-def relay(ros_env):
+def relay(start_node):
     """A camera that can be broken, between the simulated one and everybody else."""
-    process = NodeProcess(RelaySpec(parameters={"mode": "pass"}), ros_env)
-    yield process
-    stop_all([process])
+    return start_node("image_relay", mode="pass")
 
 
 def values_of(report):

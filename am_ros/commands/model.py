@@ -25,8 +25,6 @@ def register(subparsers) -> None:
     describing.add_argument("--samples", type=int, help="candidates per iteration of the search (default 64)")
     describing.add_argument("--iterations", type=int, help="iterations of the search (default 2)")
     describing.add_argument("--json", metavar="FILE", help="write the figures to this file; -: to standard output")
-
-
     describing.set_defaults(act=_describe)
     exporting = actions.add_parser("export", help="weights alone, as float16: to act with, and to start from")
     exporting.add_argument("checkpoint", help=CHECKPOINT_HELP)

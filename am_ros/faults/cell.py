@@ -22,10 +22,10 @@ from am_ros.errors import AmRosError
 from am_ros.faults.arm import SPEED_WINDOW_S, ArmRecord
 from am_ros.faults.bench import Bench, wait_until
 from am_ros.faults.checkpoints import aimless_checkpoint
-from am_ros.faults.image_relay import IMAGE_IN, JOINTS_IN, RelaySpec, set_relay
 from am_ros.faults.synthetic import make_episode
 from am_ros.nodes.client import GoalRun
 from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS
+from am_ros.nodes.image_relay import IMAGE_IN, JOINTS_IN, set_relay
 from am_ros.processes import NodeProcess
 
 NAME = "faults"  # as a commander
@@ -60,7 +60,7 @@ class Cell:
         client.node.create_timer(0.1, lambda: self._heartbeats.publish(Heartbeat(name=NAME)))
         remap = {topic: "sim_" + topic for topic in (topics.IMAGE, topics.IMAGE_COMPRESSED, topics.CAMERA_INFO)}
         self.simulator = bench.start("sim_workcell", remap={**remap, topics.JOINT_STATES: joints}, **everywhere)
-        relay = [(bench.launch(RelaySpec(parameters={"joints": True, **everywhere})), "running")] if relayed else []
+        relay = [(bench.start("image_relay", joints=True, **everywhere), "running")] if relayed else []
         self.start("policy")
         self.start("camera")
         self.start("controller")

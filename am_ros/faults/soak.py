@@ -15,6 +15,7 @@ from am_ros.faults.suite import Result
 from am_ros.faults.usage import Usage, usage
 
 SIZE_PX, RATE_HZ = 472, 30.0
+FULL_RATE_HZ = 28.5  # a folder of pictures is played a little slower than asked for
 SAMPLE_S = 1.0
 # What a process may gain from the first quarter of the time to the last: caches and Python's allocator breathe.
 MOST = Usage(memory_mb=10.0, handles=4, threads=1)
@@ -57,9 +58,9 @@ def soak(bench: Bench) -> Iterator[Result]:
     lost, rate = published - received.count, received.count / max(1e-9, _seconds(received))
     yield Result(
         f"soak of {seconds:.0f} s: frames of {SIZE_PX}x{SIZE_PX} px from camera to policy",
-        "none lost",
+        "none lost" + bench.pick(f", at least {FULL_RATE_HZ:.1f} per second", ""),
         f"{lost} of {published} lost; {rate:.1f} per second of the {RATE_HZ:.0f} that the camera was asked for",
-        lost == 0 and published > 0,
+        lost == 0 and published > 0 and rate >= bench.pick(FULL_RATE_HZ, 0.0),
     )
     yield Result(
         f"soak of {seconds:.0f} s: goals and bags", "every goal without a fault, every bag whole and nothing lost",

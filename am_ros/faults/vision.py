@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from am_ros.faults.bench import Bench, wait_until
 from am_ros.faults.cell import cell_of
-from am_ros.faults.image_relay import set_relay
 from am_ros.faults.suite import Result
+from am_ros.nodes.image_relay import set_relay
 
 # Mode of the relay, how the fault is named, and within what time the arm has to stand [s].
 CASES = (

@@ -6,12 +6,9 @@ from dataclasses import dataclass, field
 from am_msgs.action import MoveCartesian
 from am_msgs.msg import Heartbeat
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.duration import Duration
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMsg
 
 from am_ros import topics
 from am_ros.action import Gripper
@@ -22,7 +19,7 @@ from am_ros.control.supervision import Supervision
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
 from am_ros.nodes.common import RELIABLE_QOS, RESULT_KEPT_S, SENSOR_QOS, declare, run, to_ns
-from am_ros.nodes.controller_messages import action_of, trajectory_message
+from am_ros.nodes.controller_messages import ArmCommands, action_of
 from am_ros.nodes.controller_report import INACTIVE, ControllerReport
 from am_ros.nodes.lifecycle import ActingNode
 from am_ros.nodes.publisher_watch import PublisherWatch
@@ -60,10 +57,9 @@ class CartesianController(ActingNode):
         self._stepper = make_stepper(self.config)
         self._guard = make_guard(self.config, self._stepper)
         self._safety = Supervision(self.config, self._stepper.kinematics)
-        self._trajectory_pub = self.create_publisher(JointTrajectoryMsg, topics.JOINT_TRAJECTORY, RELIABLE_QOS)
-        self._gripper_pub = self.create_publisher(Float64MultiArray, topics.GRIPPER_COMMAND, RELIABLE_QOS)
+        self._arm = ArmCommands(self, self.config.joint_names)
         self._report = ControllerReport(self, self.config, self._stepper.kinematics, self._safety)
-        self._others = PublisherWatch(self, self._trajectory_pub)
+        self._others = PublisherWatch(self, self._arm.trajectories)
         self.create_subscription(JointState, topics.JOINT_STATES, self._on_joint_state, SENSOR_QOS)
         self.create_subscription(Heartbeat, topics.COMMANDER_HEARTBEAT, self._on_heartbeat, RELIABLE_QOS)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -92,7 +88,7 @@ class CartesianController(ActingNode):
     def close(self) -> None:
         """Brake; the arm does not go on when the node ends."""
         if self._motion and self._stop_motion("inactive: the controller ends"):
-            self._trajectory_pub.wait_for_all_acked(Duration(seconds=0.5))
+            self._arm.wait_until_taken(0.5)
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
@@ -168,9 +164,9 @@ class CartesianController(ActingNode):
         if action.terminate:
             self._motion.ended.set_result((End.DONE, ""))
             return
-        self._command(trajectory)
+        self._arm.follow(trajectory)
         if opening is not None:
-            self._gripper_pub.publish(Float64MultiArray(data=[opening]))
+            self._arm.set_gripper(opening)
 
     # -- what is watched ---------------------------------------------------------------------------------------------
 
@@ -180,7 +176,7 @@ class CartesianController(ActingNode):
         if not safety.take(msg.name, msg.position, msg.velocity, to_ns(msg.header.stamp), now_s):
             return
         if safety.hold_now(now_s):
-            self._command(self._stepper.brake(state.q, state.qd))
+            self._arm.follow(self._stepper.brake(state.q, state.qd))
         fault = safety.fault(now_s)
         if fault and self.active and not fault.startswith("joint_states_stale"):
             self._protect(fault)
@@ -232,7 +228,7 @@ class CartesianController(ActingNode):
             return False
         start = self._safety.brake_from(cause, motion.trajectory, time.monotonic() - motion.started_s)
         if start:
-            self._command(self._stepper.brake(*start))
+            self._arm.follow(self._stepper.brake(*start))
         motion.ended.set_result((end, reason or cause))
         return True
 
@@ -245,9 +241,6 @@ class CartesianController(ActingNode):
             self._report.all_is_well()
             self._publish_status()
         return response
-
-    def _command(self, trajectory: JointTrajectory) -> None:
-        self._trajectory_pub.publish(trajectory_message(trajectory, self.config.joint_names))
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds

@@ -1,13 +1,17 @@
-"""Messages of the Cartesian controller, to and from what am_ros.control works with."""
+"""Messages of the Cartesian controller, to and from what am_ros.control works with, and what it sends to the arm."""
 
 from am_msgs.msg import CartesianAction as CartesianActionMsg
 from builtin_interfaces.msg import Duration
+from rclpy.duration import Duration as RclpyDuration
+from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMsg
 from trajectory_msgs.msg import JointTrajectoryPoint
 
+from am_ros import topics
 from am_ros.action import CartesianAction, Gripper
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
+from am_ros.nodes.common import RELIABLE_QOS
 
 
 def action_of(msg: CartesianActionMsg) -> CartesianAction:
@@ -27,3 +31,24 @@ def trajectory_message(trajectory: JointTrajectory, joint_names) -> JointTraject
         point = JointTrajectoryPoint(positions=q.tolist(), velocities=qd.tolist(), time_from_start=since_start)
         msg.points.append(point)
     return msg
+
+
+class ArmCommands:
+    """Publishes what the arm and its gripper are to do."""
+
+    def __init__(self, node, joint_names):
+        self._joint_names = joint_names
+        self.trajectories = node.create_publisher(JointTrajectoryMsg, topics.JOINT_TRAJECTORY, RELIABLE_QOS)
+        self._openings = node.create_publisher(Float64MultiArray, topics.GRIPPER_COMMAND, RELIABLE_QOS)
+
+    def follow(self, trajectory: JointTrajectory) -> None:
+        """From now on, in place of what was commanded before."""
+        self.trajectories.publish(trajectory_message(trajectory, self._joint_names))
+
+    def set_gripper(self, opening: float) -> None:
+        """The gripper: 0 closed ... 1 open."""
+        self._openings.publish(Float64MultiArray(data=[opening]))
+
+    def wait_until_taken(self, timeout_s: float) -> None:
+        """Until the driver has what was sent last."""
+        self.trajectories.wait_for_all_acked(RclpyDuration(seconds=timeout_s))

@@ -1,6 +1,7 @@
 """The lifecycle of the nodes that act: configure checks, activate lets the arm move, deactivate stops it."""
 
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
@@ -8,17 +9,17 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from am_ros.errors import AmRosError
 
 
-class ActingNode(LifecycleNode):
+class ActingNode(LifecycleNode, ABC):
     """Subclasses say what to check in `configure` and what to stop in `deactivate`, and look at `active`."""
 
     active = False
 
+    @abstractmethod
     def configure(self) -> None:
         """Check everything that can be checked before anything moves; raise AmRosError that names what is wrong.
 
         Called again after a failure or a clean-up, so that a mended file counts.
         """
-        raise NotImplementedError
 
     def activate(self) -> None:
         """Begin to act; `active` becomes true afterwards."""

@@ -2,7 +2,7 @@
 
 With `joints:=true` it passes on joint states, too, from `joint_states_in` to `joint_states`.
 
-    python -m am_ros.faults.image_relay --ros-args -p mode:=pass
+    python -m am_ros.nodes.image_relay --ros-args -p mode:=pass
 
 Start the camera or the simulated cell with {"image_raw": "image_in"}; `set_relay(client, mode="frozen")` changes it at
 run time, and so does `ros2 param set`.
@@ -11,7 +11,6 @@ run time, and so does `ros2 param set`.
 import random
 import sys
 from array import array
-from dataclasses import dataclass
 
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
@@ -19,7 +18,6 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image, JointState
 
 from am_ros.errors import AmRosError
-from am_ros.graph import NodeSpec
 from am_ros.nodes.common import SENSOR_QOS, from_ns, run, to_ns
 
 HOUR_NS = 3600 * 1_000_000_000
@@ -97,17 +95,6 @@ def _shifted(image: Image, by_ns: int) -> Image:
     return image
 
 
-@dataclass(frozen=True)
-class RelaySpec(NodeSpec):
-    """The relay as a process: `NodeProcess(RelaySpec(parameters={"mode": "pass"}), env)`."""
-
-    executable: str = "image_relay"
-
-    def command(self) -> list[str]:
-        """This module instead of one of am_ros.nodes."""
-        return [sys.executable, "-m", __spec__.name, *super().command()[3:]]
-
-
 def set_relay(client, **parameters) -> None:
     """Change parameters of a running relay: `mode`, `drop_share`; `client` is a RosClient."""
     messages = [Parameter(name, value=value).to_parameter_msg() for name, value in parameters.items()]
@@ -116,5 +103,10 @@ def set_relay(client, **parameters) -> None:
         raise AmRosError(f"image_relay: {answer.results}")
 
 
+def main(args=None) -> int:
+    """Entry point of the executable."""
+    return run(ImageRelay, "image_relay", args)
+
+
 if __name__ == "__main__":
-    sys.exit(run(ImageRelay, "image_relay"))
+    sys.exit(main())
