@@ -1,4 +1,4 @@
-"""What the simulated arm really does: its joint states, and the way and speed of the tool that follow from them."""
+"""What the simulated arm is told and really does: trajectories, joint states, the tool's way and speed from them."""
 
 import threading
 import time
@@ -6,12 +6,13 @@ from collections import deque
 
 import numpy as np
 from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
 
 from am_ros import topics
 from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.robot import robot_model
 from am_ros.nodes.client import RosClient
-from am_ros.nodes.common import SENSOR_QOS
+from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, to_ns
 
 KEPT = 60_000  # joint states: ten minutes
 SPEED_WINDOW_S = 0.05
@@ -27,7 +28,16 @@ class ArmRecord:
         self._names = facts.joint_names
         self._lock = threading.Lock()
         self._states: deque[tuple[float, np.ndarray, np.ndarray]] = deque(maxlen=KEPT)
+        self._ends_s = float("-inf")
         client.node.create_subscription(JointState, topic, self._add, SENSOR_QOS)
+        client.node.create_subscription(JointTrajectory, topics.JOINT_TRAJECTORY, self._follow, RELIABLE_QOS)
+
+    def _follow(self, message: JointTrajectory) -> None:
+        self._ends_s = time.monotonic() + to_ns(message.points[-1].time_from_start) * 1e-9
+
+    def left_s(self) -> float:
+        """How long the trajectory that it was given last still takes [s]; negative: it is over."""
+        return self._ends_s - time.monotonic()
 
     def _add(self, message: JointState) -> None:
         order = [message.name.index(name) for name in self._names]

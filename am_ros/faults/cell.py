@@ -30,6 +30,9 @@ from am_ros.processes import NodeProcess
 
 NAME = "faults"  # as a commander
 MOVING_M_S = 0.05
+# What is left of a motion that something happens to: more than the longest time that it takes to notice (heartbeats
+# stay out for 0.5 s), or the motion may be over by itself before anything is named.
+MOTION_LEFT_S = 0.8
 # Slow enough that a step is not over before anything is noticed: a long one takes two seconds.
 # The simulator of a machine that has too much to do may pause for half a second, and that is not what is tried here.
 CONTROLLER = {"velocity_scale": 0.15, "joint_state_timeout_s": 1.0}
@@ -164,8 +167,10 @@ class Cell:
         return "" if result.end == ReachGoal.Result.STEP_LIMIT else result.reason
 
     def wait_until_it_moves(self) -> None:
-        """Return in the middle of a motion."""
-        wait_until(lambda: self.arm.speed() > MOVING_M_S, 30, "the arm's motion")
+        """Return in the middle of a motion that still has a while to go."""
+        wait_until(
+            lambda: self.arm.left_s() > MOTION_LEFT_S and self.arm.speed() > MOVING_M_S, 30, "a long motion of the arm"
+        )
 
     def stops(self, since: int = 0) -> list[str]:
         """Why there were protective stops since so many messages of the controller's status."""
