@@ -177,3 +177,18 @@ print([m for m in sys.modules if m.startswith(heavy)])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_no_goal_is_no_place_far_away():
+    """A task reward comes with a goal of zeros: where the zero of the observations lies must not matter then."""
+    observations, state = torch.from_numpy(_arrays()[0]).float(), torch.zeros(50, 6)
+    seen = []
+    for shift in (0.0, 1000.0):
+        torch.manual_seed(0)
+        network = make_network(STATE)
+        network.look_at((observations + shift).numpy())
+        goals = 0 * observations, 0.9 * observations
+        seen.append([network.encode(observations + shift, goal, state) for goal in goals])
+    (without, wanted), (without_shifted, wanted_shifted) = seen
+    torch.testing.assert_close(without, without_shifted, atol=1e-3, rtol=1e-3)
+    assert (wanted - without).abs().max() > 0.1 and (wanted - wanted_shifted).abs().max() > 0.1

@@ -155,7 +155,11 @@ class StateQNetwork(FilmHead):
         """float observations and goals [B, size], states [B, STATE_DIM] -> encoding [B, width]."""
         std = torch.where(self.std == 0, 1.0, self.std)
         now, then = (observation - self.mean) / std, (goal - self.mean) / std
-        x = self.observation(torch.cat([now, then, then - now], dim=-1)) + self.state(state)
+        # A goal of zeros is none (a task reward says what is wanted). As a place it would lie many standard deviations
+        # off, and drown what a network knows that has learned goals before.
+        wanted = (goal != 0).any(dim=-1, keepdim=True)
+        asked = torch.where(wanted, torch.cat([then, then - now], dim=-1), 0.0)
+        x = self.observation(torch.cat([now, asked], dim=-1)) + self.state(state)
         x = functional.relu(self.norm(x))
         x = functional.relu(x + self.hidden1(x))
         return functional.relu(x + self.hidden2(x))
