@@ -11,7 +11,8 @@ from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig
 from am_ros.replay.store import ReplayStore
 from am_ros.sim.environment import Environment
-from am_ros.sim.tasks import evaluation_seed, find_task
+from am_ros.sim.episodes import Mixture, perform
+from am_ros.sim.tasks import TASKS, evaluation_seed, find_task, train_seed
 from am_ros.sim.vectors import TRACKED, VECTOR_SIZE, collect_vectors, goal_vector, scene_vector
 
 
@@ -47,6 +48,21 @@ def test_a_quarter_turn_of_a_cube_is_no_change():
         sine, cosine = _block(scene_vector(environment.scene()))[4:]
     quarter = block.pose.yaw_rad + np.pi / 2
     np.testing.assert_allclose([sine, cosine], [np.sin(4 * quarter), np.cos(4 * quarter)], atol=1e-5)
+
+
+def test_every_object_of_every_task_has_its_place():
+    assert {name for task in TASKS.values() for name in task.objects} == set(TRACKED)
+
+
+def test_an_episode_is_the_same_where_nobody_looks():
+    task, done = find_task("rearrangement"), []
+    for sees in (True, False):
+        with Environment(task, sees=sees) as environment:
+            done.append(perform(environment, train_seed(4), Mixture()))
+    seen, unseen = done
+    np.testing.assert_array_equal(np.stack(seen.actions), np.stack(unseen.actions))
+    assert [scene_vector(s).tolist() for s in seen.scenes] == [scene_vector(s).tolist() for s in unseen.scenes]
+    assert seen.observations[0].image.shape == (64, 64, 3) and unseen.observations[0].image.size == 0
 
 
 def test_vectors_do_not_depend_on_the_number_of_workers(store, tmp_path):

@@ -60,6 +60,7 @@ class PolicyActor:
         if config.plan_through:
             self.policy = plan_through(self.policy, config.plan_through, PlanConfig(config.waypoints))
         self.image_size = self.policy.image_size
+        self.sees = self.policy.network.config.preset != "state"
 
     def begin(self, task: Task, scene: int) -> None:
         """Start a trial."""
@@ -67,7 +68,7 @@ class PolicyActor:
 
     def decide(self, seen: Observation, goal_image: np.ndarray, environment: Environment) -> Decision:
         """The next action. Raises AmRosError if the network gives no finite value."""
-        if self.policy.network.config.preset == "state":
+        if not self.sees:
             scene = environment.scene()
             goal = goal_vector(scene) * bool(environment.task.goal_image)
             return self.policy.act(scene_vector(scene), goal, seen.state)
@@ -76,6 +77,8 @@ class PolicyActor:
 
 class ExpertActor:
     """The task's scripted expert with noise, as `am-ros collect` draws it for the seed of the scene."""
+
+    sees = False
 
     def __init__(self, config: ActorConfig):
         self.image_size = config.image_size or CameraConfig.image_size
@@ -92,6 +95,8 @@ class ExpertActor:
 
 class RandomActor:
     """Uniform displacements, the gripper open or closed by chance; never terminates."""
+
+    sees = False
 
     def __init__(self, config: ActorConfig):
         self.image_size = config.image_size or CameraConfig.image_size

@@ -62,21 +62,22 @@ def run_trials(plans: Sequence[TrialPlan], workers: int = 1) -> Iterator[Trial]:
 
 def _work(actor: ActorConfig, task: str, scene: int, frames_px: int, variety: float) -> Trial:
     who = _actor(actor)
-    environment = _environment(task, SimConfig(variety=variety, camera=CameraConfig(image_size=who.image_size)))
+    config = SimConfig(variety=variety, camera=CameraConfig(image_size=who.image_size))
+    environment = _environment(task, config, who.sees or frames_px > 0)
     return replace(run_trial(environment, who, scene, frames_px), actor=actor.name)
 
 
 _actor = lru_cache(maxsize=1)(make_actor)  # per process; jobs come actor by actor and task by task
-_kept: dict[tuple[str, SimConfig], Environment] = {}
+_kept: dict[tuple[str, SimConfig, bool], Environment] = {}
 
 
-def _environment(task: str, config: SimConfig) -> Environment:
+def _environment(task: str, config: SimConfig, sees: bool) -> Environment:
     """The environment of a task, for its construction takes as long as a trial. One per process, to bound memory."""
-    key = (task, config)
+    key = (task, config, sees)
     if key not in _kept:
         while _kept:
             _kept.popitem()[1].close()
-        _kept[key] = Environment(find_task(task), config)
+        _kept[key] = Environment(find_task(task), config, sees=sees)
     return _kept[key]
 
 
@@ -84,10 +85,10 @@ def reset_trial(environment: Environment, scene: int):
     """Put scene number `scene` of the evaluation set to its start; return the first observation and the goal image.
 
     The goal image is that of the same scene in its goal configuration, and all zeros if the task shows none
-    (section 5 of the paper: a task reward instead of a goal image).
+    (section 5 of the paper: a task reward instead of a goal image). Where nobody looks, it is as empty as all images.
     """
     seed, goal_image = evaluation_seed(scene), None
-    if environment.task.goal_image:
+    if environment.task.goal_image and environment.sees:
         goal_image = environment.reset(seed, "goal").image
     observation = environment.reset(seed, "start")
     return observation, np.zeros_like(observation.image) if goal_image is None else goal_image

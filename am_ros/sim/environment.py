@@ -24,7 +24,7 @@ MAX_FALL_S = 0.5
 class Observation:
     """What the actor sees; `refused` says why the last action was not executed."""
 
-    image: np.ndarray  # uint8 [size, size, 3]
+    image: np.ndarray  # uint8 [size, size, 3]; [0, 0, 3] where nobody looks
     state: np.ndarray  # float32 [STATE_DIM], see am_ros.episode
     time_s: float  # simulated, since the reset
     refused: str = ""
@@ -39,8 +39,10 @@ class Environment:
         config: SimConfig | None = None,
         limits: MotionLimits | None = None,
         action_space: ActionSpace | None = None,
+        sees: bool = True,
     ):
-        self.task = task
+        """`sees`: whether observations hold a picture, a fifth of the time of a step; without it they have none."""
+        self.task, self.sees = task, sees
         self.workcell = SimWorkcell(config)
         self.limits = limits or MotionLimits()
         self.action_space = action_space or ActionSpace()
@@ -101,5 +103,6 @@ class Environment:
         cell = self.workcell
         tool = cell.end_effector()
         state = state_vector(tool.position_m, tool.yaw_rad, cell.gripper_opening())
-        self._last = Observation(cell.render(), state, cell.time_s)
+        image = cell.render() if self.sees else np.zeros((0, 0, 3), np.uint8)
+        self._last = Observation(image, state, cell.time_s)
         return self._last

@@ -25,7 +25,7 @@ from am_ros.sim.tasks import find_task, train_seed
 from am_ros.sim.workcell import SimConfig
 from am_ros.workers import run_jobs
 
-TRACKED = (BLOCK, f"{BLOCK}_2", "fixture", "plate", "bowl", *FOODS)
+TRACKED = (BLOCK, f"{BLOCK}_2", "fixture", "plate", "bowl", *FOODS, f"{BLOCK}_3")
 _TOOL, _OBJECT = 6, 6
 VECTOR_SIZE = _TOOL + _OBJECT * len(TRACKED)
 _CHUNK = 20  # episodes per job
@@ -92,7 +92,7 @@ def _jobs(tasks, episodes: int, seed: int, mixture: Mixture | None, split: bool)
 
 
 def _work(task: str, scenes: range, mixture: Mixture, split: bool) -> tuple[tuple, int, list[Rows]]:
-    with Environment(find_task(task), SimConfig(variety=0.0)) as environment:
+    with Environment(find_task(task), SimConfig(variety=0.0), sees=False) as environment:
         done = [perform(environment, train_seed(scene), mixture) for scene in scenes]
     return (task, scenes.start), len(scenes), [row for one in done for row in _rows(one, split)]
 
