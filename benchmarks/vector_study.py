@@ -7,8 +7,11 @@
     python benchmarks/vector_study.py run runs/bottle --task grasp_bottle --variants qt_opt --episodes 300 \
         --start-from runs/foods/q_alone_8000/0/checkpoint --out runs/bottle_study       # fine-tune on 300 episodes
 
+Choices are made on other scenes (`--first-scene`) than those of the figures.
+
 A variant is the recipe that its name begins with and the fields that follow, `best,method.gamma=0.9`. What ran already
-is not run again. Every variant is judged on the same scenes, by a search over Q alone and as it acts by default.
+is not run again. Every variant is judged on the same scenes, as it acts by default and, if that is something else, by
+a search over Q alone; one with a cloning head by that, too.
 """
 
 import argparse
@@ -76,6 +79,7 @@ class Study:
     trials: int
     episodes: int | None = None  # only the first ones of the data
     start_from: Path | None = None
+    first_scene: int = FIRST_SCENE
 
 
 def first_episodes(store: ReplayStore, count: int, folder: Path) -> ReplayStore:
@@ -110,32 +114,36 @@ def run_one(name: str, seed: int, study: Study) -> dict:
     Trainer(config, folder, start_from=study.start_from).fit(store)
     trained_s = time.monotonic() - began
     checkpoint = str(folder / "checkpoint")
-    plain = ActorConfig(checkpoint)
-    actors = {"as_it_acts": plain}
-    if config.method.method != "gcbc":
-        actors["q_alone"] = ActorConfig(checkpoint, search=searching(**Q_ALONE))
-        if config.network.behaviour_prior:
-            actors["logit"] = ActorConfig(checkpoint, search=searching(objective="logit", samples=128, iterations=3))
-            cloning = searching(objective="prior", samples=2, iterations=1, prior_share=1.0)
-            actors["prior"] = ActorConfig(checkpoint, search=cloning)
     figures = {}
-    for actor, how in actors.items():
-        plan = TrialPlan(how, tasks, trials, FIRST_SCENE, variety=0.0)
+    for actor, search in ways_to_act(config).items():
+        plan = TrialPlan(ActorConfig(checkpoint, search=search), tasks, trials, study.first_scene, variety=0.0)
         for task, summary in summarise(list(run_trials([plan]))).items():
             key = actor if len(tasks) == 1 else f"{actor}/{task}"
             figures |= {key: summary["success_rate"], f"{key}_once": summary["success_once_rate"]}
             figures[f"{key}_terminated"] = summary["ends"].get("terminated", 0) / trials
-    rate = updates / trained_s
     answer = {
         "variant": label,
         "episodes": len(store.episodes),
         "seed": seed,
         "updates": updates,
-        "updates_per_s": round(rate, 1),
+        "updates_per_s": round(updates / trained_s, 1),
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "trials": trials,
         **figures,
     }
     result.write_text(json.dumps(answer | {"config": asdict(config)}, indent=2) + "\n")
     return answer
+
+
+def ways_to_act(config: LearnerConfig) -> dict[str, tuple]:
+    """How a trained variant is judged: what is changed of its search, by a name."""
+    ways = {"as_it_acts": ()}
+    if config.method.method != "gcbc":
+        if replace(config.acting, **Q_ALONE) != config.acting:
+            ways["q_alone"] = searching(**Q_ALONE)
+        if config.network.behaviour_prior:
+            ways["prior"] = searching(objective="prior", samples=2, iterations=1, prior_share=1.0)
+    return ways
 
 
 def results(out: Path) -> list[dict]:
@@ -149,7 +157,7 @@ def table(out: Path) -> str:
     rows: dict[tuple, list[dict]] = {}
     for one in results(out):
         rows.setdefault((one["variant"], one.get("episodes"), one["updates"]), []).append(one)
-    kinds = ("q_alone", "logit", "prior", "as_it_acts")
+    kinds = ("as_it_acts", "q_alone", "prior")
     columns = sorted({c for runs in rows.values() for r in runs for c in r if c.split("/")[0] in kinds})
     columns = [c for c in columns if not c.endswith(("_once", "_terminated"))]
     lines = ["| variant | episodes | updates | seeds | " + " | ".join(columns) + " |"]
@@ -188,6 +196,7 @@ def main() -> int:
     running.add_argument("--episodes", type=int, help="only the first ones of the data")
     running.add_argument("--start-from", type=Path, help="checkpoint whose weights are the first ones")
     running.add_argument("--trials", type=int, default=100, help="per task")
+    running.add_argument("--first-scene", type=int, default=FIRST_SCENE, help="of the evaluation set")
     running.add_argument("--out", type=Path, required=True)
     showing = verbs.add_parser("table")
     showing.add_argument("out", type=Path)
@@ -203,7 +212,7 @@ def main() -> int:
         for name in a.variants:
             variant(name, a.updates, 0)  # what cannot be is said before anything runs
         tasks = tuple(a.task.split(","))
-        study = Study(a.data, a.out, a.updates, tasks, a.trials, a.episodes, a.start_from)
+        study = Study(a.data, a.out, a.updates, tasks, a.trials, a.episodes, a.start_from, a.first_scene)
         jobs = [(n, s, study) for s in range(a.seeds) for n in a.variants]
         for done in run_jobs(run_one, jobs, a.workers, "study"):
             print({k: v for k, v in done.items() if k != "config"}, flush=True)
