@@ -8,7 +8,7 @@ from learning_data import random_episodes
 from am_ros.action import ACTION_DIM, CLOSE, CONTINUOUS_DIM, OPEN, TERMINATE
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
-from am_ros.learning.cem import CemConfig, around_elites, maximise, one_hot_actions
+from am_ros.learning.cem import CemConfig, Prior, around_elites, maximise, one_hot_actions
 from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.policy import Policy
 from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig
@@ -62,6 +62,35 @@ def test_where_nothing_may_terminate_the_actions_of_the_data_do_not_either():
     config = CemConfig(samples=32, iterations=2, refit="elites", data_share=1.0, terminate=False)
     found, _ = maximise(lambda a: a[..., TERMINATE], 1, config, data=ends)
     assert found[0, TERMINATE] == 0 and found[0, OPEN] == 1
+
+
+class NeverStops(torch.nn.Module):
+    """Knows where the goal is and that one has to terminate there; its prior, as demonstrators do, never terminates."""
+
+    config = NetworkConfig(preset="state", observation_size=1, displacements=1)
+
+    def __init__(self):
+        super().__init__()
+        self.anything = torch.nn.Parameter(torch.zeros(1))  # a policy asks a network's parameters for the device
+
+    def encode(self, observation, goal, state):
+        return goal - observation
+
+    def score(self, way, actions):
+        return torch.where(actions[..., -1] > 0.5, 4 - 8 * way.abs(), 2 - way.abs())
+
+    def prior(self, way):
+        return Prior(way.clamp(-1, 1), torch.tensor([0.0, 0.0, -9.0]).expand(len(way), -1))
+
+
+@pytest.mark.parametrize(("stop_q", "terminate", "stops"), [(0.0, True, []), (0.5, True, [0.0, 0.4]), (0.5, False, [])])
+def test_q_of_terminating_ends_an_episode_where_the_prior_never_would(stop_q, terminate, stops):
+    meta = {"image_size": 64, "action_space": {"max_translation_m": [0.08] * 3, "max_rotation_rad": 0.5}}
+    policy = Policy(NeverStops(), meta, CemConfig(stop_q=stop_q, terminate=terminate))
+    ways = [0.0, 0.4, 0.8, 3.0]
+    choices = [policy.choose(np.zeros(1), np.array([way])) for way in ways]
+    assert [way for way, choice in zip(ways, choices, strict=True) if choice.terminate] == stops
+    assert all((choice.vector[:-3] == 0).all() and choice.q_value > 0.5 for choice in choices if choice.terminate)
 
 
 @pytest.fixture

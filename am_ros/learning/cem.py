@@ -49,6 +49,12 @@ class CemConfig:
         choices=OBJECTIVES,
     )  # fmt: skip
     terminate: bool = parameter(True, "whether terminating is among the candidates")
+    # Demonstrators terminate rarely, so a cloning head that decides with Q never does. Q of terminating is taught
+    # itself what is at a goal and what is not (at_goal_share).
+    stop_q: float = parameter(
+        0.0, "when acting: terminate as soon as Q of terminating is this much, whatever the rest says; 0: no such rule",
+        range=(0.0, 1.0),
+    )  # fmt: skip
     # The behaviour prior proposes, and the best of Q + prior_weight * log prior is taken. Q lies in (0, 1), so with
     # weight 1 the prior decides nearly everything: after minutes of training it is the better judge (docs/learn.md).
     # Networks without a prior ignore the three.

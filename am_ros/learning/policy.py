@@ -110,6 +110,8 @@ class Policy:
             for a in (*inputs, state.astype(np.float32))
         ]
         encoding = self.network.encode(*tensors)
+        if (stop := self._stop(encoding)) is not None:
+            return stop
         vectors, scores = maximise(
             lambda a: self.cem.value(self.network.score(encoding, a).float()),
             1,
@@ -126,6 +128,15 @@ class Policy:
         if not (np.isfinite(float(scores[0])) and np.isfinite(q) and np.isfinite(vector).all()):
             raise AmRosError("policy_not_finite: the network's values are not numbers; nothing is moved")
         return Choice(vector, q)
+
+    def _stop(self, encoding) -> Choice | None:
+        """To terminate, if Q of it is `stop_q` or more."""
+        if not (self.cem.stop_q and self.cem.terminate):
+            return None
+        vector = torch.zeros(1, 1, self.network.config.displacements + DISCRETE_DIM, device=self.device)
+        vector[..., -1] = 1.0
+        q = float(self.network.score(encoding, vector).float().sigmoid())
+        return Choice(vector[0, 0].cpu().numpy(), q) if q >= self.cem.stop_q else None
 
     def _shuffled_data_actions(self) -> torch.Tensor | None:
         if self.data_actions is None or not self.cem.data_share:
