@@ -44,9 +44,15 @@ class CartesianStepper:
     """Plans Cartesian steps. The controller node and the simulated environment use it alike, so they move alike."""
 
     def __init__(
-        self, kinematics: Kinematics, limits: MotionLimits | None = None, action_space: ActionSpace | None = None
+        self,
+        kinematics: Kinematics,
+        limits: MotionLimits | None = None,
+        action_space: ActionSpace | None = None,
+        posture_step_rad: float = MAX_POSTURE_STEP_RAD,
     ):
+        """`posture_step_rad`: 0 for an arm whose redundancy somebody else resolves, so that no step returns it."""
         self.kinematics = kinematics
+        self._posture_step = posture_step_rad
         self.limits = limits or MotionLimits()
         self.action_space = action_space or ActionSpace()
         joints = len(kinematics.joint_names)
@@ -62,23 +68,13 @@ class CartesianStepper:
 
     @classmethod
     def for_model(
-        cls,
-        model: str = "iiwa14",
-        limits: MotionLimits | None = None,
-        action_space: ActionSpace | None = None,
-        *,
-        urdf_text: str = "",
-        joint_names=None,
-        tip: str = "tcp",
+        cls, model: str = "iiwa14", limits: MotionLimits | None = None, action_space: ActionSpace | None = None
     ):
-        """The stepper of one of our own robot descriptions, "iiwa14" or "iiwa7".
-
-        A real cell's own description is given as `urdf_text`, with its names of the joints A1 ... A7 and of the tip.
-        """
+        """The stepper of one of our own robot descriptions, "iiwa14" or "iiwa7"."""
         limits, facts = limits or MotionLimits(), robot_model(model)
-        if not urdf_text:
-            urdf_text, joint_names, tip = robot_description(model), facts.joint_names, facts.tip_frame
-        kinematics = Kinematics(urdf_text, joint_names, tip, facts.comfortable_rad, limits.joint_margin_rad)
+        kinematics = Kinematics(
+            robot_description(model), facts.joint_names, facts.tip_frame, facts.comfortable_rad, limits.joint_margin_rad
+        )
         return cls(kinematics, limits, action_space)
 
     def plan(self, q, action: CartesianAction) -> JointTrajectory:
@@ -129,7 +125,7 @@ class CartesianStepper:
         """Joint angles [K, joints] at the knots of the straight line from q to the goal."""
         yaw = math.atan2(start_rotation[1, 0], start_rotation[0, 0])
         tilt = pin.log3(start_rotation @ tool_rotation(yaw).T)  # of the measured tool; gone at the end of the step
-        posture = q + np.clip(self.kinematics.comfortable - q, -MAX_POSTURE_STEP_RAD, MAX_POSTURE_STEP_RAD)
+        posture = q + np.clip(self.kinematics.comfortable - q, -self._posture_step, self._posture_step)
         last = self.kinematics.inverse(goal, yaw + turn, q, posture)
         positions = np.empty((KNOTS, len(q)))
         positions[0], positions[-1] = q, last

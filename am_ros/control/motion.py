@@ -1,6 +1,7 @@
 """Is the arm there? Joint states as they come in, and the decision that a motion has arrived or stalled."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -104,11 +105,26 @@ class JointStateBuffer:
 class MotionMonitor:
     """Follows one motion by what is measured. Times count from its start, on any clock that only goes forward."""
 
-    def __init__(self, start, goal, duration_s: float, gripper: float | None, tolerance: ArrivalTolerance, joint_names):
-        """From `start` to `goal` [joints] in rad; `gripper` is the commanded opening, None if it stays as it is."""
-        self._start, self._goal = np.asarray(start, float), np.asarray(goal, float)
+    def __init__(
+        self,
+        start,
+        goal,
+        duration_s: float,
+        gripper: float | None,
+        tolerance: ArrivalTolerance,
+        names,
+        measure: Callable[[np.ndarray], np.ndarray] = np.asarray,
+        unit: str = "rad",
+    ):
+        """From `start` to `goal` [joints] in rad; `gripper` is the commanded opening, None if it stays as it is.
+
+        `measure` takes joint angles to what is compared, `names` are the names of its values and `unit` that of the
+        tolerances: the joint angles themselves unless said otherwise.
+        """
+        self._measure, self._unit = measure, unit
+        self._start, self._goal = measure(np.asarray(start, float)), measure(np.asarray(goal, float))
         self._duration, self._gripper = duration_s, gripper
-        self._tolerance, self._names = tolerance, joint_names
+        self._tolerance, self._names = tolerance, names
         self._path = self._goal - self._start
         self._openings: deque[tuple[float, float]] = deque()
         self._at_rest_since: float | None = None
@@ -116,7 +132,7 @@ class MotionMonitor:
 
     def update(self, time_s: float, q, qd, opening: float) -> tuple[End, str] | None:
         """Take a measured state; returns how the motion ended and why, or None while it goes on."""
-        tolerance = self._tolerance
+        tolerance, q = self._tolerance, self._measure(q)
         error = np.abs(self._goal - q)
         length = float(self._path @ self._path)
         self.fraction = float(np.clip((q - self._start) @ self._path / length, 0, 1)) if length > 1e-12 else 1.0
@@ -131,7 +147,7 @@ class MotionMonitor:
             self.fraction = 1.0
             return End.DONE, ""
         worst = int(error.argmax())
-        short = f"{self._names[worst]} is {error[worst]:.4f} rad from its goal"
+        short = f"{self._names[worst]} is {error[worst]:.4f} {self._unit} from its goal"
         if time_s > self._duration and not arrived and at_rest_s > tolerance.stall_s:
             return End.STALLED, f"stalled: {short} and the arm stands still (contact?)"
         limit = tolerance.time_limit_factor * self._duration + tolerance.time_limit_s

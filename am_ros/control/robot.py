@@ -31,16 +31,25 @@ class RobotModel:
 
 
 @lru_cache(maxsize=16)
-def robot_description(model: str = "iiwa14", prefix: str = "", camera_xyz: str = "", camera_rpy: str = "") -> str:
+def robot_description(
+    model: str = "iiwa14",
+    prefix: str = "",
+    camera_xyz: str = "",
+    camera_rpy: str = "",
+    flange_extension_m: float = 0.0,
+    tool_length_m: float = 0.14,
+) -> str:
     """URDF text of the workcell with the given robot.
 
     `prefix` goes before joint and link names; `camera_xyz` [m] and `camera_rpy` [rad], three numbers each, place the
-    camera in the base frame (empty: where urdf/workcell.urdf.xacro puts it). Raises AmRosError if the model is
-    unknown, a pose is not three numbers, or the xacro files do not evaluate.
+    camera in the base frame (empty: where urdf/workcell.urdf.xacro puts it). `flange_extension_m`: a media flange
+    between the arm and the gripper; `tool_length_m`: from the plane it is mounted on to the tcp. Raises AmRosError if
+    the model is unknown, a pose is not three numbers, or the xacro files do not evaluate.
     """
     if model not in MODELS:
         raise AmRosError(f"robot model {model!r}: use one of {', '.join(MODELS)}")
     mappings = {"model": model, "prefix": prefix}
+    mappings |= {"flange_extension": str(flange_extension_m), "tool_length": str(tool_length_m)}
     for name, value in (("camera_xyz", camera_xyz), ("camera_rpy", camera_rpy)):
         if value:
             _check_three_numbers(name, value)

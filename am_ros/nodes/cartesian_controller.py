@@ -5,24 +5,26 @@ from dataclasses import dataclass, field
 
 from am_msgs.action import MoveCartesian
 from am_msgs.msg import Heartbeat
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from am_ros import topics
 from am_ros.action import Gripper
-from am_ros.control.command import OPERATOR, commander_name
+from am_ros.control.command import commander_name
 from am_ros.control.controller import ControllerConfig, make_guard, make_stepper
 from am_ros.control.motion import End, MotionMonitor
 from am_ros.control.supervision import Supervision
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import RELIABLE_QOS, RESULT_KEPT_S, SENSOR_QOS, declare, run, to_ns
+from am_ros.nodes.backends import completed, make_backend
+from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, declare, run, to_ns
 from am_ros.nodes.controller_messages import ArmCommands, action_of
 from am_ros.nodes.controller_report import INACTIVE, ControllerReport
+from am_ros.nodes.gripper import GripperOutput
 from am_ros.nodes.lifecycle import ActingNode
 from am_ros.nodes.publisher_watch import PublisherWatch
+from am_ros.nodes.step_server import StepServer
 
 OPENING = {Gripper.OPEN: 1.0, Gripper.CLOSE: 0.0}
 
@@ -46,7 +48,6 @@ class CartesianController(ActingNode):
         self.config = declare(self, ControllerConfig)
         self._safety: Supervision | None = None  # before the node is configured
         self._motion: Motion | None = None
-        self._busy = False  # from the acceptance of a goal to its result
         if self.config.autostart:
             self.start_by_itself()
 
@@ -54,25 +55,19 @@ class CartesianController(ActingNode):
         """Check names, limits and shapes of the arm against its description; then listen."""
         if self._safety is not None:
             return
-        self._stepper = make_stepper(self.config)
-        self._guard = make_guard(self.config, self._stepper)
-        self._safety = Supervision(self.config, self._stepper.kinematics)
-        self._arm = ArmCommands(self, self.config.joint_names)
-        self._report = ControllerReport(self, self.config, self._stepper.kinematics, self._safety)
-        self._others = PublisherWatch(self, self._arm.trajectories)
+        config, stepper = self.config, make_stepper(self.config)
+        safety = Supervision(config, stepper.kinematics)
+        self._guard = make_guard(config, stepper)
+        self._arm = ArmCommands(self, config.joint_names, publishes=config.backend.backend != "servo")
+        self._gripper = GripperOutput(self, config.gripper, config.finger_names)
+        self._backend = make_backend(self, config, stepper, self._arm, safety.state)
+        self._report = ControllerReport(self, config, stepper.kinematics, safety)
+        self._others = PublisherWatch(self, topics.JOINT_TRAJECTORY, self._backend.publisher)
+        self._safety = safety
         self.create_subscription(JointState, topics.JOINT_STATES, self._on_joint_state, SENSOR_QOS)
         self.create_subscription(Heartbeat, topics.COMMANDER_HEARTBEAT, self._on_heartbeat, RELIABLE_QOS)
         self.create_service(Trigger, "~/reset", self._on_reset)
-        self._server = ActionServer(
-            self,
-            MoveCartesian,
-            "~/move_cartesian",
-            self._execute,
-            goal_callback=self._on_goal,
-            handle_accepted_callback=self._on_accepted,
-            cancel_callback=lambda _goal: CancelResponse.ACCEPT,
-            result_timeout=RESULT_KEPT_S,
-        )
+        self._server = StepServer(self, safety.lease, self._execute, lambda why: self._report.result(End.REFUSED, why))
         self.create_timer(0.02, self._watch)
         self.create_timer(0.1, self._publish_status)
         self.create_timer(1.0, lambda: self._report.diagnostics(self.active))
@@ -89,44 +84,22 @@ class CartesianController(ActingNode):
         """Brake; the arm does not go on when the node ends."""
         if self._motion and self._stop_motion("inactive: the controller ends"):
             self._arm.wait_until_taken(0.5)
+        if self._safety is not None:
+            self._backend.close()
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
-    def _on_goal(self, request) -> GoalResponse:
-        if self._busy and (request.commander or OPERATOR) == self._safety.lease.holder(time.monotonic()):
-            self.get_logger().warning("move_cartesian rejected: busy with another motion")
-            return GoalResponse.REJECT
-        return GoalResponse.ACCEPT
-
-    def _on_accepted(self, goal) -> None:
-        if self._busy:
-            goal.execute(self._refuse_intruder)
-        else:
-            self._busy = True
-            goal.execute()
-
-    def _refuse_intruder(self, goal) -> MoveCartesian.Result:
-        """Another commander asks in mid-motion; the motion goes on."""
-        reason = "busy: another step was accepted just now"
-        try:
-            self._safety.lease.check(commander_name(goal.request.commander), time.monotonic())
-        except AmRosError as error:
-            reason = str(error)
-        self.get_logger().warning(f"move_cartesian: {reason}")
-        goal.abort()
-        return self._report.result(End.REFUSED, reason, 0.0)
-
     async def _execute(self, goal) -> MoveCartesian.Result:
-        """Runs as a coroutine: while it waits for the motion's end, the executor serves everything else."""
         started_s = time.monotonic()
         try:
-            self._start(goal, started_s)
+            await self._start(goal)
             self._publish_status()
             end, reason = await self._motion.ended
+            self._backend.end()
         except AmRosError as error:
             end, reason = End.REFUSED, str(error)
         finally:
-            self._motion, self._busy = None, False
+            self._motion = None
             self._safety.end(time.monotonic())
         result = self._report.result(end, reason, time.monotonic() - started_s)
         if end == End.DONE:
@@ -140,33 +113,52 @@ class CartesianController(ActingNode):
         self._publish_status()
         return result
 
-    def _start(self, goal, now_s: float) -> None:
+    async def _start(self, goal) -> None:
         """Plan and command the motion; raises AmRosError, and then nothing was commanded."""
+        request, safety = goal.request, self._safety
+        commander = self._admit(request, to_ns(request.stamp))
+        action = action_of(request.action)
+        self._check_arm()
+        planned = self._backend.plan(safety.state.q, action)
+        if not planned.done():
+            await completed(planned)
+            self._admit(request)  # much may have happened meanwhile
+            self._check_arm()
+            if goal.is_cancel_requested:
+                raise AmRosError("cancelled")
+        now_s, q = time.monotonic(), safety.state.q
+        trajectory = self._guard.check(planned.result(), q, safety.state.qd)
+        opening = None if action.terminate else OPENING.get(action.gripper)
+        self._motion = Motion(trajectory, self._backend.monitor(q, trajectory, opening), goal, now_s)
+        safety.begin(commander, trajectory, now_s)
+        if action.terminate:
+            self._motion.ended.set_result((End.DONE, ""))
+            return
+        self._backend.begin(trajectory, now_s)
+        if opening is not None:
+            self._gripper.set(opening)
+
+    def _admit(self, request, decided_ns: int = 0) -> str:
+        """The commander's name; raises AmRosError if a step of theirs may not begin."""
+        now_s = time.monotonic()
         self._look(now_s)
         if not self.active:
             raise AmRosError(INACTIVE)
-        request, safety = goal.request, self._safety
         commander = commander_name(request.commander)
-        safety.admit(commander, to_ns(request.stamp), now_s, self._now_ns())
-        action = action_of(request.action)
+        self._safety.admit(commander, decided_ns, now_s, self._now_ns())
+        return commander
+
+    def _check_arm(self) -> None:
+        """Raise AmRosError if the arm cannot be moved now."""
+        now_s, safety = time.monotonic(), self._safety
         safety.state.check(now_s)
         fault = safety.fault(now_s) or self._others.fault(now_s)
         if fault:
             self._protect(fault)
             raise AmRosError(f"protective_stop: {fault}")
-        q = safety.state.q
-        trajectory = self._guard.check(self._stepper.plan(q, action), q, safety.state.qd)
-        opening = None if action.terminate else OPENING.get(action.gripper)
-        names, goal_q = self.config.joint_names, trajectory.positions[-1]
-        monitor = MotionMonitor(q, goal_q, trajectory.duration_s, opening, self.config.tolerance, names)
-        self._motion = Motion(trajectory, monitor, goal, now_s)
-        safety.begin(commander, trajectory, now_s)
-        if action.terminate:
-            self._motion.ended.set_result((End.DONE, ""))
-            return
-        self._arm.follow(trajectory)
-        if opening is not None:
-            self._arm.set_gripper(opening)
+        gone = self._backend.fault(now_s) or self._gripper.fault()
+        if gone:
+            raise AmRosError(gone)
 
     # -- what is watched ---------------------------------------------------------------------------------------------
 
@@ -176,7 +168,7 @@ class CartesianController(ActingNode):
         if not safety.take(msg.name, msg.position, msg.velocity, to_ns(msg.header.stamp), now_s):
             return
         if safety.hold_now(now_s):
-            self._arm.follow(self._stepper.brake(state.q, state.qd))
+            self._backend.brake(state.q, state.qd)
         fault = safety.fault(now_s)
         if fault and self.active and not fault.startswith("joint_states_stale"):
             self._protect(fault)
@@ -199,7 +191,7 @@ class CartesianController(ActingNode):
         if motion is None or motion.ended.done():
             return
         fault = self._safety.fault(now_s) or self._others.fault(now_s)
-        gone = self._safety.commander_fault(now_s)
+        gone = self._safety.commander_fault(now_s) or self._backend.fault(now_s)
         if fault:
             self._protect(fault)
         elif gone or motion.goal.is_cancel_requested:
@@ -228,7 +220,7 @@ class CartesianController(ActingNode):
             return False
         start = self._safety.brake_from(cause, motion.trajectory, time.monotonic() - motion.started_s)
         if start:
-            self._arm.follow(self._stepper.brake(*start))
+            self._backend.brake(*start)
         motion.ended.set_result((end, reason or cause))
         return True
 

@@ -3,7 +3,6 @@
 from am_msgs.msg import CartesianAction as CartesianActionMsg
 from builtin_interfaces.msg import Duration
 from rclpy.duration import Duration as RclpyDuration
-from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMsg
 from trajectory_msgs.msg import JointTrajectoryPoint
 
@@ -34,21 +33,19 @@ def trajectory_message(trajectory: JointTrajectory, joint_names) -> JointTraject
 
 
 class ArmCommands:
-    """Publishes what the arm and its gripper are to do."""
+    """Publishes what the arm is to do. `publishes`: false where another node does, MoveIt Servo."""
 
-    def __init__(self, node, joint_names):
+    def __init__(self, node, joint_names, publishes: bool = True):
         self._joint_names = joint_names
-        self.trajectories = node.create_publisher(JointTrajectoryMsg, topics.JOINT_TRAJECTORY, RELIABLE_QOS)
-        self._openings = node.create_publisher(Float64MultiArray, topics.GRIPPER_COMMAND, RELIABLE_QOS)
+        self._trajectories = publishes and node.create_publisher(
+            JointTrajectoryMsg, topics.JOINT_TRAJECTORY, RELIABLE_QOS
+        )
 
     def follow(self, trajectory: JointTrajectory) -> None:
         """From now on, in place of what was commanded before."""
-        self.trajectories.publish(trajectory_message(trajectory, self._joint_names))
-
-    def set_gripper(self, opening: float) -> None:
-        """The gripper: 0 closed ... 1 open."""
-        self._openings.publish(Float64MultiArray(data=[opening]))
+        self._trajectories.publish(trajectory_message(trajectory, self._joint_names))
 
     def wait_until_taken(self, timeout_s: float) -> None:
         """Until the driver has what was sent last."""
-        self.trajectories.wait_for_all_acked(RclpyDuration(seconds=timeout_s))
+        if self._trajectories:
+            self._trajectories.wait_for_all_acked(RclpyDuration(seconds=timeout_s))

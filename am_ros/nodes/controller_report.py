@@ -28,7 +28,7 @@ class ControllerReport:
         self._status_pub = node.create_publisher(ControllerStatus, topics.CONTROLLER_STATUS, LATCHED_QOS)
         self._diagnostics = Diagnostics(node)
 
-    def result(self, end: End, reason: str, duration_s: float) -> MoveCartesian.Result:
+    def result(self, end: End, reason: str, duration_s: float = 0.0) -> MoveCartesian.Result:
         """The result of a step, which counts."""
         self._status.reason = reason
         self._status.steps_done += end == End.DONE

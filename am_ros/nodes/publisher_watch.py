@@ -1,4 +1,4 @@
-"""Does anybody else publish on a topic of which this node should be the only publisher?"""
+"""Does anybody else publish on a topic of which one node should be the only publisher?"""
 
 from collections.abc import Iterable
 
@@ -8,9 +8,10 @@ LOOK_EVERY_S = 0.2  # a look at the graph takes 0.2 ms
 class PublisherWatch:
     """Looks at the ROS graph, at most every 0.2 s."""
 
-    def __init__(self, node, publisher):
-        self._node, self._topic = node, publisher.topic_name
-        self._own = node.get_namespace().rstrip("/") + "/" + node.get_name()
+    def __init__(self, node, topic: str, owner: str = ""):
+        """`owner`: full name of the node that may publish; empty: `node` itself."""
+        self._node, self._topic = node, node.resolve_topic_name(topic)
+        self._own = owner or node.get_namespace().rstrip("/") + "/" + node.get_name()
         self._looked_s, self._fault = float("-inf"), ""
 
     def fault(self, now_s: float) -> str:

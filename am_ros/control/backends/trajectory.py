@@ -1,0 +1,55 @@
+"""The default backend: our own stepper plans, the driver's trajectory controller follows joint_trajectory."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import numpy as np
+
+from am_ros.action import CartesianAction
+from am_ros.control.backends import done
+from am_ros.control.cartesian import CartesianStepper
+from am_ros.control.motion import ArrivalTolerance, MotionMonitor
+from am_ros.control.trajectory import JointTrajectory
+
+
+class TrajectoryBackend:
+    """Plans at once; `follow` publishes a trajectory, in place of what was commanded before."""
+
+    publisher = ""
+
+    def __init__(
+        self,
+        stepper: CartesianStepper,
+        tolerance: ArrivalTolerance,
+        joint_names,
+        follow: Callable[[JointTrajectory], None],
+    ):
+        """`joint_names`: as the driver calls them."""
+        self._stepper, self._tolerance, self._names, self._follow = stepper, tolerance, joint_names, follow
+
+    def plan(self, q: np.ndarray, action: CartesianAction) -> Future:
+        """The stepper's line."""
+        return done(self._stepper.plan(q, action))
+
+    def monitor(self, q: np.ndarray, trajectory: JointTrajectory, opening: float | None) -> MotionMonitor:
+        """Arrived when every joint has."""
+        goal, duration_s = trajectory.positions[-1], trajectory.duration_s
+        return MotionMonitor(q, goal, duration_s, opening, self._tolerance, self._names)
+
+    def begin(self, trajectory: JointTrajectory, now_s: float) -> None:
+        """Publish it."""
+        self._follow(trajectory)
+
+    def brake(self, q: np.ndarray, qd: np.ndarray) -> None:
+        """Publish the way to rest."""
+        self._follow(self._stepper.brake(q, qd))
+
+    def end(self) -> None:
+        """Nothing: the arm rests at the end of what was published."""
+
+    def fault(self, now_s: float) -> str:
+        """Nothing that joint states would not show."""
+        return ""
+
+    def close(self) -> None:
+        """Nothing to release."""

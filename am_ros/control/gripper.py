@@ -1,0 +1,30 @@
+"""What a real gripper's driver takes in place of our opening, 0 closed ... 1 open."""
+
+from dataclasses import dataclass
+
+from am_ros.configuration import parameter
+
+GRIPPERS = ("opening", "positions", "trajectory", "action", "switch")
+
+
+@dataclass(frozen=True)
+class GripperConfig:
+    """gripper_command is published in any case, for the simulated cell and for the bags."""
+
+    gripper: str = parameter(
+        "opening",
+        "opening: gripper_command alone; positions: gripper_positions, a Float64MultiArray with a value per finger; "
+        "trajectory: gripper_trajectory, a JointTrajectory; action: gripper_action, a control_msgs/GripperCommand; "
+        "switch: gripper_switch, a Bool that is true to close",
+        choices=GRIPPERS,
+    )
+    gripper_open: float = parameter(
+        0.045, "what a finger is sent to open [m], or [rad] for a gripper that turns", range=(-4.0, 4.0)
+    )
+    gripper_closed: float = parameter(0.0, "what a finger is sent to close", range=(-4.0, 4.0))
+    gripper_move_s: float = parameter(0.5, "trajectory: how long the fingers may take [s]", range=(0.05, 10.0))
+    gripper_effort: float = parameter(40.0, "action: the largest effort [N], or [N m]", range=(0.0, 1000.0))
+
+    def position(self, opening: float) -> float:
+        """What a finger is sent for an opening."""
+        return self.gripper_closed + opening * (self.gripper_open - self.gripper_closed)

@@ -1,0 +1,35 @@
+"""The backend that the controller's parameter names."""
+
+from concurrent.futures import Future as PlanFuture
+
+from rclpy.task import Future
+
+from am_ros import topics
+from am_ros.control.backends import Backend
+from am_ros.control.backends.moveit import MoveItBackend
+from am_ros.control.backends.trajectory import TrajectoryBackend
+from am_ros.control.cartesian import CartesianStepper
+from am_ros.control.controller import ControllerConfig
+from am_ros.control.motion import JointStateBuffer
+from am_ros.nodes.controller_messages import ArmCommands
+from am_ros.nodes.servo import ServoBackend
+
+
+def make_backend(
+    node, config: ControllerConfig, stepper: CartesianStepper, arm: ArmCommands, state: JointStateBuffer
+) -> Backend:
+    """Raises AmRosError if what the backend needs is missing."""
+    if config.backend.backend == "servo":
+        return ServoBackend(node, config, stepper, state)
+    if config.backend.backend == "moveit":
+        backend = MoveItBackend(config, stepper, arm.follow, node.resolve_topic_name(topics.JOINT_STATES))
+        node.get_logger().info(f"planner is ready: {backend.name}")
+        return backend
+    return TrajectoryBackend(stepper, config.tolerance, config.joint_names, arm.follow)
+
+
+async def completed(plan: PlanFuture) -> None:
+    """Wait for it in a coroutine of the executor."""
+    done = Future()
+    plan.add_done_callback(lambda _: done.set_result(None))
+    await done

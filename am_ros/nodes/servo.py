@@ -1,0 +1,175 @@
+"""The backend that moves the arm through MoveIt Servo: its command type first, then twists or poses at 50 Hz."""
+
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import GetParameters
+from rclpy.duration import Duration
+
+from am_ros.action import CartesianAction
+from am_ros.control.backends.servo import Command, ServoStream, tool_measure
+from am_ros.control.cartesian import CartesianStepper
+from am_ros.control.controller import ControllerConfig
+from am_ros.control.motion import JointStateBuffer, MotionMonitor
+from am_ros.control.tool import tcp_in_tip
+from am_ros.control.trajectory import JointTrajectory
+from am_ros.errors import AmRosError
+from am_ros.nodes.common import RELIABLE_QOS
+
+PERIOD_S = 0.02
+UNITS = "moveit_servo.command_in_type"
+
+
+def servo_interfaces() -> tuple[type, type]:
+    """The types of Servo's service and status; raises AmRosError naming the package that is missing."""
+    try:
+        from moveit_msgs.msg import ServoStatus
+        from moveit_msgs.srv import ServoCommandType
+    except ImportError:
+        raise AmRosError("moveit_msgs is not installed: apt install ros-jazzy-moveit-msgs (backend servo)") from None
+    return ServoCommandType, ServoStatus
+
+
+class ServoBackend:
+    """Our stepper's trajectory is the reference: it passes the guard, and Servo is sent along it.
+
+    Joint angles are Servo's choice. The guard has seen a path on which they differ as far as the redundancy lets them;
+    collisions and singularities of the real one are Servo's to watch, and its status is watched here.
+    """
+
+    def __init__(self, node, config: ControllerConfig, stepper: CartesianStepper, state: JointStateBuffer):
+        self._switch_type, status_type = servo_interfaces()
+        self._node, self._config, self._stepper, self._state = node, config, stepper, state
+        self._servo = config.backend.servo
+        tcp = tcp_in_tip(config.backend.planner.tip_to_tcp)
+        self._stream = ServoStream(self._servo, stepper.kinematics, tcp, config.guard.speed_m_s)
+        name = self._servo.servo_node
+        self.publisher = name if name.startswith("/") else f"{node.get_namespace().rstrip('/')}/{name}"
+        self._twists = node.create_publisher(TwistStamped, f"{self.publisher}/delta_twist_cmds", RELIABLE_QOS)
+        self._poses = node.create_publisher(PoseStamped, f"{self.publisher}/pose_target_cmds", RELIABLE_QOS)
+        self._switch = node.create_client(self._switch_type, f"{self.publisher}/switch_command_type")
+        self._parameters = node.create_client(GetParameters, f"{self.publisher}/get_parameters")
+        self._units_known = self._servo.servo_command == "pose"  # poses are metres whatever the units
+        self._heard_s, self._halted = -np.inf, ""
+        self._asked: tuple[Future, float] | None = None  # the plan that waits for Servo's answer, and until when
+        node.create_subscription(status_type, f"{self.publisher}/status", self._on_status, RELIABLE_QOS)
+        node.create_timer(PERIOD_S, self._send)
+
+    def plan(self, q: np.ndarray, action: CartesianAction) -> Future:
+        """The stepper's line, as soon as Servo takes the kind of command that we send."""
+        trajectory, plan = self._stepper.plan(q, action), Future()
+        self._asked = plan, time.monotonic() + self._servo.servo_timeout_s
+        if self._units_known:
+            self._ask_for_type(trajectory, plan)
+        else:
+            request = GetParameters.Request(names=[UNITS])
+            self._call(self._parameters, request, plan, lambda answer: self._on_units(answer, trajectory, plan))
+        return plan
+
+    def monitor(self, q: np.ndarray, trajectory: JointTrajectory, opening: float | None) -> MotionMonitor:
+        """Arrived when the tool has."""
+        metres = self._servo.servo_tolerance_m
+        tolerance = replace(
+            self._config.tolerance, position_tolerance_rad=metres, settled_tolerance_rad=2 * metres
+        )
+        measure = tool_measure(self._stepper.kinematics, q)
+        names, goal = ("x", "y", "z", "turn"), trajectory.positions[-1]
+        return MotionMonitor(q, goal, trajectory.duration_s, opening, tolerance, names, measure, "m")
+
+    def begin(self, trajectory: JointTrajectory, now_s: float) -> None:
+        """Stream from now on."""
+        self._halted = ""
+        self._stream.begin(trajectory, now_s)
+        self._send()
+
+    def brake(self, q: np.ndarray, qd: np.ndarray) -> None:
+        """Tell Servo to stand still: it halts within its own limits of acceleration."""
+        self._stream.halt(q, time.monotonic())
+        self._send()
+
+    def end(self) -> None:
+        """The same: Servo must not go on with what it was sent last."""
+        self.brake(self._state.q, self._state.qd)
+
+    def fault(self, now_s: float) -> str:
+        """ "backend_gone: ..." while Servo is silent, "servo_halted: ..." if it does not move on."""
+        silent_s = now_s - self._heard_s
+        if silent_s > self._servo.servo_timeout_s:
+            ago = "never came" if np.isinf(silent_s) else f"last came {silent_s:.1f} s ago"
+            return f"backend_gone: topic {self.publisher}/status {ago}"
+        return self._halted if self._stream.moving else ""
+
+    def close(self) -> None:
+        """Servo stands still before the controller is gone."""
+        self.end()
+        for publisher in (self._twists, self._poses):
+            publisher.wait_for_all_acked(Duration(seconds=0.2))
+
+    # -- before a step -----------------------------------------------------------------------------------------------
+
+    def _on_units(self, answer, trajectory: JointTrajectory, plan: Future) -> None:
+        value = answer.values[0] if answer.values else None
+        units = value.string_value if value and value.type == ParameterType.PARAMETER_STRING else "not set"
+        if units == "speed_units":
+            self._units_known = True
+            self._ask_for_type(trajectory, plan)
+        else:
+            self._refuse(plan, f"servo_units: {UNITS} of {self.publisher} is {units}, twists are sent in speed_units")
+
+    def _ask_for_type(self, trajectory: JointTrajectory, plan: Future) -> None:
+        kind = getattr(self._switch_type.Request, self._servo.servo_command.upper())
+        request = self._switch_type.Request(command_type=kind)
+        self._call(self._switch, request, plan, lambda answer: self._on_type(answer, trajectory, plan))
+
+    def _on_type(self, answer, trajectory: JointTrajectory, plan: Future) -> None:
+        if answer.success:
+            self._asked = None
+            if not plan.done():
+                plan.set_result(trajectory)
+        else:
+            self._refuse(plan, f"servo_refused: {self.publisher} takes no commands of type {self._servo.servo_command}")
+
+    def _call(self, client, request, plan: Future, then) -> None:
+        if not client.service_is_ready():
+            self._refuse(plan, f"backend_gone: no node offers {client.srv_name}")
+            return
+        client.call_async(request).add_done_callback(lambda answered: plan.done() or then(answered.result()))
+
+    def _refuse(self, plan: Future, why: str) -> None:
+        self._asked = None
+        if not plan.done():
+            plan.set_exception(AmRosError(why))
+
+    # -- while it moves ----------------------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        now_s = time.monotonic()
+        if self._asked and now_s > self._asked[1]:
+            self._refuse(self._asked[0], f"backend_gone: {self.publisher} did not answer")
+        command = None if self._state.q is None else self._stream.command(self._state.q, now_s)
+        if command is not None:
+            self._publish(command)
+
+    def _publish(self, command: Command) -> None:
+        twisted = command.linear is not None
+        msg = TwistStamped() if twisted else PoseStamped()
+        msg.header.stamp = self._node.get_clock().now().to_msg()
+        msg.header.frame_id = self._config.base_frame
+        if twisted:
+            linear, angular = msg.twist.linear, msg.twist.angular
+            linear.x, linear.y, linear.z = command.linear.tolist()
+            angular.x, angular.y, angular.z = command.angular.tolist()
+            self._twists.publish(msg)
+        else:
+            position, turn = msg.pose.position, msg.pose.orientation
+            position.x, position.y, position.z = command.position_m
+            turn.x, turn.y, turn.z, turn.w = command.quaternion
+            self._poses.publish(msg)
+
+    def _on_status(self, status) -> None:
+        self._heard_s = time.monotonic()
+        self._halted = self._halted or self._stream.halted(status.code, status.message, self._heard_s)
