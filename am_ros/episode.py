@@ -19,6 +19,9 @@ STATE_DIM = len(STATE_NAMES)
 # back, and a bag that is read, written and read again would differ in the last bit. It divides the circle evenly.
 _YAW_QUANTUM = math.tau / 2**22
 
+# Text of an episode that comes over the network: what people write is far below it.
+MAX_TEXT, MAX_REASON = 200, 2000
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
@@ -79,6 +82,13 @@ class EpisodeInfo:
     outcome: Outcome = Outcome.UNKNOWN
     reason: str = ""
     extra: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name in ("task", "goal_id", "source"):
+            if len(getattr(self, name)) > MAX_TEXT:
+                raise AmRosError(f"episode {self.episode_id[:64]!r}: {name} is longer than {MAX_TEXT} characters")
+        if len(self.reason) > MAX_REASON:  # it comes with the END: the episode is worth more than its last words
+            object.__setattr__(self, "reason", self.reason[: MAX_REASON - 4] + " ...")
 
 
 @dataclass

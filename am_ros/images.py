@@ -15,6 +15,8 @@ from am_ros.errors import AmRosError
 # Longest side of an image that is accepted [px]: larger than any camera in use, and a claim of 2^32 rows in a
 # damaged message or file is refused before memory is asked for.
 MAX_SIDE_PX = 8192
+# A PNG of noise of that size. (What a few bytes may claim to be is bounded by OpenCV: am_ros/__init__.py.)
+MAX_ENCODED_BYTES = MAX_SIDE_PX * MAX_SIDE_PX * 3 + 1_000_000
 
 # A goal image without light or without content teaches nothing and can be "reached" anywhere. A covered lens of a
 # camera with automatic gain has a mean of 1 to 3; a scene that is merely dark lies above 10.
@@ -83,6 +85,8 @@ def decode(data, what: str = "image data") -> np.ndarray:
     buffer = np.frombuffer(data, np.uint8)
     if not buffer.size:
         raise AmRosError(f"{what}: is empty")
+    if buffer.size > MAX_ENCODED_BYTES:
+        raise AmRosError(f"{what}: has {buffer.size} bytes, more than {MAX_ENCODED_BYTES}")
     head, tail = buffer[:4].tobytes(), buffer[-64:].tobytes()
     # OpenCV fills what is missing of a truncated image with grey and says nothing.
     if (head[:2] == b"\xff\xd8" and b"\xff\xd9" not in tail) or (head == b"\x89PNG" and b"IEND" not in tail):

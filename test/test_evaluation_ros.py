@@ -68,7 +68,7 @@ def test_a_task_without_goal_image_gives_the_policy_zeros_on_both_ways(ros, star
 
 
 def test_the_server_loads_relative_folders_and_names(ros, start_node, untrained, monkeypatch):
-    start_node("policy_server")
+    start_node("policy_server", checkpoint_folder=str(untrained.parent))
     monkeypatch.chdir(untrained.parent)
     for name in ("checkpoint", "pick_place"):
         load_checkpoint(ros, name)

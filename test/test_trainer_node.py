@@ -71,7 +71,7 @@ def test_services_answer_while_the_training_runs(ros, start_node, tmp_path):
     write_bags(tmp_path / "bags", range(3))
     endless = {**SMALL, "updates": 1_000_000}
     metrics = ros.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
-    node = start_node("trainer", out=str(tmp_path / "out"), **endless)
+    node = start_node("trainer", out=str(tmp_path / "out"), ingest_folder=str(tmp_path), **endless)
 
     answer = ros.call(IngestBags, "trainer/ingest", path=str(tmp_path / "bags"), timeout_s=20)
     assert answer.success and answer.episodes == 3

@@ -203,7 +203,7 @@ class Demo:
         trials = []
         with self.cell("judge") as (cell, client):
             loaded = client.call(
-                LoadCheckpoint, "policy_server/load_checkpoint", path=str(self.checkpoint), timeout_s=30
+                LoadCheckpoint, "policy_server/load_checkpoint", path=str(self.checkpoint.absolute()), timeout_s=30
             )
             if not loaded.success:
                 raise AmRosError(f"policy_server/load_checkpoint: {loaded.message}")
@@ -251,6 +251,7 @@ class Demo:
         nodes = sim_nodes(
             goals=str(self.goals),
             bags=str(self.bags / ("recorded" if expert else "judged")),
+            checkpoints=str(self.out),
             expert=expert,
             real_time_factor=self.config.real_time_factor,
             variety=self.config.variety,

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import shlex
 import signal
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from am_ros.errors import AmRosError
 from am_ros.graph import GRAPHS, arguments_from_text
+from am_ros.security import check_security, security_environment
+from am_ros.security_policy import cell_policy
 from am_ros.supervisor import NodeDied, Supervisor
 
 
@@ -19,25 +22,32 @@ def register(subparsers) -> None:
     parser = subparsers.add_parser(
         "up",
         help="start the nodes of the simulated or the real workcell and watch over them",
-        usage="am-ros up [-h] [--log-dir LOG_DIR] [--print] {sim,workcell} [key:=value ...]",
+        usage="am-ros up [-h] [--log-dir LOG_DIR] [--print | --policy] {sim,workcell} [key:=value ...]",
         description="Start the nodes of a workcell as processes, the same ones as `ros2 launch am_ros`.",
-        epilog="\n\n".join(_describe(name) for name in GRAPHS),
+        epilog="\n\n".join(describe_arguments(name) for name in GRAPHS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("cell", choices=GRAPHS, help="which nodes")
     parser.add_argument("settings", nargs="*", metavar="key:=value", help="arguments of the cell, listed below")
     parser.add_argument("--log-dir", type=Path, help="folder of the nodes' log files (default ~/.ros/log/am_ros/TIME)")
     parser.add_argument("--print", action="store_true", help="print the commands instead of running them")
+    parser.add_argument("--policy", action="store_true", help="print the SROS2 policy of these nodes instead")
 
 
 def run(arguments) -> int:
     """Start, watch, stop; 0 after Ctrl-C or SIGTERM, 1 if a node died, 2 if it died of bad input."""
     arguments_class, make_nodes = GRAPHS[arguments.cell]
-    nodes = make_nodes(**arguments_from_text(arguments_class, _split(arguments.settings)))
+    settings = arguments_from_text(arguments_class, split_settings(arguments.settings))
+    nodes = make_nodes(**settings)
+    if arguments.policy:
+        print(cell_policy(nodes), end="")
+        return 0
     if arguments.print:
         for node in nodes:
             print(shlex.join(node.command()))
         return 0
+    os.environ.update(security_environment(settings.get("security", "")))
+    check_security()
     log_dir = arguments.log_dir or Path.home() / ".ros" / "log" / "am_ros" / time.strftime("%Y-%m-%d-%H-%M-%S")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -55,14 +65,16 @@ def run(arguments) -> int:
         return 2 if death.returncode == 2 else 1
 
 
-def _split(settings: list[str]) -> dict[str, str]:
+def split_settings(settings: list[str]) -> dict[str, str]:
+    """`key:=value` words as a dictionary of texts; raises AmRosError naming a word that is none."""
     for setting in settings:
         if ":=" not in setting:
             raise AmRosError(f"argument {setting!r}: expected key:=value")
     return dict(setting.split(":=", 1) for setting in settings)
 
 
-def _describe(name: str) -> str:
+def describe_arguments(name: str) -> str:
+    """The arguments of a cell, one line each."""
     lines = [f"arguments of {name}:"]
     for field in dataclasses.fields(GRAPHS[name][0]):
         choices = field.metadata["choices"]

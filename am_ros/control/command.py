@@ -74,6 +74,8 @@ class Heartbeats:
 
     def beat(self, name: str, now_s: float) -> None:
         """A heartbeat came."""
+        if len(name) > MAX_NAME:  # nobody of that name could command
+            return
         if len(self._heard_s) >= 1000 and name not in self._heard_s:  # names are made up: whose is oldest goes
             del self._heard_s[min(self._heard_s, key=self._heard_s.__getitem__)]
         self._heard_s[name] = now_s

@@ -102,9 +102,9 @@ def _wait(future, timeout_s: float, stopped: Callable[[], bool] = lambda: False)
 def main() -> int:
     """Entry point of the executable: 0 after a requested stop, 1 if a node was lost, 2 if they did not come up."""
     stop = StopOnSignal()
-    with RosClient("bringup") as client:
-        log = client.node.get_logger()
-        try:
+    try:
+        with RosClient("bringup") as client:
+            log = client.node.get_logger()
             config = declare(client.node, BringupConfig)
             bringup = Bringup(config, LifecycleServices(client), log.info, lambda: stop.requested)
             diagnostics = Diagnostics(client.node)
@@ -113,9 +113,9 @@ def main() -> int:
                 bringup.run()
             finally:
                 report(bringup, diagnostics)
-        except AmRosError as error:
-            print(f"bringup: {error}", file=sys.stderr, flush=True)
-            return 1 if isinstance(error, NodeLost) else 2
+    except AmRosError as error:
+        print(f"bringup: {error}", file=sys.stderr, flush=True)
+        return 1 if isinstance(error, NodeLost) else 2
     return 0
 
 

@@ -14,6 +14,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from am_ros.errors import AmRosError
 from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, in_executor
+from am_ros.security import check_security
 
 __all__ = ["GoalRun", "Received", "RosClient"]
 
@@ -29,6 +30,7 @@ class RosClient:
     """
 
     def __init__(self, name: str = "am_ros_client", namespace: str = "", domain_id: int | None = None):
+        check_security()
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain_id)
         self.node = rclpy.create_node(name, context=self.context, namespace=namespace)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import typing
+from collections.abc import Callable
 
 import rclpy
 from builtin_interfaces.msg import Time
@@ -18,6 +19,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from am_ros import configuration
 from am_ros.errors import AmRosError
+from am_ros.security import check_security
 
 # Images and joint states: a late one is worthless, so nothing is sent twice. Ten are kept because a
 # single-threaded executor that is busy for 100 ms must not lose what came meanwhile.
@@ -81,10 +83,11 @@ def run(make_node, name: str, args=None) -> int:
     0 after a requested stop, 2 after an AmRosError (its sentence goes to stderr), 1 never: a programming error
     raises as it is. `make_node()` builds the node; if it has a `close()` method, that is called at the end.
     """
-    rclpy.init(args=args, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
     stop = StopOnSignal()
     node = None
     try:
+        check_security()
+        rclpy.init(args=args, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
         node = make_node()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
@@ -153,6 +156,10 @@ class NodeThread:
             raise self._error
 
 
+# To be done even if a second signal ends the process at once: a terminal without echo is a nuisance.
+LAST_ACTS: list[Callable[[], None]] = []
+
+
 class StopOnSignal:
     """Remembers that SIGINT or SIGTERM came; a second one ends the process at once."""
 
@@ -163,6 +170,8 @@ class StopOnSignal:
 
     def _handle(self, number, _frame):
         if self.requested:
+            for act in LAST_ACTS:
+                act()
             os._exit(128 + number)
         self.requested = True
 

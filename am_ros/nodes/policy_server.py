@@ -21,6 +21,10 @@ from am_ros.nodes.diagnostics import OK, WARN, Diagnostics
 from am_ros.nodes.episode_runner import EpisodeRunner
 from am_ros.nodes.lifecycle import ActingNode
 from am_ros.nodes.single_goal import SingleGoalServer, call_service
+from am_ros.paths import inside
+from am_ros.pretrained import FOLDER, checkpoint_names
+
+MAX_STEPS = 1000  # of a goal: a number from the network must not keep the arm for ever
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,12 @@ class PolicyServerConfig:
     """Which policy, and how long it may try."""
 
     checkpoint: str = parameter("", "checkpoint folder to serve; empty: wait for ~/load_checkpoint")
-    max_steps: int = parameter(20, "steps per goal unless the goal says otherwise", range=(1, 1000))
+    checkpoint_folder: str = parameter(
+        "",
+        "folder that ~/load_checkpoint may load from, beside those that come with the package; empty: the one that "
+        "`checkpoint` lies in",
+    )
+    max_steps: int = parameter(20, "steps per goal unless the goal says otherwise", range=(1, MAX_STEPS))
     samples: int = parameter(0, "CEM: candidates per iteration; 0: as the checkpoint says", range=(0, 4096))
     iterations: int = parameter(0, "CEM: refits of the distribution; 0: as the checkpoint says", range=(0, 20))
     threads: int = parameter(1, "CPU threads of PyTorch; a decision is too small to share", range=(1, 256))
@@ -91,7 +100,7 @@ class PolicyServer(ActingNode):
     def _on_load(self, request, response):
         """Hot-load: a refused checkpoint leaves the old one serving."""
         try:
-            self._load(request.path)
+            self._load(self._allowed(request.path))
             response.success = True
         except AmRosError as error:
             response.message = str(error)
@@ -99,6 +108,13 @@ class PolicyServer(ActingNode):
         if self.policy is not None:
             response.sha256, response.update = self.policy.meta["sha256"], self.policy.meta["update"]
         return response
+
+    def _allowed(self, path: str) -> str:
+        """A path from the network, which may only lead to where the operator keeps checkpoints."""
+        if path in checkpoint_names():
+            return path
+        own = self.config.checkpoint_folder or (self.config.checkpoint and Path(self.config.checkpoint).parent)
+        return str(inside(path, [own, FOLDER] if own else [FOLDER], "checkpoint_folder"))
 
     def _on_count(self, request, response):
         stamps = self._runner.image_stamps.between(to_ns(request.first), to_ns(request.last))
@@ -118,6 +134,8 @@ class PolicyServer(ActingNode):
 
     def _pursue(self, goal, result, cancelled) -> bool:
         request, policy = goal.request, self.policy
+        if request.max_steps > MAX_STEPS:
+            raise AmRosError(f"max_steps {request.max_steps}: at most {MAX_STEPS}")
         goal_image = self._goal_image(request)
         size = policy.image_size
         if goal_image.shape != (size, size, 3):

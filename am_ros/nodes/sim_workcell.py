@@ -22,6 +22,7 @@ from am_ros.sim.camera import intrinsics
 from am_ros.sim.runtime import CellRuntime, Frame, RuntimeConfig, trajectory_from_points
 from am_ros.sim.workcell import JointState, SimConfig
 
+MAX_POINTS = 10_000  # of a trajectory; the controller sends some hundred
 PHASES = {ResetScene.Request.START: "start", ResetScene.Request.GOAL: "goal"}
 
 
@@ -98,10 +99,13 @@ class SimWorkcellNode(Node):
     # -- in --------------------------------------------------------------------------------------------------------
 
     def _on_trajectory(self, msg: JointTrajectoryMsg) -> None:
-        times = [p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in msg.points]
-        positions, velocities = [p.positions for p in msg.points], [p.velocities for p in msg.points]
+        points = msg.points[: MAX_POINTS + 1]
+        times = [p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in points]
+        positions, velocities = [p.positions for p in points], [p.velocities for p in points]
         names = self._runtime.joint_names
         try:
+            if len(msg.points) > MAX_POINTS:
+                raise AmRosError(f"joint_trajectory: {len(msg.points)} points, at most {MAX_POINTS} are followed")
             if to_ns(msg.header.stamp):
                 raise AmRosError("joint_trajectory: header.stamp must be zero, which means: start now")
             self._runtime.follow(

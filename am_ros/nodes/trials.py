@@ -1,5 +1,6 @@
 """Trials through the nodes: the same scenes and judgement as evaluation/trials.py, every step over ROS."""
 
+import os
 import tempfile
 import threading
 import time
@@ -180,7 +181,8 @@ def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, float], real_t
 
     with tempfile.TemporaryDirectory(prefix="am_ros_") as folder:
         nodes = sim_nodes(
-            goals=str(Path(folder) / "goals"), bags=str(Path(folder) / "bags"), **arguments,
+            goals=str(Path(folder) / "goals"), bags=str(Path(folder) / "bags"), checkpoints=_common_folder(plans),
+            **arguments,
             real_time_factor=real_time_factor, expert=any(plan.actor.name == "expert" for plan in plans),
         )  # fmt: skip
         with Supervisor(nodes, Path(folder) / "log") as cell, RosClient("trials") as client:
@@ -200,6 +202,12 @@ def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, float], real_t
                     yield replace(
                         trial, actor=plan.actor.name, frames=pictures[1:], goal_image=pictures[0] if pictures else None
                     )
+
+
+def _common_folder(plans: Sequence[TrialPlan]) -> str:
+    """The folder that all checkpoints lie in, so that the policy server may load them."""
+    folders = [find_checkpoint(p.actor.name).absolute().parent for p in plans if p.actor.name != "expert"]
+    return os.path.commonpath(folders) if folders else ""
 
 
 def wait_for_free_arm(client: RosClient, timeout_s: float = 10.0) -> None:

@@ -1,0 +1,31 @@
+"""Paths that come over the network: taken only inside a folder that the operator has named."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from am_ros.errors import AmRosError
+
+MAX_PATH = 1024  # characters
+
+
+def inside(text: str, roots: Iterable[Path], parameter: str) -> Path:
+    """The real path of `text`, absolute or relative to the first of `roots`, with every link followed.
+
+    Raises AmRosError "path_refused: ..." if it is no path, climbs by `..`, or ends outside of all `roots`, be it by a
+    link; `parameter` is named as what allows more.
+    """
+    roots = [Path(root).expanduser().resolve() for root in roots]
+    if not text or len(text) > MAX_PATH or not text.isprintable():
+        raise AmRosError(f"path_refused: {text[:80]!r} is no path of 1 to {MAX_PATH} printable characters")
+    if ".." in Path(text).parts:
+        raise AmRosError(f"path_refused: {text!r} climbs by ..")
+    if not roots:
+        raise AmRosError(f"path_refused: {text!r}: parameter {parameter} names no folder to read from")
+    try:
+        path = (roots[0] / text).resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise AmRosError(f"path_refused: {text!r}: {getattr(error, 'strerror', None) or error}") from None
+    if not any(path.is_relative_to(root) for root in roots):
+        where = " or ".join(map(str, roots))
+        raise AmRosError(f"path_refused: {text!r} is not inside {where} (parameter {parameter})")
+    return path
