@@ -14,11 +14,14 @@ COMMANDS = (
     ("demo", "record, learn, reach goals: the whole loop on the simulated cell"),
     ("collect", "record episodes of the simulated cell in parallel, without ROS"),
     ("bags", "look at, check, repair, draw and replay recorded episodes"),
+    ("goals", "list, show and check goal images, without ROS"),
+    ("teleop", "move the arm by keys or joystick, record episodes, label them"),
     ("train", "learn from a folder of bags, without ROS"),
     ("improve", "fine-tune a policy online in the simulated cell: collect, learn, judge, again"),
     ("model", "what the networks are and cost"),
     ("evaluate", "trials of checkpoints, the expert or random actions"),
     ("qmap", "draw what a checkpoint's Q wants, over the table, step by step"),
+    ("check", "look at a cell before anything moves, and say what is wrong with it"),
     ("up", "start the nodes of the simulated or the real workcell and watch over them"),
     ("faults", "break the system on purpose and measure what comes of it"),
 )
@@ -29,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     enter_ros_environment()
     try:
-        arguments = _parser(argv).parse_args(argv)
+        arguments = _parse(argv)
         return arguments.run(arguments) or 0
     except AmRosError as error:
         print(f"am-ros: {error}", file=sys.stderr)
@@ -39,6 +42,17 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `am-ros bags list | head`
         sys.stderr.close()
         return 141
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """argparse ends a list of words at the first option, but `key:=value` may stand behind options too."""
+    parser = _parser(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "settings") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.settings += rest
+    return arguments
 
 
 class _Parser(argparse.ArgumentParser):

@@ -13,6 +13,7 @@ from am_ros.configuration import from_dict, parameter
 from am_ros.environment import share_directory
 from am_ros.errors import AmRosError
 from am_ros.pretrained import find_checkpoint
+from am_ros.security import enclave
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class NodeSpec:
     `executable` names the module in am_ros/nodes and the console script alike. `required`: when it dies, the rest
     of the cell stops. `lifecycle`: it does nothing before it is configured and activated, by `bringup` in a cell, by
     itself where its parameter `autostart` says so. `stop_wait_s`: how long its end holds up the stop of the others.
+    `enclave`: whose keys it takes from an SROS2 keystore.
     """
 
     executable: str
@@ -33,6 +35,7 @@ class NodeSpec:
     lifecycle: bool = False
     required: bool = True
     stop_wait_s: float = 1.0
+    enclave: str = ""
 
     @property
     def label(self) -> str:
@@ -46,6 +49,8 @@ class NodeSpec:
             command += ["-r", f"__node:={self.name}"]
         if self.namespace:
             command += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
+        if self.enclave:
+            command += ["--enclave", self.enclave]
         for source, target in self.remappings.items():
             command += ["-r", f"{source}:={target}"]
         for file in self.parameter_files:
@@ -68,6 +73,10 @@ class CellArguments:
     iterations: int = parameter(0, "CEM: refits of the distribution; 0: as the checkpoint says", range=(0, 20))
     robot_model: str = parameter("iiwa14", "arm", choices=("iiwa14", "iiwa7"))
     params_file: str = parameter("", "ROS parameter file that overrides those of am_ros")
+    checkpoints: str = parameter(
+        "", "folder that policy_server/load_checkpoint may load from; empty: the one that the served checkpoint lies in"
+    )
+    security: str = parameter("", "SROS2 keystore with an enclave for every node; empty: no DDS-Security")
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ def sim_nodes(**arguments) -> list[NodeSpec]:
     nodes += _common_nodes(a, files)
     if a.expert:
         nodes.append(NodeSpec("scripted_expert", parameter_files=files))
-    return _in_namespace(_managed(nodes, files), a.namespace)
+    return _in_namespace(_managed(nodes, files), a)
 
 
 def workcell_nodes(**arguments) -> list[NodeSpec]:
@@ -128,7 +137,7 @@ def workcell_nodes(**arguments) -> list[NodeSpec]:
     camera = {"source": a.camera, "width": a.image_size, "height": a.image_size}
     nodes = _managed([NodeSpec("camera", parameters=camera, parameter_files=files), *_common_nodes(a, files)], files)
     nodes = [dataclasses.replace(node, remappings=STACK_TOPICS[a.stack]) for node in nodes]
-    return _in_namespace(nodes, a.namespace)
+    return _in_namespace(nodes, a)
 
 
 GRAPHS: dict[str, tuple[type[CellArguments], Callable[..., list[NodeSpec]]]] = {
@@ -156,6 +165,7 @@ def arguments_from_text(cls: type, texts: Mapping[str, str]) -> dict:
 def _common_nodes(a: CellArguments, files: tuple[Path, ...]) -> list[NodeSpec]:
     policy = {
         "checkpoint": _path(str(find_checkpoint(a.checkpoint))) if a.checkpoint else "",
+        "checkpoint_folder": _path(a.checkpoints),
         "device": a.device,
         "samples": a.samples,
         "iterations": a.iterations,
@@ -196,8 +206,10 @@ def _path(text: str) -> str:
     return str(Path(text).expanduser().absolute()) if text else ""
 
 
-def _in_namespace(nodes: list[NodeSpec], namespace: str) -> list[NodeSpec]:
-    return [dataclasses.replace(node, namespace=namespace) for node in nodes]
+def _in_namespace(nodes: list[NodeSpec], a: CellArguments) -> list[NodeSpec]:
+    """The nodes in the cell's namespace, each with an enclave of its own if the cell is to be secured."""
+    keys = {node.label: enclave(a.namespace, node.label) if a.security else "" for node in nodes}
+    return [dataclasses.replace(node, namespace=a.namespace, enclave=keys[node.label]) for node in nodes]
 
 
 def _yaml(value) -> str:

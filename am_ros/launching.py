@@ -6,6 +6,7 @@ import os
 from am_ros.environment import ros_environment
 from am_ros.errors import AmRosError
 from am_ros.graph import GRAPHS, NodeSpec, arguments_from_text
+from am_ros.security import check_security, security_environment
 
 # Only what launch itself does not set.
 ENVIRONMENT = ("FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE")
@@ -28,7 +29,12 @@ def describe(cell: str):
 
     def nodes(context):
         texts = {f.name: context.launch_configurations[f.name] for f in fields}
-        return _actions(make_nodes(**arguments_from_text(arguments_class, texts)))
+        security = security_environment(texts.get("security", ""))
+        check_security({**context.environment, **security})
+        return [
+            *(SetEnvironmentVariable(name, value) for name, value in security.items()),
+            *_actions(make_nodes(**arguments_from_text(arguments_class, texts))),
+        ]
 
     return LaunchDescription(
         [SetEnvironmentVariable(name, environment[name]) for name in ENVIRONMENT if name not in os.environ]
@@ -49,6 +55,7 @@ def _actions(specs: list[NodeSpec]) -> list:
             namespace=spec.namespace,
             parameters=[*map(str, spec.parameter_files), dict(spec.parameters)],
             remappings=list(spec.remappings.items()),
+            ros_arguments=["--enclave", spec.enclave] if spec.enclave else None,
             output="both",
             on_exit=[OpaqueFunction(function=_shut_down, args=[spec.label])] if spec.required else None,
         )
