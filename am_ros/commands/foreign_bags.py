@@ -1,0 +1,136 @@
+"""am-ros bags topics, mapping, ingest, export: bags of other cells in, data sets for other learners out."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from am_ros import configuration
+from am_ros.action import ActionSpace
+from am_ros.errors import AmRosError
+
+
+def register(verbs) -> None:
+    """Add the verbs to those of `am-ros bags`."""
+    verb = verbs.add_parser("topics", help="what a bag of another cell (rosbag2 or ROS 1) holds: types, counts, rates")
+    verb.add_argument("path", type=Path, nargs="+", help="a bag, a .bag, .mcap or .db3 file, or a folder of such")
+    verbs.add_parser("mapping", help="print a mapping file with every key at its default and what it means")
+    verb = verbs.add_parser("ingest", help="make episodes of bags that another cell recorded")
+    verb.add_argument("path", type=Path, nargs="+", help="bags, .bag, .mcap or .db3 files, or folders of such")
+    verb.add_argument("--mapping", type=Path, required=True, help="a YAML file: which topic is what (docs/ingest.md)")
+    verb.add_argument("--out", type=Path, help="folder of the episodes' bags; not needed with --dry-run")
+    verb.add_argument("--dry-run", action="store_true", help="read and cut, list what would be made, write nothing")
+    verb.add_argument("--json", type=Path, help="write the report to this file too")
+    configuration.add_flags(verb, ActionSpace)
+    verb = verbs.add_parser("export", help="make a data set for another learner of a folder of episodes")
+    verb.add_argument("path", type=Path, help="a bag, or a folder of bags")
+    verb.add_argument("--lerobot", type=Path, required=True, metavar="OUT", help="a LeRobot v3 data set, a new folder")
+    verb.add_argument("--repo-id", default="", help="its name, USER/NAME (default: local/ and the folder's name)")
+    verb.add_argument("--fps", type=int, default=0, help="steps per second it claims (default: the bags' median)")
+    verb.add_argument("--video", action="store_true", help="images as video instead of PNG")
+    configuration.add_flags(verb, ActionSpace)
+
+
+def topics(arguments) -> int:
+    """Print a table per bag; exit code 1 if one cannot be read."""
+    from am_ros.ingest.foreign import ForeignBag, find_bags
+
+    bags = [bag for path in arguments.path for bag in find_bags(path)]
+    unreadable = 0
+    for path in bags:
+        try:
+            with ForeignBag(path) as bag:
+                duration_s, total = bag.duration_s, sum(t.count for t in bag.topics.values())
+                print(f"{path}: {bag.storage}, {duration_s:.1f} s, {total} messages")
+                width = max((len(name) for name in bag.topics), default=0)
+                for topic in bag.topics.values():
+                    rate = f"{topic.count / duration_s:8.1f} Hz" if duration_s > 0 else " " * 11
+                    print(f"  {topic.name:{width}}  {topic.count:8} {rate}  {topic.type_name or 'several types'}")
+        except AmRosError as error:
+            print(error)
+            unreadable += 1
+    return 1 if unreadable else 0
+
+
+def mapping(_arguments) -> int:
+    """Print the template."""
+    from am_ros.ingest.mapping import describe_keys
+
+    print(describe_keys())
+    return 0
+
+
+def ingest(arguments) -> int:
+    """Exit code 1 if a bag, or a part of it, was refused, or nothing came of all of them."""
+    # Not at the top: `am-ros bags info` need not wait for the kinematics.
+    from am_ros.ingest.foreign import find_bags
+    from am_ros.ingest.ingest import BagReport, bag_names, ingest_bag, write_bags
+    from am_ros.ingest.mapping import load_mapping
+
+    rules = load_mapping(arguments.mapping)
+    action_space = configuration.from_flags(ActionSpace, arguments)
+    if arguments.out is None and not arguments.dry_run:
+        raise AmRosError("bags ingest: --out is missing (or --dry-run)")
+    names = bag_names([bag for path in arguments.path for bag in find_bags(path)])
+    reports = []
+    for path, name in names.items():
+        report = BagReport(path)
+        reports.append(report)
+        episodes = ingest_bag(path, name, rules, action_space, report)
+        if not arguments.dry_run:
+            episodes = write_bags(episodes, arguments.out, action_space)
+        try:
+            for episode in episodes:
+                _print_episode(episode)
+        except AmRosError as error:
+            report.problem = str(error)
+        _print_report(report)
+    total = sum(r.episodes for r in reports), sum(r.steps for r in reports)
+    refused = sum(bool(r.problem) for r in reports)
+    done = "would be made" if arguments.dry_run else f"written to {arguments.out}"
+    print(f"{total[0]} episodes with {total[1]} steps {done}, from {len(reports)} bags; {refused} bags refused")
+    if arguments.json is not None:
+        content = {"mapping": asdict(rules), "bags": [r.as_json() for r in reports]}
+        try:
+            arguments.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise AmRosError(f"--json {arguments.json}: cannot be written: {error.strerror}") from None
+    return 1 if refused or not total[0] else 0
+
+
+def export(arguments) -> int:
+    """Write the data set, load it back, and say what is in it."""
+    from am_ros.bags import lerobot
+
+    action_space = configuration.from_flags(ActionSpace, arguments)
+    options = lerobot.Options(arguments.repo_id, arguments.fps, arguments.video)
+    done = lerobot.export(arguments.path, arguments.lerobot, action_space, options)
+    print(done)
+    return 0
+
+
+def _print_episode(episode) -> None:
+    info = episode.info
+    seconds = (episode.stamps_ns[-1] - episode.stamps_ns[0]) / 1e9
+    outcome = "" if not info.outcome else f"  {info.outcome.name.lower()}"
+    print(f"  {info.episode_id}: {len(episode)} steps, {seconds:.1f} s, {info.reason}{outcome}")
+
+
+def _print_report(report) -> None:
+    facts = report.as_json()
+    if report.storage:
+        print(f"{report.path}: {report.storage}, {report.duration_s:.1f} s")
+        for topic, count in report.messages.items():
+            print(f"  {count:8} messages on {topic}")
+        print(
+            f"  {report.images:8} images in episodes: {report.episodes} episodes, {report.steps} steps of "
+            f"{100 * facts['step_median_m']:.1f} cm (median), {100 * facts['step_largest_m']:.1f} cm (largest)"
+        )
+    for reason, count in report.dropped.most_common():
+        print(f"  {count:8} {reason}")
+    if report.hint:
+        print(f"  hint: {report.hint}")
+    if report.problem:
+        print(f"  REFUSED: {report.problem}")
+
+
+VERBS = {"topics": topics, "mapping": mapping, "ingest": ingest, "export": export}

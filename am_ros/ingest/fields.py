@@ -1,0 +1,54 @@
+"""Values out of messages of any type, by a path such as `pose.pose`, `position[0]` or `position[finger_joint]`."""
+
+import re
+
+from am_ros.errors import AmRosError
+
+_TOKEN = re.compile(r"([A-Za-z_]\w*)|\[([^\[\]]+)\]")
+
+
+class FieldPath:
+    """A path that is read in many messages of one type; an empty one is the message itself."""
+
+    def __init__(self, path: str):
+        """Raises AmRosError if the text is not a path."""
+        self.path = path
+        self._steps: list[tuple[str, str]] = []
+        for part in path.split(".") if path else []:
+            names = [(match[1] or "", match[2] or "") for match in _TOKEN.finditer(part)]
+            if not names or "".join(n or f"[{i}]" for n, i in names) != part or not names[0][0]:
+                raise AmRosError(f"field {path!r}: expected names separated by dots, with [index] or [joint name]")
+            self._steps += names
+
+    def read(self, message):
+        """The value; None if a named joint is not in this message, which another one may have.
+
+        Raises AmRosError if the message has no such field.
+        """
+        value, owner = message, message
+        for name, index in self._steps:
+            if name:
+                owner, value = value, self._attribute(value, name)
+                continue
+            at = self._position(owner, index)
+            if at is None:
+                return None
+            try:
+                value = value[at]
+            except (IndexError, TypeError, KeyError):
+                raise AmRosError(f"field {self.path!r}: there is no [{index}]") from None
+        return value
+
+    def _attribute(self, value, name: str):
+        try:
+            return getattr(value, name)
+        except AttributeError:
+            there = ", ".join(k for k in getattr(value, "__dataclass_fields__", {}) if not k.startswith("_"))
+            raise AmRosError(f"field {self.path!r}: there is no {name}; there is {there or 'nothing'}") from None
+
+    @staticmethod
+    def _position(owner, index: str) -> int | None:
+        if index.isdigit():
+            return int(index)
+        names = list(getattr(owner, "name", ()))
+        return names.index(index) if index in names else None

@@ -1,0 +1,163 @@
+"""A foreign bag to episodes, and what came of it in numbers."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from am_ros.action import CONTINUOUS_DIM, TERMINATE, ActionSpace
+from am_ros.bags.episodes import write_episode
+from am_ros.episode import Episode, EpisodeInfo, Outcome
+from am_ros.errors import AmRosError
+from am_ros.ingest.cutting import Cutter, End
+from am_ros.ingest.foreign import ForeignBag
+from am_ros.ingest.mapping import Mapping
+from am_ros.ingest.steps import StepPicker
+from am_ros.ingest.sync import Synchroniser, Unusable
+
+# Metadata of an ingested episode: where it came from.
+FROM_BAG, FROM_MAPPING, CUT_BY = "ingested_from", "ingested_by_mapping", "ingested_cut"
+
+
+@dataclass
+class BagReport:
+    """What was found in one bag and what became of it."""
+
+    path: Path
+    storage: str = ""
+    duration_s: float = 0.0
+    messages: dict[str, int] = field(default_factory=dict)  # by mapped topic
+    images: int = 0  # that could be used
+    episodes: int = 0
+    steps: int = 0
+    step_sizes_m: list[float] = field(default_factory=list)  # of SIZES_KEPT steps
+    dropped: Counter = field(default_factory=Counter)  # images, steps and episodes, by reason
+    hint: str = ""  # the likely cause, where nothing or little could be used
+    problem: str = ""  # why the bag, or the rest of it, was refused
+
+    SIZES_KEPT = 10_000
+
+    def as_json(self) -> dict:
+        """For a file."""
+        sizes = np.percentile(self.step_sizes_m, [50, 100]).round(4).tolist() if self.step_sizes_m else [0.0, 0.0]
+        return {
+            "bag": str(self.path), "storage": self.storage, "duration_s": round(self.duration_s, 3),
+            "messages": self.messages, "images": self.images, "episodes": self.episodes, "steps": self.steps,
+            "step_median_m": sizes[0], "step_largest_m": sizes[1], "dropped": dict(self.dropped.most_common()),
+            "hint": self.hint, "problem": self.problem,
+        }  # fmt: skip
+
+
+def ingest_bag(path, name: str, mapping: Mapping, action_space: ActionSpace, report: BagReport) -> Iterator[Episode]:
+    """The episodes of one bag, one at a time, named `<name>_0000` and so on; `report` is filled on the way.
+
+    Raises AmRosError in one sentence that names bag and topic, and what is there, if the mapping does not fit the bag.
+    """
+    with ForeignBag(path) as bag:
+        report.storage, report.duration_s = bag.storage, bag.duration_s
+        try:
+            synchroniser = Synchroniser(bag, mapping)
+            report.messages = {topic: bag.topics[topic].count for topic in synchroniser.topics}
+            try:
+                yield from _cut(synchroniser, name, Path(path), mapping, action_space, report)
+            finally:
+                report.dropped.update(synchroniser.dropped)
+                report.hint = synchroniser.hint
+        except AmRosError as error:
+            raise error if str(error).startswith("bag ") else bag.error(str(error)) from None
+
+
+def write_bags(episodes: Iterator[Episode], out, action_space: ActionSpace) -> Iterator[Episode]:
+    """Write each episode as a bag of ours and pass it on."""
+    for episode in episodes:
+        write_episode(episode, out, action_space)
+        yield episode
+
+
+def bag_names(paths: list[Path]) -> dict[Path, str]:
+    """A name for each bag that its episodes' names begin with; of bags of the same name, the folder's name is in it."""
+    stems = Counter(_stem(path) for path in paths)
+    names = {}
+    for path in paths:
+        stem = _stem(path)
+        if stems[stem] > 1:
+            where = hashlib.sha256(str(path.resolve().parent).encode()).hexdigest()[:6]
+            stem = f"{stem}_{where}"
+        names[path] = stem
+    return names
+
+
+def _stem(path: Path) -> str:
+    name = path.stem if path.is_file() else path.name
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name or path.resolve().name)[:45]
+
+
+def _cut(synchroniser, name: str, path: Path, mapping: Mapping, action_space: ActionSpace, report: BagReport):
+    """Images into pickers, one per episode; the episodes that are long enough."""
+    config, number = mapping.episodes, 0
+    extra = {FROM_BAG: path.name, FROM_MAPPING: mapping.sha256[:16]}
+
+    def picker() -> StepPicker:
+        return StepPicker(mapping.steps, action_space, synchroniser.decode, report.dropped)
+
+    def finish(end: End) -> Iterator[Episode]:
+        nonlocal number
+        current.finish()
+        reason = _why_not(current, end, config.min_steps)
+        if reason is None:
+            outcome = end.outcome or Outcome[config.outcome.upper()]
+            terminate = config.terminate and end.complete
+            info = EpisodeInfo(
+                f"{name}_{number:04d}", config.task, source=config.source, outcome=outcome,
+                reason="terminated" if terminate else end.reason, extra={**extra, CUT_BY: end.reason},
+            )  # fmt: skip
+            number += 1
+            episode = current.episode(info, terminate)
+            _count(report, episode, action_space)
+            yield episode
+        elif reason:
+            report.dropped[reason] += 1
+
+    current = picker()
+    for item in Cutter(mapping).run(synchroniser.items()):
+        if isinstance(item, Unusable):
+            report.dropped[f"images: {item.reason}"] += 1
+        elif isinstance(item, End):
+            yield from finish(item)
+            current = picker()
+        else:
+            report.images += 1
+            if not current.add(item):
+                yield from finish(End("jump"))
+                report.dropped["jumps beyond the action space from one image to the next, cut there"] += 1
+                current = picker()
+                current.add(item)
+            elif len(current) >= config.max_steps:
+                last = current.kept[-1]
+                yield from finish(End("step_limit"))
+                current = picker()
+                current.begin_with(last)
+
+
+def _why_not(picker: StepPicker, end: End, min_steps: int) -> str | None:
+    """Why no episode is made; empty: there is none, and None: there is one."""
+    if not picker.kept:
+        return ""
+    if end.discard:
+        return f"episodes: {end.reason}"
+    if picker.refused:
+        return "episodes: refused, a step is beyond the action space"
+    return f"episodes: shorter than {min_steps} steps" if len(picker) < min_steps else None
+
+
+def _count(report: BagReport, episode: Episode, action_space: ActionSpace) -> None:
+    report.episodes += 1
+    report.steps += len(episode)
+    moves = episode.actions[episode.actions[:, TERMINATE] == 0]
+    sizes = np.linalg.norm((moves[:, :CONTINUOUS_DIM] * action_space.scale)[:, :3], axis=1)
+    report.step_sizes_m += sizes[: max(0, report.SIZES_KEPT - len(report.step_sizes_m))].tolist()
+
