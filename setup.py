@@ -18,6 +18,7 @@ NODES = (
     "policy_server",
     "scripted_expert",
     "sim_workcell",
+    "teleop",
     "trainer",
 )
 
@@ -39,6 +40,8 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (SHARE, ["package.xml"]),
         shared("config"),
+        shared("config/security"),
+        shared("config/ingest"),
         shared("launch"),
         shared("urdf"),
     ],

@@ -17,12 +17,13 @@ from am_ros.graph import sim_nodes
 from am_ros.preflight.arm import check_arm, limits_of
 from am_ros.preflight.cell import Cell, matches
 from am_ros.preflight.checks import check_cell, check_configuration
+from am_ros.preflight.commands import NUMBERS_TYPE, TRAJECTORY_TYPE, check_commands
 from am_ros.preflight.findings import OK, WARNING, WRONG, worst
 from am_ros.preflight.machine import check_discovery, check_folders, check_transport, read_profile
 from am_ros.preflight.observed import Endpoint, ImageSeen, JointsSeen, Observed, TopicSeen
 from am_ros.preflight.serving import check_goals, check_policy
 from am_ros.preflight.settings import check_parameters
-from am_ros.preflight.streams import IMAGE_TYPE, TRAJECTORY_TYPE, check_streams, streams
+from am_ros.preflight.streams import IMAGE_TYPE, streams
 
 HOME_RAD = (0.0, 0.55, 0.0, -1.45, 0.0, np.pi - 2.0, 0.0)
 NOW_NS = 1_700_000_000_000_000_000
@@ -50,6 +51,7 @@ def healthy(cell: Cell, seconds: float = 3.0) -> Observed:
         )  # fmt: skip
     trajectory = TopicSeen("/joint_trajectory", (), (Endpoint("/sim_workcell", TRAJECTORY_TYPE),))
     seen[trajectory.name] = trajectory
+    seen["/gripper_command"] = TopicSeen("/gripper_command", (), (Endpoint("/sim_workcell", NUMBERS_TYPE),))
     positions = dict(zip(cell.controller.joint_names, HOME_RAD, strict=True))
     positions |= dict.fromkeys(cell.controller.finger_names, 0.045)
     joints = JointsSeen(positions, dict.fromkeys(positions, 0.0))
@@ -117,7 +119,18 @@ def test_what_is_wrong_with_a_topic_is_named(cell, topic, changes, level, name, 
 
 def test_our_own_controller_may_publish_trajectories(cell):
     own = (Endpoint("/cartesian_controller", TRAJECTORY_TYPE),)
-    assert not found(check_streams(cell, change(cell, TRAJECTORY, publishers=own)))
+    assert not found(check_commands(cell, change(cell, TRAJECTORY, publishers=own)))
+
+
+def test_a_gripper_that_nobody_listens_to_is_named(cell):
+    sentence = found(check_commands(cell, change(cell, "/gripper_command", subscribers=())))["gripper_unheard"]
+    assert "no node listens on /gripper_command" in sentence
+
+
+def test_with_servo_it_is_servo_that_must_listen_and_may_publish_trajectories(tmp_path):
+    cell = make_cell(tmp_path, backend="servo")
+    observed = change(cell, TRAJECTORY, publishers=(Endpoint("/servo_node", TRAJECTORY_TYPE),))
+    assert set(found(check_commands(cell, observed))) == {"servo_unheard"}
 
 
 @pytest.mark.parametrize(
@@ -297,7 +310,7 @@ def test_goals_that_the_policy_cannot_be_given_are_counted(tmp_path):
     assert "1 of 2 goals have another size than the policy's: small" in found(check_goals(cell, 64), WARNING)["goals"]
 
 
-KNOWN = {"camera": {"rate_hz": 0.0, "loop": True}, "cartesian_controller": {"velocity_scale": 0.9}}
+KNOWN = {"camera": {"rate_hz": 0.0, "loop": True}}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from am_ros.images import array_from_image
 from am_ros.nodes.client import RosClient
 from am_ros.nodes.common import IMAGES_QOS, LATCHED_QOS, SENSOR_QOS, to_ns
 from am_ros.preflight.cell import CONTROLLER, Cell
+from am_ros.preflight.commands import commands
 from am_ros.preflight.observed import Endpoint, ImageSeen, JointsSeen, Observed, TopicSeen
 
 POLL_S = 0.05
@@ -33,7 +34,6 @@ class Prober:
         self._positions: dict[str, float] = {}
         self._velocities: dict[str, float] = {}
         self._malformed, self._image, self._info, self._description = "", None, None, ""
-        self._listening_since_s = time.monotonic()
         self._streams = [
             self._listen(Image, topics.IMAGE, self._on_image, IMAGES_QOS),
             self._listen(CompressedImage, topics.IMAGE_COMPRESSED, lambda _: None, IMAGES_QOS),
@@ -42,8 +42,7 @@ class Prober:
         ]
         description = cell.topic("robot_description", CONTROLLER)
         self._node.create_subscription(String, description, self._on_description, LATCHED_QOS)
-        self._trajectory = cell.topic(topics.JOINT_TRAJECTORY, CONTROLLER)
-        self._topics[self._trajectory] = TopicSeen(self._trajectory)
+        self._topics |= {command.topic: TopicSeen(command.topic) for command in commands(cell)}
 
     def wait(self, timeout_s: float, publishers_of: tuple[str, ...] = ()) -> bool:
         """Wait until every topic that the cell lives on (or those named) is published; returns whether it is."""

@@ -6,6 +6,7 @@ from am_ros.errors import AmRosError
 from am_ros.graph import BRINGUP
 from am_ros.preflight.arm import check_arm
 from am_ros.preflight.cell import Cell
+from am_ros.preflight.commands import check_commands
 from am_ros.preflight.findings import Finding, ok, wrong
 from am_ros.preflight.machine import check_discovery, check_folders, check_transport
 from am_ros.preflight.observed import Observed
@@ -34,6 +35,7 @@ def check_cell(cell: Cell, observed: Observed) -> list[Finding]:
     """What the running cell shows."""
     return [
         *check_streams(cell, observed),
+        *check_commands(cell, observed),
         *check_stamps(cell, observed),
         *check_image(cell, observed),
         *check_arm(cell, observed),

@@ -15,6 +15,15 @@ class Endpoint:
     latched: bool = False  # transient local
 
 
+def incompatible(publisher: Endpoint, subscriber: Endpoint) -> str:
+    """Why DDS does not connect the two ("offers best effort, ..."), or empty."""
+    if subscriber.reliable and not publisher.reliable:
+        return "offers best effort, reliable is asked for"
+    if subscriber.latched and not publisher.latched:
+        return "offers volatile, transient local is asked for"
+    return ""
+
+
 @dataclass
 class TopicSeen:
     """Who publishes and hears a topic, and what came of it while it was listened to."""

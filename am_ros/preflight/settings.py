@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
+from am_ros import topics
 from am_ros.environment import share_directory
 from am_ros.errors import AmRosError
 from am_ros.preflight.cell import CHECK, Cell, CheckConfig, configured, matches, read_parameter_file
@@ -39,8 +40,9 @@ def check_parameters(cell: Cell, known: Mapping[str, Mapping[str, object]]) -> l
 
 
 def _check_file(cell: Cell, file: Path, known: Mapping[str, Mapping[str, object]]) -> list[Finding]:
-    labels = sorted({*known, *(spec.label for spec in cell.specs), CHECK})
-    declared = {**known, CHECK: vars(configured(CheckConfig, {}))}
+    # Two sections are no nodes': the check's own, and the driver's names of our topics.
+    declared = {**known, CHECK: vars(configured(CheckConfig, {})), "topics": dict.fromkeys(topics.REMAPPED, "")}
+    labels = sorted({*declared, *(spec.label for spec in cell.specs)})
     findings = []
     for pattern, values in read_parameter_file(file).items():
         meant = [label for label in labels if matches(pattern, f"{cell.namespace}/{label}")]

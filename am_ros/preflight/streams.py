@@ -1,4 +1,4 @@
-"""Topics: are they there, of the right type, often enough, with stamps to be believed, and is anybody listening?"""
+"""What the nodes live on: is it there, of the right type, often enough, and with stamps to be believed?"""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,10 @@ from am_ros import topics
 from am_ros.camera.watchdog import ImageWatchConfig, pixel_fault
 from am_ros.preflight.cell import CONTROLLER, Cell, configured
 from am_ros.preflight.findings import Finding, ok, warning, wrong
-from am_ros.preflight.observed import Endpoint, Observed, TopicSeen
+from am_ros.preflight.observed import Observed, TopicSeen, incompatible
 
 IMAGE_TYPE, JOINTS_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"
 INFO_TYPE, JPEG_TYPE = "sensor_msgs/msg/CameraInfo", "sensor_msgs/msg/CompressedImage"
-TRAJECTORY_TYPE = "trajectory_msgs/msg/JointTrajectory"
 
 
 @dataclass(frozen=True)
@@ -45,14 +44,13 @@ def streams(cell: Cell) -> list[Stream]:
 
 
 def check_streams(cell: Cell, observed: Observed) -> list[Finding]:
-    """Presence, type, rate and quality of service of what the nodes live on, and of who hears the trajectories."""
+    """Presence, type, rate and quality of service of what the nodes live on."""
     findings = []
     for stream in streams(cell):
         seen = observed.topic(stream.name)
         found = _presence(stream, seen) or [*_rate(cell, stream, seen), *_lost(stream, seen)]
         findings += [*found, *_quality(stream.what, seen)]
-    trajectory = observed.topic(cell.topic(topics.JOINT_TRAJECTORY, CONTROLLER))
-    return findings + _listener(cell, trajectory) + _other_publishers(cell, trajectory)
+    return findings
 
 
 def _presence(stream: Stream, seen: TopicSeen) -> list[Finding]:
@@ -91,15 +89,6 @@ def _lost(stream: Stream, seen: TopicSeen) -> list[Finding]:
     return [warning(f"{stream.what}_lost", what, mend)]
 
 
-def incompatible(publisher: Endpoint, subscriber: Endpoint) -> str:
-    """Why DDS does not connect the two ("offers best effort, ..."), or empty."""
-    if subscriber.reliable and not publisher.reliable:
-        return "offers best effort, reliable is asked for"
-    if subscriber.latched and not publisher.latched:
-        return "offers volatile, transient local is asked for"
-    return ""
-
-
 def _quality(what: str, seen: TopicSeen) -> list[Finding]:
     """Pairs of publisher and subscriber that will never hear each other, one finding for each reason."""
     findings = {}
@@ -111,35 +100,6 @@ def _quality(what: str, seen: TopicSeen) -> list[Finding]:
                 findings.setdefault((subscriber.node, why), sentence)
     mend = "change the QoS of the subscriber: sensor data is best effort and volatile"
     return [warning(f"{what}_qos", sentence, mend) for sentence in findings.values()]
-
-
-def _listener(cell: Cell, seen: TopicSeen) -> list[Finding]:
-    """Is there somebody who follows trajectories, and could hear our controller?"""
-    followers = [s for s in seen.subscribers if s.node != f"{cell.namespace}/episode_logger"]
-    if not followers:
-        mend = "start the arm's driver with its joint_trajectory_controller, or choose the right stack:="
-        return [wrong("trajectory_unheard", f"no node listens on {seen.name}", mend)]
-    types = {s.type for s in followers}
-    if TRAJECTORY_TYPE not in types:
-        what = f"{seen.name} is heard as {', '.join(sorted(types))}, not {TRAJECTORY_TYPE}"
-        return [wrong("trajectory_unheard", what, "choose the right stack:=, or remap joint_trajectory")]
-    ours = Endpoint(f"{cell.namespace}/{CONTROLLER}", TRAJECTORY_TYPE, reliable=True, latched=False)
-    for follower in followers:
-        why = follower.type == TRAJECTORY_TYPE and incompatible(ours, follower)
-        if why:
-            what = f"{follower.node} would not hear {ours.node} on {seen.name}, which {why}"
-            return [wrong("trajectory_qos", what, "let the driver subscribe volatile")]
-    return [ok("trajectory_heard", f"{', '.join(sorted({s.node for s in followers}))} listens on {seen.name}")]
-
-
-def _other_publishers(cell: Cell, seen: TopicSeen) -> list[Finding]:
-    own = f"{cell.namespace}/{CONTROLLER}"
-    nodes = [p.node for p in seen.publishers]
-    others = sorted({n for n in nodes if n != own}) + [f"another {own}"] * (nodes.count(own) > 1)
-    if others:
-        what = f"{', '.join(others)} publishes {seen.name}, which only {own} may"
-        return [wrong("second_publisher", what, "stop it: two programs would command one arm")]
-    return [ok("sole_publisher", f"nobody but {own} publishes {seen.name}")]
 
 
 def check_stamps(cell: Cell, observed: Observed) -> list[Finding]:
