@@ -4,11 +4,12 @@ An action is a Cartesian step of the end effector (x, y, z, azimuth), a gripper 
 terminate, as in QT-Opt (Kalashnikov et al., 2018) and Actionable Models (section 6.1).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
+from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 
 # Layout of an action vector. Displacements are normalised by the limits of the ActionSpace to [-1, 1];
@@ -45,10 +46,10 @@ class CartesianAction:
 class ActionSpace:
     """Largest step per axis; an action outside is scaled by nobody: it is refused."""
 
-    max_translation_m: tuple[float, float, float] = field(
-        default=(0.08, 0.08, 0.08), metadata={"help": "largest step along x, y, z [m]"}
+    max_translation_m: tuple[float, float, float] = parameter(
+        (0.08, 0.08, 0.08), "largest step along x, y, z [m]", range=(1e-4, 1.0)
     )
-    max_rotation_rad: float = field(default=0.5, metadata={"help": "largest turn about the vertical axis [rad]"})
+    max_rotation_rad: float = parameter(0.5, "largest turn about the vertical axis [rad]", range=(1e-4, 3.2))
 
     def __post_init__(self):
         limits = (*self.max_translation_m, self.max_rotation_rad)

@@ -1,14 +1,22 @@
 """Brings lifecycle nodes up in order, watches that they stay active, and takes them down in reverse."""
 
+import functools
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
+from am_ros.processes import die_with_parent
 
 UP = "up: "  # begins the one line that says that all nodes are active; the supervisor waits for it
+
+# The simulator needs some seconds to start, a driver may need more.
+CHECK_WAIT_S = 30.0
 
 # What a transition starts from, where it leads, and what a node that has done it is called.
 TRANSITIONS = {
@@ -28,9 +36,27 @@ class BringupConfig:
     )
     timeout_s: float = parameter(60.0, "for a node to appear, and for each transition up [s]", range=(0.1, 600.0))
     down_timeout_s: float = parameter(1.5, "for each answer on the way down [s]", range=(0.1, 60.0))
+    check: bool = parameter(False, "configure nothing before `am-ros check` has found nothing wrong")
+    check_arguments: tuple[str, ...] = parameter(("workcell",), "arguments of `am-ros check`")
     period_s: float = parameter(0.5, "between two looks at the state of the active nodes [s]", range=(0.05, 10.0))
     # Longer than the policy server is busy with a checkpoint that is loaded while it serves.
     silent_after_s: float = parameter(10.0, "an active node without answer for so long is lost [s]", range=(0.5, 60.0))
+
+
+def check_first(arguments: Sequence[str], stopped: Callable[[], bool]) -> None:
+    """Run `am-ros check`, which says what it finds; raises AmRosError "preflight_failed: ..." if something is wrong.
+
+    In a process of its own, as a person would: it has a node of its own, and may be killed when it is not wanted.
+    """
+    command = [sys.executable, "-m", "am_ros.cli", "check", "--running", "--wait", f"{CHECK_WAIT_S:g}", *arguments]
+    process = subprocess.Popen(command, preexec_fn=functools.partial(die_with_parent, os.getpid()))
+    while process.poll() is None and not stopped():
+        time.sleep(0.05)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    elif process.returncode:
+        raise AmRosError("preflight_failed: am-ros check has found something wrong, see above; nothing was configured")
 
 
 class NodeLost(AmRosError):

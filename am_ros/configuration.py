@@ -8,6 +8,7 @@ A field's metadata says `help` (with the unit), and where they apply `range=(low
 import dataclasses
 import json
 import typing
+from collections.abc import Iterator
 
 from am_ros.errors import AmRosError
 
@@ -15,6 +16,22 @@ from am_ros.errors import AmRosError
 def parameter(default, help: str, *, range: tuple | None = None, choices: tuple | None = None):
     """A dataclass field with description, range and choices. `default` may be an immutable value only."""
     return dataclasses.field(default=default, metadata={"help": help, "range": range, "choices": choices})
+
+
+def flat_fields(cls, base=None, skip: tuple[str, ...] = ()) -> Iterator[tuple[dataclasses.Field, object]]:
+    """Every field of `cls`, and of the dataclasses in it, with its value in `base` (default: the defaults of `cls`).
+
+    The fields in `skip` are left out. This is the order and the set of a node's parameters.
+    """
+    hints = typing.get_type_hints(cls)
+    base = cls() if base is None else base
+    for f in dataclasses.fields(cls):
+        if f.name in skip:
+            continue
+        if dataclasses.is_dataclass(hints[f.name]):
+            yield from flat_fields(hints[f.name], getattr(base, f.name))
+        else:
+            yield f, getattr(base, f.name)
 
 
 def check(config) -> None:

@@ -3,17 +3,27 @@
 import dataclasses
 import json
 import sys
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from am_ros import topics
-from am_ros.configuration import from_dict, parameter
+import yaml
+
+from am_ros.arguments import (
+    ArmArguments,
+    CommonArguments,
+    PolicyArguments,
+    RecordArguments,
+    SimArguments,
+    TrainArguments,
+    WorkcellArguments,
+)
+from am_ros.configuration import from_dict
 from am_ros.environment import share_directory
 from am_ros.errors import AmRosError
 from am_ros.pretrained import find_checkpoint
 from am_ros.security import enclave
+from am_ros.topics import REMAPPED
 
 
 @dataclass(frozen=True)
@@ -60,139 +70,136 @@ class NodeSpec:
         return command
 
 
-@dataclass(frozen=True)
-class CellArguments:
-    """What the simulated and the real workcell have in common."""
-
-    namespace: str = parameter("", "ROS namespace of all nodes; empty: the root")
-    goals: str = parameter("~/.ros/am_ros/goals", "folder of the goal library")
-    bags: str = parameter("~/.ros/am_ros/bags", "folder that recorded episodes go to")
-    checkpoint: str = parameter("", "checkpoint that the policy serves; empty: wait for policy_server/load_checkpoint")
-    device: str = parameter("cpu", "where the policy's network runs", choices=("cpu", "cuda"))
-    samples: int = parameter(0, "CEM: candidates per iteration; 0: as the checkpoint says", range=(0, 4096))
-    iterations: int = parameter(0, "CEM: refits of the distribution; 0: as the checkpoint says", range=(0, 20))
-    robot_model: str = parameter("iiwa14", "arm", choices=("iiwa14", "iiwa7"))
-    params_file: str = parameter("", "ROS parameter file that overrides those of am_ros")
-    checkpoints: str = parameter(
-        "", "folder that policy_server/load_checkpoint may load from; empty: the one that the served checkpoint lies in"
-    )
-    security: str = parameter("", "SROS2 keystore with an enclave for every node; empty: no DDS-Security")
-
-
-@dataclass(frozen=True)
-class SimArguments(CellArguments):
-    """The simulated workcell."""
-
-    image_size: int = parameter(64, "height and width of the camera's image [px]", range=(16, 2048))
-    real_time_factor: float = parameter(1.0, "speed of the simulation; 1: as a real cell", range=(0.1, 10.0))
-    variety: float = parameter(
-        1.0, "how far light, colours and camera pose differ from scene to scene: 0 not at all", range=(0, 1)
-    )
-    expert: bool = parameter(False, "start scripted_expert too, which demonstrates the tasks")
-
-
-@dataclass(frozen=True)
-class WorkcellArguments(CellArguments):
-    """The real workcell: what the arm's own stack calls things, and where the camera is."""
-
-    stack: str = parameter("lbr_fri", "whose driver moves the arm", choices=("lbr_fri", "kuka_drivers"))
-    camera: str = parameter("0", "device index or path, RTSP or HTTP URL, video file, or folder of images")
-    image_size: int = parameter(64, "height and width that the camera's image is brought to [px]", range=(16, 2048))
-
-
 BRINGUP = "bringup"
 # Two nodes that are both hung are given up after 3 s on the way down; twice that, and the others stop without it.
 BRINGUP_STOP_S = 6.0
+TRAINER_STOP_S = 8.0  # it writes a checkpoint
 
-# What the drivers call the two topics of the arm. Names of joints and frames are parameters: config/<stack>.yaml.
-STACK_TOPICS = {
-    "lbr_fri": {
-        topics.JOINT_STATES: "/lbr/joint_states",
-        topics.JOINT_TRAJECTORY: "/lbr/joint_trajectory_controller/joint_trajectory",
-    },
-    "kuka_drivers": {
-        topics.JOINT_STATES: "/joint_states",
-        topics.JOINT_TRAJECTORY: "/joint_trajectory_controller/joint_trajectory",
-    },
-}
+# Sections of config/<stack>.yaml that are no node: the driver's names of our topics, and the pre-flight check's.
+TOPICS, CHECK = "/**/topics", "check"
 
 
 def sim_nodes(**arguments) -> list[NodeSpec]:
     """The nodes of the simulated workcell; `arguments` are the fields of SimArguments."""
     a = from_dict(SimArguments, arguments)
-    files = _parameter_files("sim", a)
-    sim = {"model": a.robot_model, "image_size": a.image_size, "real_time_factor": a.real_time_factor}
-    sim["variety"] = a.variety
-    nodes = [NodeSpec("sim_workcell", parameters=sim, parameter_files=files)]
-    nodes += _common_nodes(a, files)
+    files = _parameter_files(a, "sim")
+    nodes = [_simulator(a, files, real_time_factor=a.real_time_factor, variety=a.variety), *_arm_nodes(a, files)]
+    nodes.append(_policy_node(a, files))
     if a.expert:
         nodes.append(NodeSpec("scripted_expert", parameter_files=files))
-    return _in_namespace(_managed(nodes, files), a)
+    return _cell(nodes, a, files, _check_words("sim", arguments))
 
 
 def workcell_nodes(**arguments) -> list[NodeSpec]:
     """The nodes of the real workcell beside the arm's own driver; `arguments` are the fields of WorkcellArguments."""
     a = from_dict(WorkcellArguments, arguments)
-    files = _parameter_files("workcell", a, a.stack)
-    camera = {"source": a.camera, "width": a.image_size, "height": a.image_size}
-    nodes = _managed([NodeSpec("camera", parameters=camera, parameter_files=files), *_common_nodes(a, files)], files)
-    nodes = [dataclasses.replace(node, remappings=STACK_TOPICS[a.stack]) for node in nodes]
-    return _in_namespace(nodes, a)
+    files = _parameter_files(a, "workcell", a.stack)
+    nodes = [_eye(a, files), *_arm_nodes(a, files), _policy_node(a, files)]
+    return _cell(nodes, a, files, _check_words("workcell", arguments))
 
 
-GRAPHS: dict[str, tuple[type[CellArguments], Callable[..., list[NodeSpec]]]] = {
+def record_nodes(**arguments) -> list[NodeSpec]:
+    """What an operator needs to move the arm and record it; `arguments` are the fields of RecordArguments."""
+    a = from_dict(RecordArguments, arguments)
+    files = _parameter_files(a, "workcell", a.stack)
+    nodes = [_eye(a, files), *_arm_nodes(a, files)]
+    if a.teleop == "joy":
+        nodes.append(NodeSpec("teleop", parameters={"source": "joy", "task": a.task}, parameter_files=files))
+    return _cell(nodes, a, files, _check_words("record", arguments))
+
+
+def train_nodes(**arguments) -> list[NodeSpec]:
+    """The trainer, which watches a folder; `arguments` are the fields of TrainArguments."""
+    a = from_dict(TrainArguments, arguments)
+    files = _parameter_files(a)
+    values = {"bags": _path(a.bags), "out": _path(a.out), "recipe": a.recipe, "min_episodes": a.min_episodes}
+    return _in_namespace([NodeSpec("trainer", parameters=values, parameter_files=files, stop_wait_s=TRAINER_STOP_S)], a)
+
+
+GRAPHS: dict[str, tuple[type[CommonArguments], Callable[..., list[NodeSpec]]]] = {
     "sim": (SimArguments, sim_nodes),
     "workcell": (WorkcellArguments, workcell_nodes),
+    "record": (RecordArguments, record_nodes),
+    "train": (TrainArguments, train_nodes),
 }
 
 
-def arguments_from_text(cls: type, texts: Mapping[str, str]) -> dict:
-    """Values of `key:=value` arguments, each as the type of the field of `cls`; raises AmRosError naming the key."""
-    hints = typing.get_type_hints(cls)
-    values = {}
-    for name, text in texts.items():
-        kind = hints.get(name)
-        if kind is None:
-            raise AmRosError(f"argument {name}: unknown; there are {', '.join(hints)}")
-        try:
-            values[name] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
-        except (KeyError, ValueError):
-            wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-            raise AmRosError(f"argument {name}: {text!r} is not {wanted}") from None
-    return values
+def _simulator(a: ArmArguments, files: tuple[Path, ...], **settings) -> NodeSpec:
+    values = {"model": a.model, "image_size": a.image_size, **settings}
+    return NodeSpec("sim_workcell", parameters=values, parameter_files=files)
 
 
-def _common_nodes(a: CellArguments, files: tuple[Path, ...]) -> list[NodeSpec]:
+def _eye(a: WorkcellArguments | RecordArguments, files: tuple[Path, ...]) -> NodeSpec:
+    """Where images come from: the camera, or the simulator, which is the arm's driver as well."""
+    if a.stack == "sim":
+        return _simulator(a, files)
+    camera = {"source": a.camera, "width": a.image_size, "height": a.image_size}
+    return NodeSpec("camera", parameters=camera, parameter_files=files)
+
+
+def _arm_nodes(a: ArmArguments, files: tuple[Path, ...]) -> list[NodeSpec]:
+    controller = {"robot_model": a.model, "backend": a.backend}
+    return [
+        NodeSpec("cartesian_controller", parameters=controller, parameter_files=files, lifecycle=True),
+        NodeSpec("goal_registry", parameters={"folder": _path(a.goals)}, parameter_files=files),
+        NodeSpec("episode_logger", parameters={"folder": _path(a.bags)}, parameter_files=files),
+    ]
+
+
+def _policy_node(a: PolicyArguments, files: tuple[Path, ...]) -> NodeSpec:
     policy = {
-        "checkpoint": _path(str(find_checkpoint(a.checkpoint))) if a.checkpoint else "",
+        "checkpoint": _path(str(find_checkpoint(a.policy))) if a.policy else "",
         "checkpoint_folder": _path(a.checkpoints),
         "device": a.device,
         "samples": a.samples,
         "iterations": a.iterations,
     }
-    controller = {"robot_model": a.robot_model}
-    return [
-        NodeSpec("cartesian_controller", parameters=controller, parameter_files=files, lifecycle=True),
-        NodeSpec("goal_registry", parameters={"folder": _path(a.goals)}, parameter_files=files),
-        NodeSpec("episode_logger", parameters={"folder": _path(a.bags)}, parameter_files=files),
-        NodeSpec("policy_server", parameters=policy, parameter_files=files, lifecycle=True),
-    ]
+    return NodeSpec("policy_server", parameters=policy, parameter_files=files, lifecycle=True)
 
 
-def _managed(nodes: list[NodeSpec], files: tuple[Path, ...]) -> list[NodeSpec]:
+def _cell(nodes: list[NodeSpec], a: ArmArguments, files: tuple[Path, ...], check: list[str]) -> list[NodeSpec]:
+    """The nodes as a cell: with a bring-up, the driver's topics, and the namespace."""
+    topics = _topics(files)
+    nodes = _managed(nodes, files, {"check": a.check, "check_arguments": check} if a.check else {})
+    return _in_namespace([dataclasses.replace(node, remappings=topics) for node in nodes], a)
+
+
+def _check_words(cell: str, arguments: Mapping[str, object]) -> list[str]:
+    """What `am-ros check` has to be told to look at this very cell."""
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in arguments.items()}
+    return [cell, *(f"{name}:={text}" for name, text in texts.items() if name != "check")]
+
+
+def _topics(files: tuple[Path, ...]) -> dict[str, str]:
+    """The driver's names of our topics, as the files say; of two, the later one counts."""
+    found = {}
+    for file in files:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            found |= (content or {}).get(TOPICS, {}).get("ros__parameters", {})
+        except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise AmRosError(f"parameter file {file}: cannot be read ({reason})") from None
+    wrong = [name for name, topic in found.items() if name not in REMAPPED or not isinstance(topic, str) or not topic]
+    if wrong:
+        raise AmRosError(f"section {TOPICS}: {wrong[0]} is none of {', '.join(REMAPPED)}, or is given no name")
+    return {name: topic for name, topic in found.items() if name != topic}
+
+
+def _managed(nodes: list[NodeSpec], files: tuple[Path, ...], check: Mapping[str, object]) -> list[NodeSpec]:
     """The same with a bring-up, last so that it stops first, which takes the lifecycle nodes up in this order."""
     waiting = [
         dataclasses.replace(node, parameters={**node.parameters, "autostart": False}) if node.lifecycle else node
         for node in nodes
     ]
     names = [node.label for node in nodes if node.lifecycle]
-    bringup = NodeSpec(BRINGUP, parameters={"nodes": names}, parameter_files=files, stop_wait_s=BRINGUP_STOP_S)
+    values = {"nodes": names, **check}
+    bringup = NodeSpec(BRINGUP, parameters=values, parameter_files=files, stop_wait_s=BRINGUP_STOP_S)
     return [*waiting, bringup]
 
 
-def _parameter_files(kind: str, a: CellArguments, stack: str = "") -> tuple[Path, ...]:
-    config = share_directory() / "config"
-    files = [config / f"{name}.yaml" for name in (kind, stack) if name]
+def _parameter_files(a: CommonArguments, *names: str) -> tuple[Path, ...]:
+    files = [share_directory() / "config" / f"{name}.yaml" for name in names]
     if a.params_file:
         files.append(Path(_path(a.params_file)))
     for file in files:
@@ -206,7 +213,7 @@ def _path(text: str) -> str:
     return str(Path(text).expanduser().absolute()) if text else ""
 
 
-def _in_namespace(nodes: list[NodeSpec], a: CellArguments) -> list[NodeSpec]:
+def _in_namespace(nodes: list[NodeSpec], a: CommonArguments) -> list[NodeSpec]:
     """The nodes in the cell's namespace, each with an enclave of its own if the cell is to be secured."""
     keys = {node.label: enclave(a.namespace, node.label) if a.security else "" for node in nodes}
     return [dataclasses.replace(node, namespace=a.namespace, enclave=keys[node.label]) for node in nodes]

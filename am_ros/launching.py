@@ -3,9 +3,10 @@
 import dataclasses
 import os
 
+from am_ros.arguments import arguments_from_text
 from am_ros.environment import ros_environment
 from am_ros.errors import AmRosError
-from am_ros.graph import GRAPHS, NodeSpec, arguments_from_text
+from am_ros.graph import GRAPHS, NodeSpec
 from am_ros.security import check_security, security_environment
 
 # Only what launch itself does not set.

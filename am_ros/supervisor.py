@@ -76,11 +76,12 @@ class Supervisor:
     def wait_until_up(self, stop: threading.Event | None = None) -> str:
         """Wait until bringup says that all lifecycle nodes are active; return its sentence, empty if `stop` was set.
 
+        Empty at once for a list without bringup, whose nodes are up as they are.
         Raises NodeDied if a required node ends before; bringup itself does so when it cannot bring them up in time.
         """
         stop = stop or threading.Event()
-        bringup = self.processes[BRINGUP]
-        while not stop.is_set():
+        bringup = self.processes.get(BRINGUP)
+        while bringup and not stop.is_set():
             said = bringup.output
             if f"]: {UP}" in said:
                 return UP + said.partition(f"]: {UP}")[2].splitlines()[0]

@@ -28,3 +28,16 @@ RECORDED = {
 
 # Without these a bag holds no episode; `MoveCartesian` and the images tell the rest.
 REQUIRED = (IMAGE_COMPRESSED, STEP, EPISODE_EVENT)
+
+# What drivers call otherwise: the section /**/topics of config/<stack>.yaml may rename these.
+REMAPPED = (
+    IMAGE,
+    IMAGE_COMPRESSED,
+    CAMERA_INFO,
+    JOINT_STATES,
+    JOINT_TRAJECTORY,
+    GRIPPER_COMMAND,
+    "gripper_positions",
+    "gripper_trajectory",
+    "gripper_switch",
+)

@@ -35,5 +35,5 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("given", ["pick_place", str(FOLDER / "pick_place")])
 def test_the_cell_takes_it_by_name(given):
-    server = next(node for node in sim_nodes(checkpoint=given) if node.executable == "policy_server")
+    server = next(node for node in sim_nodes(policy=given) if node.executable == "policy_server")
     assert server.parameters["checkpoint"] == str(FOLDER / "pick_place")

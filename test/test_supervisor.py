@@ -106,7 +106,7 @@ def test_a_cell_comes_up_in_order_and_ctrl_c_takes_it_down_in_reverse(up_sim, tm
 def test_a_checkpoint_that_cannot_be_read_is_named_and_nothing_is_activated(up_sim, tmp_path):
     shutil.copytree(pretrained.FOLDER / "pick_place", tmp_path / "damaged")
     (tmp_path / "damaged" / "checkpoint.json").write_text("{")
-    process, nodes = up_sim(f"checkpoint:={tmp_path}/damaged")
+    process, nodes = up_sim(f"policy:={tmp_path}/damaged")
     output, errors = said(process, tmp_path)
     assert process.returncode == 2
     assert "bringup: transition_failed: policy_server could not configure: " in errors

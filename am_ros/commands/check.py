@@ -7,9 +7,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from am_ros.arguments import arguments_from_text
 from am_ros.commands.up import describe_arguments, split_settings
 from am_ros.errors import AmRosError
-from am_ros.graph import GRAPHS, NodeSpec, arguments_from_text
+from am_ros.graph import GRAPHS, NodeSpec
 from am_ros.preflight.cell import CAMERA, Cell
 from am_ros.preflight.checks import check_cell, check_configuration
 from am_ros.preflight.findings import WRONG, Finding, as_json, summary, worst, wrong

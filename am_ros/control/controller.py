@@ -39,9 +39,6 @@ class ControllerConfig:
     tool_length_m: float = parameter(
         0.14, "our description: from the plane that the gripper is mounted on to the tcp [m]", range=(0.12, 0.4)
     )
-    joint_state_rate_hz: float = parameter(
-        100.0, "how often the driver publishes joint_states; the pre-flight check compares [Hz]", range=(1.0, 2000.0)
-    )
     joint_state_timeout_s: float = parameter(0.5, "joint states older than this are not acted on [s]", range=(0.02, 10))
     ee_pose_rate_hz: float = parameter(50.0, "ee_pose at most so often [Hz]", range=(1.0, 1000.0))
     autostart: bool = parameter(True, "configure and activate at start; false: wait for lifecycle transitions")
@@ -64,8 +61,6 @@ def make_stepper(config: ControllerConfig) -> CartesianStepper:
         )
     if not config.finger_names:
         raise AmRosError("parameter finger_names: expected at least one name")
-    if config.joint_state_timeout_s * config.joint_state_rate_hz < 2:
-        raise AmRosError("parameter joint_state_timeout_s: is shorter than two periods of joint_state_rate_hz")
     # Our description has names of its own; the driver's are given to messages.
     names, tip = (config.joint_names, config.tip_frame) if config.robot_description else (facts.joint_names, "tcp")
     margin_rad = config.limits.joint_margin_rad

@@ -14,7 +14,7 @@ class GripperConfig:
     gripper: str = parameter(
         "opening",
         "opening: gripper_command alone; positions: gripper_positions, a Float64MultiArray with a value per finger; "
-        "trajectory: gripper_trajectory, a JointTrajectory; action: gripper_action, a control_msgs/GripperCommand; "
+        "trajectory: gripper_trajectory, a JointTrajectory; action: a control_msgs/GripperCommand; "
         "switch: gripper_switch, a Bool that is true to close",
         choices=GRIPPERS,
     )
@@ -23,6 +23,8 @@ class GripperConfig:
     )
     gripper_closed: float = parameter(0.0, "what a finger is sent to close", range=(-4.0, 4.0))
     gripper_move_s: float = parameter(0.5, "trajectory: how long the fingers may take [s]", range=(0.05, 10.0))
+    # A parameter and no topic to be renamed: ROS remaps no actions.
+    gripper_action: str = parameter("gripper_controller/gripper_cmd", "action: its name")
     gripper_effort: float = parameter(40.0, "action: the largest effort [N], or [N m]", range=(0.0, 1000.0))
 
     def position(self, opening: float) -> float:

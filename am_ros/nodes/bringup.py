@@ -9,7 +9,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from am_ros.bringup import TRANSITIONS, Bringup, BringupConfig, NodeLost
+from am_ros.bringup import TRANSITIONS, Bringup, BringupConfig, NodeLost, check_first
 from am_ros.errors import AmRosError
 from am_ros.nodes.client import MATCH_S, RosClient
 from am_ros.nodes.common import StopOnSignal, declare
@@ -110,7 +110,10 @@ def main() -> int:
             diagnostics = Diagnostics(client.node)
             client.node.create_timer(1.0, lambda: report(bringup, diagnostics))
             try:
-                bringup.run()
+                if config.check:
+                    check_first(config.check_arguments, lambda: stop.requested)
+                if not stop.requested:
+                    bringup.run()
             finally:
                 report(bringup, diagnostics)
     except AmRosError as error:

@@ -39,10 +39,11 @@ LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durabi
 MANAGED_STOP_S = 1.0
 
 
-def declare(node, cls, base=None, skip: tuple[str, ...] = ()):
+def declare(node, cls, base=None, skip: tuple[str, ...] = (), changeable: tuple[str, ...] = ()):
     """Declare one ROS parameter per field of the dataclass `cls` and return the configuration the user asked for.
 
-    The defaults are those of the class, or of its instance `base`; the fields in `skip` stay as they are there.
+    The defaults are those of the class, or of its instance `base`; the fields in `skip` stay as they are there. Those
+    in `changeable` may be set while the node runs, which then looks at the parameter.
     Raises AmRosError naming the parameter if a value has the wrong type or is out of range.
     """
     hints = typing.get_type_hints(cls)
@@ -58,15 +59,15 @@ def declare(node, cls, base=None, skip: tuple[str, ...] = ()):
             continue
         default = list(default) if isinstance(default, tuple) else default
         try:
-            values[f.name] = node.declare_parameter(f.name, default, _describe(f)).value
+            values[f.name] = node.declare_parameter(f.name, default, _describe(f, f.name in changeable)).value
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             raise AmRosError(f"parameter {f.name}: {error}") from None
     return configuration.from_dict(cls, values)
 
 
-def _describe(f) -> ParameterDescriptor:
+def _describe(f, changeable: bool) -> ParameterDescriptor:
     help_text, bounds, choices = (f.metadata.get(key) for key in ("help", "range", "choices"))
-    descriptor = ParameterDescriptor(description=help_text or "", read_only=True)
+    descriptor = ParameterDescriptor(description=help_text or "", read_only=not changeable)
     if choices:
         descriptor.additional_constraints = "one of " + ", ".join(map(str, choices))
     # The range of an array is checked by configuration.check: ROS knows ranges of single numbers only.

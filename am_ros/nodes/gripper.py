@@ -10,9 +10,7 @@ from am_ros.control.gripper import GripperConfig
 from am_ros.errors import AmRosError
 from am_ros.nodes.common import RELIABLE_QOS
 
-POSITIONS, TRAJECTORY, ACTION, SWITCH = (
-    "gripper_positions", "gripper_trajectory", "gripper_action", "gripper_switch"
-)  # fmt: skip
+POSITIONS, TRAJECTORY, SWITCH = "gripper_positions", "gripper_trajectory", "gripper_switch"
 
 
 class GripperOutput:
@@ -41,7 +39,7 @@ class GripperOutput:
         """ "gripper_gone: ..." if nobody takes the commands, as far as that can be known; or empty."""
         if self._server is None or self._server.server_is_ready():
             return ""
-        return f"gripper_gone: no node offers the action {ACTION}"
+        return f"gripper_gone: no node offers the action {self._config.gripper_action}"
 
     def _positions(self, node):
         publisher = node.create_publisher(Float64MultiArray, POSITIONS, RELIABLE_QOS)
@@ -71,7 +69,7 @@ class GripperOutput:
             raise AmRosError(
                 "control_msgs is not installed: apt install ros-jazzy-control-msgs (gripper action)"
             ) from None
-        self._server = client = ActionClient(node, GripperCommand, ACTION)
+        self._server = client = ActionClient(node, GripperCommand, self._config.gripper_action)
 
         def send(opening: float) -> None:
             goal = GripperCommand.Goal()

@@ -11,32 +11,45 @@ run time, and so does `ros2 param set`.
 import random
 import sys
 from array import array
+from dataclasses import dataclass
 
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image, JointState
 
+from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import SENSOR_QOS, from_ns, run, to_ns
+from am_ros.nodes.common import SENSOR_QOS, declare, from_ns, run, to_ns
 
 HOUR_NS = 3600 * 1_000_000_000
 IMAGE_IN = {"image_raw": "image_in"}  # the remapping of whoever publishes the images
 JOINTS_IN = "joint_states_in"
 
 
+MODES = ("pass", "frozen", "stuck", "black", "wrong_size", "nothing", "stamp_back", "stamp_ahead")
+
+
+@dataclass(frozen=True)
+class RelayConfig:
+    """What is wrong with the camera; the first two may be changed while it runs."""
+
+    mode: str = parameter("pass", "what becomes of the images", choices=MODES)
+    drop_share: float = parameter(0.0, "share of the messages that is dropped", range=(0.0, 1.0))
+    joints: bool = parameter(False, "pass on joint states too")
+
+
 class ImageRelay(Node):
-    """Parameters: `mode`, a method below without its underscore; `drop_share`, 0 ... 1 of the messages; `joints`."""
+    """Each `mode` is a method below, without its underscore."""
 
     def __init__(self):
         super().__init__("image_relay")
-        self.declare_parameter("mode", "pass")
-        self.declare_parameter("drop_share", 0.0)
+        config = declare(self, RelayConfig, changeable=("mode", "drop_share"))
         self._last: Image | None = None  # what was passed on last
         self._random = random.Random(0)
         self._out = self.create_publisher(Image, "image_raw", SENSOR_QOS)
         self.create_subscription(Image, "image_in", self._on_image, SENSOR_QOS)
-        if self.declare_parameter("joints", False).value:
+        if config.joints:
             self._joints = self.create_publisher(JointState, "joint_states", SENSOR_QOS)
             self.create_subscription(JointState, "joint_states_in", self._on_joints, SENSOR_QOS)
         self.get_logger().info("relay is running")

@@ -1,0 +1,110 @@
+"""What can be said of a cell where it is started: the arguments of the launch files and of `am-ros up` alike."""
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from am_ros.configuration import parameter
+from am_ros.errors import AmRosError
+
+STACKS = ("lbr_fri", "kuka_drivers", "sim")
+
+
+@dataclass(frozen=True)
+class CommonArguments:
+    """Of every list of nodes."""
+
+    namespace: str = parameter("", "ROS namespace of all nodes; empty: the root")
+    params_file: str = parameter("", "ROS parameter file that overrides those of am_ros")
+    security: str = parameter("", "SROS2 keystore with an enclave for every node; empty: no DDS-Security")
+
+
+@dataclass(frozen=True)
+class ArmArguments(CommonArguments):
+    """Of every cell with an arm."""
+
+    goals: str = parameter("~/.ros/am_ros/goals", "folder of the goal library")
+    bags: str = parameter("~/.ros/am_ros/bags", "folder that recorded episodes go to")
+    model: str = parameter("iiwa14", "arm", choices=("iiwa14", "iiwa7"))
+    backend: str = parameter(
+        "trajectory", "what plans a step and moves the arm", choices=("trajectory", "moveit", "servo")
+    )
+    image_size: int = parameter(64, "height and width of the camera's image [px]", range=(16, 2048))
+    check: bool = parameter(False, "configure nothing before `am-ros check` has found nothing wrong")
+
+
+@dataclass(frozen=True)
+class PolicyArguments:
+    """Of cells that a policy acts in."""
+
+    policy: str = parameter("", "checkpoint that is served; empty: wait for policy_server/load_checkpoint")
+    checkpoints: str = parameter(
+        "", "folder that policy_server/load_checkpoint may load from; empty: the one that the served checkpoint lies in"
+    )
+    device: str = parameter("cpu", "where the policy's network runs", choices=("cpu", "cuda"))
+    samples: int = parameter(0, "CEM: candidates per iteration; 0: as the checkpoint says", range=(0, 4096))
+    iterations: int = parameter(0, "CEM: refits of the distribution; 0: as the checkpoint says", range=(0, 20))
+
+
+@dataclass(frozen=True)
+class StackArguments:
+    """Of cells whose arm is real, or the simulator in its place."""
+
+    stack: str = parameter(
+        "lbr_fri", "whose driver moves the arm; sim: the simulator stands for driver and camera", choices=STACKS
+    )
+    camera: str = parameter("0", "device index or path, RTSP or HTTP URL, video file, or folder of images")
+
+
+@dataclass(frozen=True)
+class SimArguments(PolicyArguments, ArmArguments):
+    """The simulated workcell."""
+
+    real_time_factor: float = parameter(1.0, "speed of the simulation; 1: as a real cell", range=(0.1, 10.0))
+    variety: float = parameter(
+        1.0, "how far light, colours and camera pose differ from scene to scene: 0 not at all", range=(0, 1)
+    )
+    expert: bool = parameter(False, "start scripted_expert too, which demonstrates the tasks")
+
+
+@dataclass(frozen=True)
+class WorkcellArguments(PolicyArguments, StackArguments, ArmArguments):
+    """The real workcell."""
+
+
+@dataclass(frozen=True)
+class RecordArguments(StackArguments, ArmArguments):
+    """A cell in which an operator moves the arm and everything is logged."""
+
+    teleop: str = parameter(
+        "joy",
+        "joy: the node teleop, which listens to the topic joy; keyboard: none, run `am-ros teleop` in a terminal",
+        choices=("joy", "keyboard"),
+    )
+    task: str = parameter("", "name of the task, written into the episodes")
+
+
+@dataclass(frozen=True)
+class TrainArguments(CommonArguments):
+    """The trainer alone."""
+
+    bags: str = parameter("~/.ros/am_ros/bags", "folder of bags to learn from; new ones are taken as they come")
+    out: str = parameter("runs/training", "folder for the replay store, checkpoints and metrics")
+    recipe: str = parameter("default", "where the learner's parameters start from")
+    min_episodes: int = parameter(1, "begin to train once there are so many episodes", range=(1, 10_000_000))
+
+
+def arguments_from_text(cls: type, texts: Mapping[str, str]) -> dict:
+    """Values of `key:=value` arguments, each as the type of the field of `cls`; raises AmRosError naming the key."""
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for name, text in texts.items():
+        kind = hints.get(name)
+        if kind is None:
+            raise AmRosError(f"argument {name}: unknown; there are {', '.join(hints)}")
+        try:
+            values[name] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        except (KeyError, ValueError):
+            wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+            raise AmRosError(f"argument {name}: {text!r} is not {wanted}") from None
+    return values
