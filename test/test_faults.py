@@ -1,4 +1,4 @@
-"""The short version of every fault: whatever is broken on purpose, what comes of it is as required."""
+"""The short version of the faults that need a cell of their own or none, and the suite's command."""
 
 import json
 import signal
@@ -9,40 +9,16 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import wait_until
+from test_faults_cell import SHARED
 
 from am_ros import cli
 from am_ros.faults import suite
-from am_ros.faults.bench import Bench
 
-# One cell serves all of these, one after the other, for starting one takes longer than most faults.
-SHARED = (
-    "process_killed", "controller_suspended", "two_commanders", "messages_dropped", "camera_broken", "malformed_input",
-    "network_outputs", "unsafe_poses",
-)  # fmt: skip
-# What takes longer: `make slow` and `make faults` have it.
-SLOW = {
-    "process_killed", "network_outputs", "unsafe_poses", "type_change", "folder_unwritable", "trainer_killed",
-    "clock_jump", "soak",
-}  # fmt: skip
+# Those of test_faults_cell.py share a cell.
+ALONE = [name for name in suite.names() if name not in SHARED]
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    with Bench(tmp_path_factory.mktemp("faults") / "shared", short=True) as shared:
-        yield shared
-
-
-def marked(names) -> list:
-    return [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in names]
-
-
-@pytest.mark.parametrize("name", marked(SHARED))
-def test_a_fault_of_the_cell_ends_as_required(name, bench):
-    results = suite.run_on(bench, name)
-    assert results and all(result.ok for result in results), suite.table(results)
-
-
-@pytest.mark.parametrize("name", marked(name for name in suite.names() if name not in SHARED))
+@pytest.mark.parametrize("name", ALONE)
 def test_a_fault_ends_as_required(name, tmp_path):
     results = suite.run_fault(name, short=True, folder=tmp_path / name)
     assert results and all(result.ok for result in results), suite.table(results)
