@@ -12,11 +12,9 @@ from am_ros.bags.episodes import find_bags, read_episode
 from am_ros.episode import STATE_DIM, STATE_NAMES, Episode
 from am_ros.errors import AmRosError
 
-IMAGE, STATE, ACTION, TIME = "observation.images.camera", "observation.state", "action", "time_s"
+IMAGE, STATE, ACTION, STAMP = "observation.images.camera", "observation.state", "action", "observation.stamp"
 ACTION_NAMES = ("x", "y", "z", "yaw", "close", "open", "terminate")
 ROBOT = "lbr_iiwa"
-# A video's frame may differ so much from the image in the mean, of 255; PNG comes back bit by bit.
-VIDEO_DIFFERENCE = 8.0
 
 
 class Options(NamedTuple):
@@ -24,7 +22,6 @@ class Options(NamedTuple):
 
     repo_id: str = ""  # empty: local/ and the folder's name
     fps: int = 0  # 0: the median of the bags
-    video: bool = False
 
 
 class Exported(NamedTuple):
@@ -48,8 +45,9 @@ def export(folder, out, action_space: ActionSpace, options: Options | None = Non
     """Write the bags of a folder to the new folder `out`, load them back and compare every number.
 
     A frame is an observation with the action decided on it, as recorded: the normalised vector [7] of action.py.
-    LeRobot has one frame rate per data set, so `time_s` says when an image was really taken. Raises AmRosError if the
-    package is missing, a bag is damaged, or something else came back; then `out` is removed.
+    LeRobot has one frame rate per data set, so `observation.stamp` says when an image was really taken. Images are
+    stored as PNG: at 64 pixels a video saves little, and its losses would be learned. Raises AmRosError if the package
+    is missing, a bag is damaged, or something else came back; then `out` is removed.
     """
     dataset_class = _dataset_class()
     options, out = options or Options(), Path(out)
@@ -61,8 +59,8 @@ def export(folder, out, action_space: ActionSpace, options: Options | None = Non
     fps = options.fps or _frame_rate(bags, action_space)
     name = options.repo_id or f"local/{out.name}"
     try:
-        left_out = _write(dataset_class, name, out, bags, action_space, fps, options.video)
-        frames = _compare(dataset_class(name, root=out), bags, action_space, options.video)
+        left_out = _write(dataset_class, name, out, bags, action_space, fps)
+        frames = _compare(dataset_class(name, root=out), bags, action_space)
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)
         raise
@@ -83,16 +81,13 @@ def _dataset_class():
     return LeRobotDataset
 
 
-def _features(height: int, width: int, video: bool) -> dict:
+def features(height: int, width: int) -> dict:
+    """LeRobot's description of the frames of images of that size [px]."""
     return {
-        IMAGE: {
-            "dtype": "video" if video else "image",
-            "shape": (height, width, 3),
-            "names": ["height", "width", "channels"],
-        },
+        IMAGE: {"dtype": "image", "shape": (height, width, 3), "names": ["height", "width", "channels"]},
         STATE: {"dtype": "float32", "shape": (STATE_DIM,), "names": list(STATE_NAMES)},
         ACTION: {"dtype": "float32", "shape": (len(ACTION_NAMES),), "names": list(ACTION_NAMES)},
-        TIME: {"dtype": "float32", "shape": (1,), "names": ["time_s"]},
+        STAMP: {"dtype": "int64", "shape": (2,), "names": ["sec", "nanosec"]},
     }
 
 
@@ -104,7 +99,7 @@ def frames(episode: Episode) -> Iterator[dict]:
             IMAGE: episode.images[t],
             STATE: episode.states[t],
             ACTION: episode.actions[t],
-            TIME: np.array([(episode.stamps_ns[t] - episode.stamps_ns[0]) / 1e9], np.float32),
+            STAMP: np.array(divmod(int(episode.stamps_ns[t]), 10**9), np.int64),
             "task": task,
         }
 
@@ -117,28 +112,30 @@ def _frame_rate(bags, action_space: ActionSpace, sample: int = 50) -> int:
     return max(1, round(1 / float(np.median(lasting)))) if len(lasting) else 1
 
 
-def _write(dataset_class, name: str, out: Path, bags, action_space: ActionSpace, fps: int, video: bool) -> int:
+def _write(dataset_class, name: str, out: Path, bags, action_space: ActionSpace, fps: int) -> int:
     """Returns how many episodes have a last image that is in no frame."""
     dataset, shape, left_out = None, None, 0
-    for bag in bags:
-        episode = read_episode(bag, action_space)
-        if dataset is None:
-            shape = episode.images.shape[1:]
-            dataset = dataset_class.create(
-                repo_id=name, fps=fps, root=out, robot_type=ROBOT,
-                features=_features(*shape[:2], video), use_videos=video,
-            )  # fmt: skip
-        if episode.images.shape[1:] != shape:
-            raise AmRosError(f"bag {bag}: images are {episode.images.shape[1:3]}, those before are {shape[:2]}")
-        for frame in frames(episode):
-            dataset.add_frame(frame)
-        dataset.save_episode()
-        left_out += not episode.actions[-1][TERMINATE]
-    dataset.finalize()
+    try:
+        for bag in bags:
+            episode = read_episode(bag, action_space)
+            if dataset is None:
+                shape = episode.images.shape[1:]
+                dataset = dataset_class.create(
+                    repo_id=name, fps=fps, root=out, robot_type=ROBOT, features=features(*shape[:2]), use_videos=False
+                )
+            if episode.images.shape[1:] != shape:
+                raise AmRosError(f"bag {bag}: images are {episode.images.shape[1:3]}, those before are {shape[:2]}")
+            for frame in frames(episode):
+                dataset.add_frame(frame)
+            dataset.save_episode()
+            left_out += not episode.actions[-1][TERMINATE]
+    finally:
+        if dataset is not None:  # after a fault too: what is left open writes into the folder when it is collected
+            dataset.finalize()
     return left_out
 
 
-def _compare(dataset, bags, action_space: ActionSpace, video: bool) -> int:
+def _compare(dataset, bags, action_space: ActionSpace) -> int:
     """Raise AmRosError if the data set that was loaded differs from the bags; return its frames."""
     index = 0
     for bag in bags:
@@ -146,13 +143,12 @@ def _compare(dataset, bags, action_space: ActionSpace, video: bool) -> int:
         for t, frame in enumerate(frames(episode)):
             # Images are decoded one by one: the first and the last of an episode tell whether they are in order.
             found = dataset[index] if t in (0, len(episode) - 1) else dataset.hf_dataset[index]
-            for key in (STATE, ACTION):
-                if not np.array_equal(np.asarray(found[key], np.float32), frame[key]):
+            for key in (STATE, ACTION, STAMP):
+                if not np.array_equal(np.asarray(found[key]), frame[key]):
                     raise AmRosError(f"bag {bag}: {key} of step {t} came back changed from the data set")
             if t in (0, len(episode) - 1):
                 image = np.asarray(found[IMAGE], np.float32).transpose(1, 2, 0) * 255
-                difference = np.abs(image - frame[IMAGE]).mean()
-                if difference > (VIDEO_DIFFERENCE if video else 0.5):
+                if np.abs(image - frame[IMAGE]).max() > 0.5:  # it comes as numbers of 0 ... 1
                     raise AmRosError(f"bag {bag}: the image of step {t} came back changed from the data set")
             index += 1
     if (dataset.num_episodes, dataset.num_frames) != (len(bags), index):

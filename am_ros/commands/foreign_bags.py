@@ -26,7 +26,6 @@ def register(verbs) -> None:
     verb.add_argument("--lerobot", type=Path, required=True, metavar="OUT", help="a LeRobot v3 data set, a new folder")
     verb.add_argument("--repo-id", default="", help="its name, USER/NAME (default: local/ and the folder's name)")
     verb.add_argument("--fps", type=int, default=0, help="steps per second it claims (default: the bags' median)")
-    verb.add_argument("--video", action="store_true", help="images as video instead of PNG")
     configuration.add_flags(verb, ActionSpace)
 
 
@@ -102,7 +101,7 @@ def export(arguments) -> int:
     from am_ros.bags import lerobot
 
     action_space = configuration.from_flags(ActionSpace, arguments)
-    options = lerobot.Options(arguments.repo_id, arguments.fps, arguments.video)
+    options = lerobot.Options(arguments.repo_id, arguments.fps)
     done = lerobot.export(arguments.path, arguments.lerobot, action_space, options)
     print(done)
     return 0
