@@ -1,0 +1,64 @@
+"""`am-ros check` against cells of real nodes: a healthy one, the same one broken, and none at all."""
+
+import json
+
+import pytest
+from am_msgs.msg import ControllerStatus
+from trajectory_msgs.msg import JointTrajectory
+
+from am_ros.cli import main
+from am_ros.graph import sim_nodes
+from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS
+from am_ros.nodes.graph_survey import survey
+from am_ros.security_policy import OPERATOR, policy_file, read_policy
+from am_ros.supervisor import Supervisor
+
+
+@pytest.fixture
+def check(ros_env, tmp_path):
+    """A function that runs `am-ros check`; returns its exit code and the findings that are not ok, by name."""
+
+    def run(*words, seconds=1.0, wait=10.0):
+        out = tmp_path / "found.json"
+        folders = [f"goals:={tmp_path / 'goals'}", f"bags:={tmp_path / 'bags'}"]
+        code = main(
+            ["check", "--json", str(out), "--seconds", str(seconds), "--wait", str(wait), "sim", *folders, *words]
+        )
+        findings = json.loads(out.read_text())["findings"]
+        return code, {f["name"]: f"{f['level']} {f['seen']}" for f in findings if f["level"] != "ok"}
+
+    return run
+
+
+def test_a_running_cell_is_well_and_moves_nothing_and_the_policy_allows_all_that_it_does(
+    ros, ros_env, check, tmp_path
+):
+    arguments = {"goals": str(tmp_path / "goals"), "bags": str(tmp_path / "bags")}
+    specs = sim_nodes(**arguments, expert=True, policy="pick_place")
+    with Supervisor(specs, tmp_path / "log", ros_env) as cell:
+        cell.wait_until_up()
+        commands = ros.receive(JointTrajectory, "joint_trajectory", RELIABLE_QOS)
+        code, faults = check("policy:=pick_place")
+        assert code == 0, faults
+        code, faults = check("policy:=pick_place", "image_size:=96")
+        assert code == 1 and faults["image_wrong_size"].startswith("wrong /image_raw: image of 64x64 px, but 96x96")
+
+        publisher = ros.node.create_publisher(JointTrajectory, "joint_trajectory", RELIABLE_QOS)
+        code, faults = check("policy:=pick_place")
+        assert code == 1 and faults["second_publisher"].startswith("wrong /test_client publishes /joint_trajectory")
+        ros.node.destroy_publisher(publisher)
+
+        policy = read_policy(policy_file())
+        for spec in specs:
+            assert survey(ros.node, spec.label).beyond(policy[spec.executable]) == [], spec.label
+        assert survey(ros.node, "test_client").beyond(policy[OPERATOR]) == []
+        assert not commands
+        status = ros.wait_for_message(ControllerStatus, "controller_status", qos=LATCHED_QOS)
+        assert status.steps_done == status.steps_refused == 0
+
+
+def test_a_cell_without_camera_and_arm_is_named_as_such(check):
+    code, faults = check(wait=0.0, seconds=0.3)
+    assert code == 1
+    for name in ("image_missing", "joint_states_missing", "trajectory_unheard", "gripper_unheard"):
+        assert faults[name].startswith("wrong no node ")
