@@ -31,11 +31,12 @@ class PinocchioPlanner:
         return self._stepper.plan(q, CartesianAction(displacement, float(np.arctan2(np.sin(turn), np.cos(turn)))))
 
 
-def _make(values: dict) -> tuple:
+def make(values: dict) -> tuple:
+    """The planner for `serve`, from the controller's configuration."""
     config = from_dict(ControllerConfig, values)
     planner = PinocchioPlanner(make_stepper(config), config.backend.planner.tip_to_tcp)
     return f"pinocchio, {config.robot_model}", planner.plan
 
 
 if __name__ == "__main__":
-    sys.exit(serve(_make))
+    sys.exit(serve(make))

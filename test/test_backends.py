@@ -1,0 +1,268 @@
+"""What plans a step and moves the arm, without ROS: the planner's process, what it may not get away with, and Servo."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pinocchio as pin
+import pytest
+
+from am_ros.action import CartesianAction
+from am_ros.configuration import from_dict
+from am_ros.control.backends import BackendConfig, moveit
+from am_ros.control.backends.moveit import MoveItBackend
+from am_ros.control.backends.planner_config import PlannerConfig
+from am_ros.control.backends.servo import ServoConfig, ServoStream, tool_measure
+from am_ros.control.backends.trajectory import TrajectoryBackend
+from am_ros.control.controller import ControllerConfig, make_guard, make_stepper
+from am_ros.control.limits import MotionLimits
+from am_ros.control.motion import End, MotionMonitor
+from am_ros.control.tool import tcp_in_tip, tip_of
+from am_ros.errors import AmRosError
+
+STEP = CartesianAction((0.05, -0.03, -0.04), 0.3)
+PLANNER = PlannerConfig(planner="pinocchio", planner_timeout_s=1.0, planner_start_s=20.0)
+CONFIG = ControllerConfig(backend=BackendConfig("moveit", PLANNER))
+STEPPER = make_stepper(CONFIG)
+GUARD = make_guard(CONFIG, STEPPER)
+TCP = tcp_in_tip(PLANNER.tip_to_tcp)
+HOME = STEPPER.kinematics.home((0.55, 0.0, 0.15))
+
+
+@pytest.fixture
+def fault(tmp_path, monkeypatch):
+    """A function that makes the planner's process fail in some way from now on; started processes read it too."""
+    file = tmp_path / "fault"
+    monkeypatch.setenv("CROOKED_PLANNER", str(file))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setitem(moveit.MODULES, "pinocchio", "crooked_planner")
+    return file.write_text
+
+
+@pytest.fixture
+def backend():
+    """Starts a MoveItBackend; the trajectories that it commands are in `followed`."""
+    started = []
+
+    def start(config=CONFIG):
+        started.append(MoveItBackend(config, make_stepper(config), [].append, "/joint_states"))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+def plan(backend, q=HOME, action=STEP):
+    return backend.plan(q, action).result(10)
+
+
+def refusal(backend, q=HOME, action=STEP) -> str:
+    with pytest.raises(AmRosError) as error:
+        plan(backend, q, action)
+    return str(error.value)
+
+
+def wait_for_planner(backend, timeout_s=20.0):
+    """The plan after a restart; meanwhile it is said that the planner starts."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        try:
+            return plan(backend)
+        except AmRosError as error:
+            assert str(error) == "backend_gone: the planner is still starting"
+            time.sleep(0.05)
+    pytest.fail("the planner was not started again")
+
+
+def test_the_planners_process_plans_the_same_line_as_the_stepper(backend):
+    there = backend()
+    assert there.name == "pinocchio, iiwa14"
+    ours = TrajectoryBackend(STEPPER, CONFIG.tolerance, CONFIG.joint_names, [].append)
+    for action in (STEP, CartesianAction((0.0, 0.08, 0.0)), CartesianAction(rotation_z_rad=-0.5)):
+        theirs, expected = plan(there, action=action), plan(ours, action=action)
+        assert np.allclose(theirs.positions, expected.positions, atol=1e-4)
+        assert theirs.duration_s == pytest.approx(expected.duration_s, rel=1e-3)
+        GUARD.check(theirs, HOME)
+    assert np.array_equal(plan(there, action=CartesianAction(terminate=True)).positions, [HOME, HOME])
+    assert refusal(there, action=CartesianAction((0.0, 0.0, -0.2))).startswith("action_too_large: |z|")
+    low = STEPPER.kinematics.home((0.55, 0.0, 0.05))
+    assert refusal(there, low, CartesianAction((0.0, 0.0, -0.06))).startswith("workspace_limit: z = -0.010 m")
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("dies", "backend_gone: the planner was ended by SIGKILL"),
+        ("hangs", "backend_gone: the planner hung for 1 s and was killed"),
+        ("babbles", "backend_gone: planner_malformed: the planner answered 'here is your plan"),
+    ],
+)
+def test_a_planner_that_dies_hangs_or_babbles_costs_a_step_and_is_started_again(fault, backend, kind, sentence):
+    there = backend()
+    plan(there)
+    fault(kind)
+    began_s = time.monotonic()
+    assert refusal(there).startswith(sentence)
+    assert time.monotonic() - began_s < 3.0
+    fault("")
+    again = refusal(there)
+    assert again.startswith(sentence) and again.endswith("; it is started again")
+    assert wait_for_planner(there).positions.shape == (7, 7)
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_another_one(fault, backend):
+    there = backend()
+    expected = plan(there)
+    fault("late")
+    assert np.array_equal(plan(there).positions, expected.positions)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("fast", "joint_velocity_limit: "),
+        ("nan", "trajectory_not_finite: "),
+        ("short", "planner_elsewhere: the plan ends "),
+    ],
+)
+def test_a_plan_that_must_not_be_executed_is_refused_by_name(fault, backend, kind, sentence):
+    there = backend()
+    fault(kind)
+    with pytest.raises(AmRosError, match=sentence):
+        GUARD.check(plan(there), HOME)
+
+
+def test_a_planner_that_speaks_of_another_tool_is_found_out(backend):
+    config = replace(CONFIG, tool_length_m=0.18)
+    there = backend(config)
+    there._kinematics = STEPPER.kinematics  # as if the two descriptions differed by 4 cm
+    assert "beside the goal (do planner_tip and tip_to_tcp fit the tool?)" in refusal(there)
+
+
+def test_a_planner_that_does_not_start_says_why(fault):
+    fault("silent")
+    slow = replace(CONFIG, backend=replace(CONFIG.backend, planner=replace(PLANNER, planner_start_s=0.5)))
+    with pytest.raises(AmRosError, match="backend_gone: the planner was not ready within 0.5 s"):
+        MoveItBackend(slow, STEPPER, [].append, "/joint_states")
+    real = replace(CONFIG, backend=replace(CONFIG.backend, planner=replace(PLANNER, planner="moveit")))
+    with pytest.raises(AmRosError, match="moveit_py is not installed: apt install ros-jazzy-moveit-py"):
+        MoveItBackend(real, STEPPER, [].append, "/joint_states")
+
+
+def test_the_tool_is_where_the_description_has_it_beyond_flange_and_extension():
+    for extension in (0.0, 0.026):
+        kinematics = make_stepper(replace(CONFIG, flange_extension_m=extension)).kinematics
+        position, _ = tip_of(*kinematics.forward(np.zeros(7)), TCP)
+        assert position == pytest.approx([0, 0, 0.36 + 0.42 + 0.40 + 0.126 + extension], abs=1e-9)
+    longer = make_stepper(replace(CONFIG, tool_length_m=0.2)).kinematics
+    assert longer.forward(HOME)[0][2] == pytest.approx(STEPPER.kinematics.forward(HOME)[0][2] - 0.06, abs=1e-6)
+    with pytest.raises(AmRosError, match="parameter tip_to_tcp: expected x, y, z, roll, pitch, yaw, got 3 numbers"):
+        tcp_in_tip((0.0, 0.0, 0.1))
+
+
+# -- Servo -------------------------------------------------------------------------------------------------------------
+
+
+class IdealServo:
+    """Moves the joints as Servo does with a twist of the tip: by the pseudo-inverse, every 20 ms."""
+
+    def __init__(self, stream, q, drift=(0.0, 0.0, 0.0)):
+        self.stream, self.q, self.drift, self.speeds = stream, q.copy(), np.array(drift), []
+
+    def run(self, now_s, seconds):
+        for t in np.arange(now_s, now_s + seconds, 0.02):
+            command = self.stream.command(self.q, t)
+            if command is None:
+                continue
+            to_tip = STEPPER.kinematics.forward(self.q)[1] @ TCP.inverse().translation
+            linear = command.linear - np.cross(command.angular, to_tip)  # of the tool, beyond the tip
+            self.speeds.append(np.linalg.norm(linear))
+            twist = np.append(linear + self.drift, command.angular)
+            self.q += np.linalg.pinv(STEPPER.kinematics.jacobian(self.q)) @ twist * 0.02
+        return self.q
+
+
+def servo_stream(speed_m_s=0.25, **options):
+    return ServoStream(ServoConfig(**options), STEPPER.kinematics, TCP, speed_m_s)
+
+
+def reference(action=STEP, velocity_scale=0.3):
+    config = ControllerConfig(limits=MotionLimits(velocity_scale=velocity_scale))
+    return make_stepper(config).plan(HOME, action)
+
+
+def test_servo_is_led_to_the_goal_though_it_strays():
+    line, stream = reference(), servo_stream()
+    stream.begin(line, 100.0)
+    servo = IdealServo(stream, HOME, drift=(0.01, -0.01, 0.0))
+    servo.run(100.0, line.duration_s + 0.1)
+    servo.drift[:] = 0
+    end = servo.run(100.0 + line.duration_s + 0.1, 2.0)
+    measure = tool_measure(STEPPER.kinematics, HOME)
+    assert np.abs(measure(end) - measure(line.positions[-1])).max() < 1e-3
+    assert np.abs(end - line.positions[-1]).max() > 0.01  # in joint angles of its own
+    tolerance = replace(CONFIG.tolerance, position_tolerance_rad=0.003)
+    monitor = MotionMonitor(HOME, line.positions[-1], line.duration_s, None, tolerance, "xyzt", measure, "m")
+    assert monitor.update(0.0, HOME, np.zeros(7), 1.0) is None
+    monitor.update(3.0, end, np.zeros(7), 1.0)
+    assert monitor.update(4.0, end, np.zeros(7), 1.0) == (End.DONE, "")
+
+
+def test_servo_is_sent_no_faster_than_allowed_whatever_it_has_to_make_up():
+    stream = servo_stream(speed_m_s=0.1, servo_gain_1_s=20.0)
+    stream.begin(reference(CartesianAction((0.08, 0.08, 0.08)), velocity_scale=0.9), 0.0)
+    servo = IdealServo(stream, HOME)
+    servo.run(0.0, 3.0)
+    assert 0.09 < max(servo.speeds) <= 0.1 + 1e-9
+
+
+def test_servo_is_told_to_stand_still_and_then_nothing():
+    stream = servo_stream(servo_halt_s=0.3)
+    assert stream.command(HOME, 0.0) is None
+    stream.begin(reference(), 0.0)
+    assert np.linalg.norm(stream.command(HOME, 0.2).linear) > 0.01 and stream.moving
+    stream.halt(HOME, 0.2)
+    for now_s in (0.2, 0.4, 0.49):
+        command = stream.command(HOME, now_s)
+        assert not command.linear.any() and not command.angular.any()
+    assert stream.command(HOME, 0.51) is None and not stream.moving
+
+
+def test_servo_in_pose_mode_gets_the_line_of_its_own_tip_and_holds_where_the_arm_is():
+    stream, line = servo_stream(servo_command="pose"), reference()
+    stream.begin(line, 0.0)
+    for share in (0.0, 0.5, 1.0):
+        command = stream.command(HOME, share * line.duration_s)
+        tip = pin.XYZQUATToSE3(np.array([*command.position_m, *command.quaternion]))
+        expected = STEPPER.kinematics.forward(line.at(share * line.duration_s)[0])[0]
+        assert np.allclose((tip * TCP).translation, expected, atol=1e-9)
+        assert command.position_m[2] == pytest.approx(expected[2] + 0.14, abs=1e-6)
+    stream.halt(HOME, 0.5)
+    held = stream.command(HOME, 0.6)
+    assert held.position_m == pytest.approx(tip_of(*STEPPER.kinematics.forward(HOME), TCP)[0])
+
+
+def test_a_status_at_which_servo_does_not_move_on_is_named_in_motion_only():
+    stream = servo_stream()
+    assert stream.halted(5, "Collision detected", 0.0) == ""
+    stream.begin(reference(), 10.0)
+    assert stream.halted(5, "of the motion before", 10.05) == ""
+    assert stream.halted(1, "slower near a singularity", 10.5) == ""
+    assert stream.halted(5, "Collision detected", 10.5) == "servo_halted: Collision detected"
+    assert stream.halted(2, "", 10.5) == "servo_halted: near a singularity"
+
+
+def test_turns_are_measured_across_the_seam_of_the_angle():
+    turned, beyond = HOME.copy(), HOME.copy()
+    turned[6] = beyond[6] = -3.0
+    beyond[0] = 0.4
+    assert STEPPER.kinematics.pose(turned)[1] > 0 > STEPPER.kinematics.pose(beyond)[1]
+    assert tool_measure(STEPPER.kinematics, turned)(beyond)[3] == pytest.approx(0.3 * 0.4, abs=1e-6)
+
+
+def test_a_backend_is_chosen_by_name():
+    with pytest.raises(AmRosError, match="parameter backend: 'magic' is not one of trajectory, moveit, servo"):
+        from_dict(BackendConfig, {"backend": "magic"})
