@@ -22,7 +22,7 @@ def store(tmp_path_factory):
 
 
 def _block(vector):
-    return vector[6 : 6 + 6]
+    return vector[6 : 6 + 9]
 
 
 def test_a_vector_says_where_things_are_and_where_they_should_be():
@@ -36,7 +36,9 @@ def test_a_vector_says_where_things_are_and_where_they_should_be():
     assert now.shape == (VECTOR_SIZE,) and now.dtype == np.float32
     np.testing.assert_allclose(_block(now)[:4], [1, *block.pose.position_m], atol=1e-6)
     np.testing.assert_allclose(_block(wanted)[1:4], block.goal.position_m, atol=1e-6)
-    assert (now[6 + 6 :] == 0).all()  # nothing else is on the table
+    np.testing.assert_allclose(_block(now)[6:], _block(now)[1:4] - now[:3], atol=1e-6)  # from the tool
+    others = now[6 + 9 :].reshape(-1, 9)
+    assert (others[:, 0] == 0).all() and (others == others[0]).all()  # nothing else is on the table
     np.testing.assert_allclose(wanted, there, atol=0.02)  # what the simulator settles to
 
 
@@ -45,7 +47,7 @@ def test_a_quarter_turn_of_a_cube_is_no_change():
         environment.reset(evaluation_seed(0))
         block = environment.scene().objects[0]
         assert TRACKED[0] == block.name
-        sine, cosine = _block(scene_vector(environment.scene()))[4:]
+        sine, cosine = _block(scene_vector(environment.scene()))[4:6]
     quarter = block.pose.yaw_rad + np.pi / 2
     np.testing.assert_allclose([sine, cosine], [np.sin(4 * quarter), np.cos(4 * quarter)], atol=1e-5)
 
