@@ -1,0 +1,96 @@
+"""The Cartesian controller with its other backends, as a real process with a planner's process of its own."""
+
+import signal
+import time
+
+import numpy as np
+import psutil
+import pytest
+from am_msgs.action import MoveCartesian
+from am_msgs.msg import ControllerStatus
+from conftest import wait_until
+from std_msgs.msg import Bool, Float64MultiArray
+from test_cartesian_controller import STEPPER, ExactArm, move, position_of, wait_for_state
+from trajectory_msgs.msg import JointTrajectory
+
+from am_ros.nodes.common import RELIABLE_QOS
+
+RESULT = MoveCartesian.Result
+
+
+def planner_of(process):
+    """The planner's process of a controller."""
+    return next(c for c in psutil.Process(process.pid).children() if "pinocchio_planner" in " ".join(c.cmdline()))
+
+
+def test_the_planners_process_moves_the_arm_and_its_death_costs_a_step_only(ros, start_node):
+    arm = ExactArm(ros)
+    process = start_node(
+        "cartesian_controller", backend="moveit", planner="pinocchio", planner_timeout_s=0.5, gripper="switch"
+    )
+    wait_for_state(ros, ControllerStatus.IDLE)
+    switched = ros.receive(Bool, "gripper_switch", RELIABLE_QOS)
+    process.wait_for_line("planner is ready: pinocchio, iiwa14")
+    start = STEPPER.kinematics.pose(arm.home)[0]
+    result = move(ros, x=0.05, y=-0.03, z=-0.04, turn=0.4, gripper=2).result()
+    assert (result.end, result.reason) == (RESULT.DONE, "")
+    assert np.allclose(position_of(result), start + [0.05, -0.03, -0.04], atol=2e-3)
+    assert switched.wait(1)[0].data is True
+    assert move(ros, x=0.06, z=0.2).result().reason.startswith("action_too_large: |z|")
+
+    for number, sentence in (
+        (signal.SIGKILL, "backend_gone: the planner was ended by SIGKILL"),
+        (signal.SIGSTOP, "backend_gone: the planner hung for 0.5 s and was killed"),
+    ):
+        planner_of(process).send_signal(number)
+        before, began_s = arm.state()[0], time.monotonic()
+        result = move(ros, y=0.05).result()
+        assert result.end == RESULT.REFUSED and result.reason.startswith(sentence)
+        assert time.monotonic() - began_s < 2.0
+        assert np.array_equal(arm.state()[0], before)
+        assert wait_for_state(ros, ControllerStatus.IDLE).state == ControllerStatus.IDLE  # nothing is latched
+
+        def moved():
+            ended = move(ros, y=0.005).result()
+            assert ended.end == RESULT.DONE or ended.reason.startswith("backend_gone: the planner ")
+            return ended.end == RESULT.DONE
+
+        wait_until(moved, 20, "a planner that was started again")
+    planner = planner_of(process)
+    assert process.stop() == 0
+    wait_until(lambda: not planner.is_running(), 5, "the end of the planner's process")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"backend": "moveit"}, "moveit_py is not installed: apt install ros-jazzy-moveit-py (backend moveit)"),
+        ({"backend": "servo"}, "moveit_msgs is not installed: apt install ros-jazzy-moveit-msgs (backend servo)"),
+        ({"gripper": "action"}, "control_msgs is not installed: apt install ros-jazzy-control-msgs (gripper action)"),
+    ],
+)
+def test_what_is_not_installed_is_named_before_anything_moves(start_node, parameters, sentence):
+    for module in ("moveit", "moveit_msgs", "control_msgs"):
+        try:
+            __import__(module)
+        except ImportError:
+            continue
+        pytest.skip(f"{module} is installed here")
+    process = start_node("cartesian_controller", **parameters)
+    assert process.wait(20) == 2
+    assert sentence in process.output
+
+
+def test_a_real_grippers_driver_gets_what_it_takes(ros, start_node):
+    ExactArm(ros)
+    openings = ros.receive(Float64MultiArray, "gripper_command", RELIABLE_QOS)
+    fingers = ros.receive(JointTrajectory, "gripper_trajectory", RELIABLE_QOS)
+    start_node("cartesian_controller", gripper="trajectory", gripper_open=0.8, gripper_closed=0.1, gripper_move_s=1.5)
+    wait_for_state(ros, ControllerStatus.IDLE)
+    assert move(ros, gripper=2).result().end == RESULT.DONE
+    assert move(ros, gripper=1).result().end == RESULT.DONE
+    assert [list(msg.data) for msg in openings.wait(2)] == [[0.0], [1.0]]
+    assert [list(msg.points[0].positions) for msg in fingers.wait(2)] == [[0.1, 0.1], [0.8, 0.8]]
+    point = fingers[0].points[0]
+    assert fingers[0].joint_names == ["finger_left_joint", "finger_right_joint"]
+    assert point.time_from_start.sec + point.time_from_start.nanosec * 1e-9 == pytest.approx(1.5)
