@@ -21,6 +21,7 @@ COMMANDS = (
     ("model", "what the networks are and cost"),
     ("evaluate", "trials of checkpoints, the expert or random actions"),
     ("qmap", "draw what a checkpoint's Q wants, over the table, step by step"),
+    ("reach", "have the policy of a running cell pursue a goal, and draw what came of it"),
     ("check", "look at a cell before anything moves, and say what is wrong with it"),
     ("up", "start the nodes of the simulated or the real workcell and watch over them"),
     ("faults", "break the system on purpose and measure what comes of it"),

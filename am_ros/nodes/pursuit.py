@@ -1,0 +1,140 @@
+"""One goal given to the policy server of a running cell, as an operator sees it: each step, the end, the pictures."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from am_msgs.action import ReachGoal
+from am_msgs.msg import EpisodeEvent, Step
+from am_msgs.srv import GetGoal
+from sensor_msgs.msg import Image
+
+from am_ros import images, topics
+from am_ros.errors import AmRosError
+from am_ros.evaluation.drawing import GREY, goal_tile, grid, tile, write_png
+from am_ros.nodes.client import MATCH_S, GoalRun, RosClient
+from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, to_ns
+
+POLL_S = 0.05
+# A step lasts some seconds at most; a server that says nothing for so long is not waited for.
+SILENT_S = 60.0
+FIRST_IMAGE_S = 5.0
+EVENT_TIMEOUT_S = 2.0  # the action's result and the event that ends its episode come by different ways
+KEPT_IMAGES = 200  # until the step that names one of them has come
+
+
+class Pursuit:
+    """A goal of the registry by name, or a picture by its file; `frames` are what the policy saw [height, width, 3]."""
+
+    def __init__(self, client: RosClient, goal: str, task: str = ""):
+        self._client, self._run = client, None
+        self.fault = ""
+        self.frames: list[np.ndarray] = []
+        self._goal = {"task": task, "seed": -1}
+        path = Path(goal)
+        if path.suffix.lower() in (".png", ".jpg", ".jpeg"):
+            self._goal["goal_image"] = _read(path)
+            self.goal_image = images.array_from_image(self._goal["goal_image"])
+        else:
+            answer = client.call(GetGoal, "goal_registry/get", goal_id=goal)
+            if not answer.success:
+                raise AmRosError(f"goal_registry/get: {answer.message}")
+            self._goal["goal_id"] = goal
+            self.goal_image = images.array_from_image(answer.image)
+        self._images: dict[int, Image] = {}
+        self._ended = ""
+        client.node.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
+        client.node.create_subscription(Step, topics.STEP, lambda m: self._see(m.observation), RELIABLE_QOS)
+        client.node.create_subscription(EpisodeEvent, topics.EPISODE_EVENT, self._on_event, RELIABLE_QOS)
+
+    def run(self, max_steps: int = 0) -> Iterator[str]:
+        """Send the goal; yield a sentence for each step and one for the end. `fault` says why, if one ended it."""
+        self._wait_until_connected()
+        self._run = self._client.send_goal(ReachGoal, "policy_server/reach_goal", **self._goal, max_steps=max_steps)
+        told, news_s = 0, time.monotonic()
+        while not self._run.done:
+            time.sleep(POLL_S)
+            for feedback in self._run.feedback[told:]:
+                yield _step(feedback)
+                told, news_s = told + 1, time.monotonic()
+            if time.monotonic() - news_s > SILENT_S:
+                raise AmRosError(f"action policy_server/reach_goal: nothing came for {SILENT_S:g} s")
+        yield from map(_step, self._run.feedback[told:])
+        yield self._end(self._run, EVENT_TIMEOUT_S)
+
+    def cancel(self, timeout_s: float) -> str:
+        """Stop the arm; returns a sentence that says how it ended."""
+        if self._run is None:
+            return "nothing was begun"
+        if not self._run.done:
+            self._run.cancel(timeout_s)
+        return self._end(self._run, timeout_s)
+
+    def draw(self, path: Path) -> Path:
+        """Start, steps, end and goal as one picture."""
+        last = len(self.frames) - 1
+        words = ["start", *(f"step {i}" for i in range(1, last)), *(["end"] if last else [])]
+        tiles = [tile(frame, word, GREY) for frame, word in zip(self.frames, words, strict=True)]
+        return write_png(path, grid([*tiles, goal_tile(self.goal_image)], 8))
+
+    def _wait_until_connected(self) -> None:
+        """Or the pictures would lack the start. Where nothing comes, the policy server says so by name."""
+        deadline_s, node = time.monotonic() + FIRST_IMAGE_S, self._client.node
+        while time.monotonic() < deadline_s:
+            if self._images and all(node.count_publishers(name) for name in (topics.STEP, topics.EPISODE_EVENT)):
+                break
+            time.sleep(POLL_S)
+        time.sleep(MATCH_S)
+
+    def _end(self, run: GoalRun, timeout_s: float) -> str:
+        result = run.result(timeout_s)
+        deadline_s = time.monotonic() + EVENT_TIMEOUT_S
+        while self._ended != result.episode_id and time.monotonic() < deadline_s:
+            time.sleep(POLL_S)
+        self.fault = result.reason if result.end == ReachGoal.Result.FAULT else ""
+        how = {
+            ReachGoal.Result.TERMINATED: "the policy says that the goal is reached",
+            ReachGoal.Result.STEP_LIMIT: "all steps made",
+            ReachGoal.Result.CANCELLED: "cancelled, the arm was stopped",
+        }.get(result.end, result.reason)
+        return (
+            f"{how}: {result.steps} steps, Q {result.final_q:.2f} at the end, decisions of "
+            f"{result.decision_ms_p50:.1f} ms; episode {result.episode_id}"
+        )
+
+    def _on_image(self, image: Image) -> None:
+        self._images[to_ns(image.header.stamp)] = image
+        if len(self._images) > KEPT_IMAGES:
+            del self._images[next(iter(self._images))]
+
+    def _see(self, observation) -> None:
+        image = self._images.get(to_ns(observation.image_stamp))
+        if image is not None:
+            self.frames.append(images.array_from_image(image))
+
+    def _on_event(self, event: EpisodeEvent) -> None:
+        if event.type == EpisodeEvent.END:
+            self._see(event.observation)
+            self._ended = event.episode_id
+
+
+def _step(feedback) -> str:
+    """One step in one line."""
+    action, way = feedback.action, feedback.action.translation
+    gripper = {action.GRIPPER_OPEN: ", opens", action.GRIPPER_CLOSE: ", closes"}.get(action.gripper, "")
+    centimetres = ", ".join(f"{100 * along:+.1f}" for along in (way.x, way.y, way.z))
+    move = f"({centimetres}) cm, {np.degrees(action.rotation_z):+.0f} deg{gripper}"
+    if action.terminate:
+        move = "terminate"
+    return f"step {feedback.step + 1:3}  Q {feedback.q_value:.2f}  {feedback.decision_ms:5.1f} ms  {move}"
+
+
+def _read(path: Path) -> Image:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise AmRosError(f"{path}: cannot be read: {error.strerror}") from None
+    message = Image()
+    images.fill_image(message, images.decode(data, str(path)))
+    return message

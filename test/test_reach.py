@@ -1,0 +1,43 @@
+"""`am-ros reach` on a real cell: a goal by name and by picture, refusals, Ctrl-C."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+from am_msgs.srv import RecordGoal
+from test_policy_server import save_untrained
+
+from am_ros import cli
+
+
+def test_an_operator_has_a_goal_pursued_sees_each_step_and_stops_the_arm(ros, start_node, tmp_path, capsys):
+    start_node("sim_workcell", real_time_factor=2.0)
+    start_node("cartesian_controller")
+    start_node("goal_registry", folder=str(tmp_path / "goals"))
+    start_node("policy_server", checkpoint=str(save_untrained(tmp_path / "policy")), samples=8, ready="serving")
+    assert ros.call(RecordGoal, "goal_registry/record", goal_id="there").success
+
+    picture = tmp_path / "there.png"
+    assert cli.main(["reach", "there", "--max-steps", "2", "--out", str(picture)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:8] for line in lines[:2]] == ["step   1", "step   2"] and " cm, " in lines[0]
+    assert lines[2].startswith("all steps made: 2 steps, Q 0.") and lines[3] == str(picture)
+    height, width, _ = cv2.imread(str(picture)).shape
+    assert width >= 3 * height  # start, step, end, goal in one row
+
+    assert cli.main(["reach", str(tmp_path / "goals" / "there.png"), "--max-steps", "1"]) == 0
+    assert cli.main(["reach", "nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert cli.main(["reach", "nowhere.png"]) == 2
+    assert "nowhere.png: cannot be read" in capsys.readouterr().err
+
+    command = [sys.executable, "-u", "-m", "am_ros.cli", "reach", "there", "--max-steps", "500"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert run.stdout.readline().startswith("step   1")
+    run.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    said, _ = run.communicate(timeout=20)
+    assert run.returncode == 130 and "cancelled, the arm was stopped" in said
+    assert time.monotonic() - began < 10
