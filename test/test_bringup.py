@@ -214,3 +214,20 @@ def test_signalled_all_at_once_a_node_waits_for_its_turn(start_node):
     assert (bringup.wait(10.0), controller.wait(10.0)) == (0, 0)
     done = [line.partition("]: ")[2] for line in list(bringup.lines)[-2:]]
     assert done == ["cartesian_controller: deactivated", "cartesian_controller: cleaned up"]
+
+
+def test_nothing_is_configured_before_the_check_has_found_nothing_wrong(start_node, tmp_path):
+    folders = [f"goals:={tmp_path}/goals", f"bags:={tmp_path}/bags"]
+    (tmp_path / "cell.yaml").write_text("/**/cartesian_controller: {ros__parameters: {velocity_scal: 0.1}}\n")
+    start_node("cartesian_controller", autostart=False)
+    check = {"nodes": ["cartesian_controller"], "check": True}
+    wrong = ["--offline", "sim", f"params_file:={tmp_path}/cell.yaml", *folders]
+    bringup = start_node("bringup", **check, check_arguments=wrong)
+    assert bringup.wait(40.0) == 2
+    assert bringup.lines[-1].startswith("bringup: preflight_failed: am-ros check has found something wrong, see above")
+    assert "has no parameter velocity_scal -> is velocity_scale meant?" in bringup.output
+    assert "configured\n" not in bringup.output
+
+    bringup = start_node("bringup", **check, check_arguments=["--offline", "sim", *folders])
+    bringup.wait_for_line("up: 1 node active", 60.0)
+    assert "0 wrong" in bringup.output

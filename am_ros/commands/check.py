@@ -11,7 +11,7 @@ from am_ros.arguments import arguments_from_text
 from am_ros.commands.up import describe_arguments, split_settings
 from am_ros.errors import AmRosError
 from am_ros.graph import GRAPHS, NodeSpec
-from am_ros.preflight.cell import CAMERA, Cell
+from am_ros.preflight.cell import CAMERA, CONTROLLER, Cell
 from am_ros.preflight.checks import check_cell, check_configuration
 from am_ros.preflight.findings import WRONG, Finding, as_json, summary, worst, wrong
 from am_ros.preflight.machine import environment
@@ -28,10 +28,10 @@ def register(subparsers) -> None:
         "check",
         help="look at a cell before anything moves: topics, rates, stamps, names, limits, disk, checkpoint",
         usage="am-ros check [-h] [--json FILE] [--seconds S] [--wait S] [--running] [--offline]\n"
-        "                    [sim | workcell] [workcell.yaml] [key:=value ...]",
+        "                    [workcell | sim | record | train] [workcell.yaml] [key:=value ...]",
         description="Look at a cell and print what is wrong and how to mend it. Nothing is commanded. Exit code 0: "
         "nothing is wrong, 1: something is, 2: bad input. The arguments are those of `am-ros up`.",
-        epilog="\n\n".join(describe_arguments(name) for name in ("sim", "workcell")),
+        epilog="\n\n".join(describe_arguments(name) for name in GRAPHS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("settings", nargs="*", metavar="key:=value", help="cell, parameter file, arguments of the cell")
@@ -50,7 +50,7 @@ def run(arguments) -> int:
     cell = Cell(tuple(specs))
     findings = _say(check_configuration(cell, environment(), known_parameters()))
     unsafe = [f for f in findings if f.name in ("security", "parameter_value") and f.level == WRONG]
-    if not (arguments.offline or unsafe):
+    if not (arguments.offline or unsafe) and cell.spec(CONTROLLER):
         findings += _say(_look(cell, arguments))
     print(summary(findings) + ("; the cell was not looked at" if unsafe else ""))
     if arguments.json:
@@ -82,7 +82,7 @@ def _look(cell: Cell, arguments) -> list[Finding]:
     from am_ros.nodes.prober import Prober
 
     with ExitStack() as stack:
-        prober = Prober(stack.enter_context(RosClient("am_ros_check")), cell)
+        prober = Prober(stack.enter_context(RosClient("am_ros_check", args=[])), cell)
         camera, died = cell.spec(CAMERA), []
         if camera and not arguments.running and not prober.wait(LOOK_FIRST_S, (cell.image_topic,)):
             died = _start_camera(stack, camera)
