@@ -371,7 +371,7 @@ def test_findings_are_written_as_json_and_the_exit_code_says_whether_all_is_well
     assert content["ok"] and {"level", "name", "seen", "mend"} == set(content["findings"][0])
     (tmp_path / "file").write_text("")
     assert main(["check", "sim", "--offline", f"bags:={tmp_path / 'file' / 'bags'}"]) == 1
-    assert "wrong   bags_folder" in capsys.readouterr().out
+    assert "wrong   bags_folder " in capsys.readouterr().out
     bad = {"nonsense": "is no cell", "colour:=red": "argument colour", "--wait=-1": "--wait 0 ... 600"}
     for words, sentence in bad.items():
         assert main(["check", words]) == 2

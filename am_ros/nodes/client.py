@@ -24,15 +24,15 @@ MATCH_S = 0.3
 
 
 class RosClient:
-    """A node of its own context; use it as a context manager.
+    """A node of its own context; use it as a context manager. `args`: for ROS; default: those of the command line.
 
     Whatever does not come within its time raises AmRosError that names the topic, service or action.
     """
 
-    def __init__(self, name: str = "am_ros_client", namespace: str = "", domain_id: int | None = None):
+    def __init__(self, name: str = "am_ros_client", namespace: str = "", domain_id: int | None = None, args=None):
         check_security()
         self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=domain_id)
+        rclpy.init(args=args, context=self.context, domain_id=domain_id)
         self.node = rclpy.create_node(name, context=self.context, namespace=namespace)
         self._clients = {}
         self._executor = SingleThreadedExecutor(context=self.context)

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from am_ros import topics
-from am_ros.preflight.cell import CONTROLLER, LOGGER, Cell
+from am_ros.preflight.cell import CONTROLLER, LOGGER, SIM, Cell
 from am_ros.preflight.findings import Finding, ok, wrong
 from am_ros.preflight.observed import Endpoint, Observed, TopicSeen, incompatible
 
 TRAJECTORY_TYPE, NUMBERS_TYPE = "trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/Float64MultiArray"
 DRIVER = "start the arm's driver with its joint_trajectory_controller, or choose the right stack:="
+SIMULATOR = "start the simulated cell"
 SERVO = "start MoveIt Servo, or choose another backend:="
 GRIPPER = "start the gripper's driver, remap its topic, or choose another `gripper` for cartesian_controller"
 
@@ -28,7 +29,8 @@ def commands(cell: Cell) -> list[Command]:
     """What the controller sends, with its backend and its gripper; actions are the controller's own to look for."""
     config, own = cell.controller, f"{cell.namespace}/{CONTROLLER}"
     trajectory = cell.topic(topics.JOINT_TRAJECTORY, CONTROLLER)
-    found = [Command("trajectory", trajectory, TRAJECTORY_TYPE, (own,), DRIVER)]
+    driver, gripper = (SIMULATOR, SIMULATOR) if cell.spec(SIM) else (DRIVER, GRIPPER)
+    found = [Command("trajectory", trajectory, TRAJECTORY_TYPE, (own,), driver)]
     servo = config.backend.servo
     if config.backend.backend == "servo":
         node = servo.servo_node if servo.servo_node.startswith("/") else f"{cell.namespace}/{servo.servo_node}"
@@ -38,7 +40,7 @@ def commands(cell: Cell) -> list[Command]:
         }[servo.servo_command]
         found = [
             Command("servo", f"{node}/{topic}", kind, (own,), SERVO),
-            Command("trajectory", trajectory, TRAJECTORY_TYPE, (node, own), DRIVER),
+            Command("trajectory", trajectory, TRAJECTORY_TYPE, (node, own), driver),
         ]
     grippers = {
         "opening": (topics.GRIPPER_COMMAND, NUMBERS_TYPE),
@@ -48,7 +50,7 @@ def commands(cell: Cell) -> list[Command]:
     }
     if config.gripper.gripper in grippers:
         name, kind = grippers[config.gripper.gripper]
-        found.append(Command("gripper", cell.topic(name, CONTROLLER), kind, (own,), GRIPPER))
+        found.append(Command("gripper", cell.topic(name, CONTROLLER), kind, (own,), gripper))
     return found
 
 

@@ -17,7 +17,7 @@ class Finding:
     mend: str = ""
 
     def __str__(self) -> str:
-        return f"{self.level:8}{self.name:20}{self.seen}" + (f" -> {self.mend}" if self.mend else "")
+        return f"{self.level:8}{self.name:22}{self.seen}" + (f" -> {self.mend}" if self.mend else "")
 
 
 def ok(name: str, seen: str) -> Finding:
@@ -43,7 +43,7 @@ def worst(findings: Iterable[Finding]) -> str:
 def summary(findings: list[Finding]) -> str:
     """How many of each, as one line."""
     counts = [sum(f.level == level for f in findings) for level in (WRONG, WARNING, OK)]
-    return "{} wrong, {} warnings, {} ok".format(*counts)
+    return "{} wrong, {} warning{}, {} ok".format(counts[0], counts[1], "s" * (counts[1] != 1), counts[2])
 
 
 def as_json(findings: list[Finding], **about) -> dict:

@@ -1,6 +1,6 @@
 """What the nodes live on: is it there, of the right type, often enough, and with stamps to be believed?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def check_streams(cell: Cell, observed: Observed) -> list[Finding]:
     findings = []
     for stream in streams(cell):
         seen = observed.topic(stream.name)
-        found = _presence(stream, seen) or [*_rate(cell, stream, seen), *_lost(stream, seen)]
+        found = _presence(stream, seen) or [*_rate(cell, _beside(stream, cell, observed), seen), *_lost(stream, seen)]
         findings += [*found, *_quality(stream.what, seen)]
     return findings
 
@@ -66,6 +66,13 @@ def _presence(stream: Stream, seen: TopicSeen) -> list[Finding]:
     nodes = ", ".join(p.node for p in seen.publishers)
     what = f"{nodes} publishes {seen.name}, but nothing came in {seen.listened_s:.1f} s"
     return [wrong(f"{stream.what}_silent", what, f"look at what {nodes} says in its log")]
+
+
+def _beside(stream: Stream, cell: Cell, observed: Observed) -> Stream:
+    """What comes with each image is expected as often as images come: a slow camera is named once."""
+    images_hz = observed.topic(cell.image_topic).rate_hz
+    with_images = stream.what in ("compressed", "camera_info") and images_hz
+    return replace(stream, rate_hz=min(stream.rate_hz, round(images_hz, 1))) if with_images else stream
 
 
 def _rate(cell: Cell, stream: Stream, seen: TopicSeen) -> list[Finding]:
