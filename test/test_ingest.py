@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import sqlite3
+import tracemalloc
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -9,20 +12,24 @@ import numpy as np
 import pytest
 import yaml
 from bag_data import make_episode
+from rosbags.typesys import Stores, get_typestore
 
 from am_ros import cli, images
 from am_ros.action import CLOSE, OPEN, TERMINATE, ActionSpace
 from am_ros.bags.episodes import find_bags, read_episode, write_episode
 from am_ros.bags.verify import verify
+from am_ros.control.robot import robot_description, robot_model
 from am_ros.environment import share_directory
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
 from am_ros.ingest.foreign import ForeignBag
 from am_ros.ingest.ingest import BagReport, ingest_bag
-from am_ros.ingest.mapping import SECTIONS, describe_keys, load_mapping
+from am_ros.ingest.mapping import SECTIONS, ImageRole, PoseRole, describe_keys, load_mapping
+from am_ros.ingest.pictures import COMPRESSED, IMAGE, Pictures
+from am_ros.ingest.poses import pose_source
 from am_ros.sim.environment import Environment
 from am_ros.sim.episodes import fixed_noise
-from am_ros.sim.foreign_cell import PAUSE_S, START_NS, BagOut, drive, write_bag, write_lbr_fri
+from am_ros.sim.foreign_cell import LBR_JOINTS, PAUSE_S, START_NS, BagOut, drive, write_bag, write_lbr_fri
 from am_ros.sim.tasks import find_task, train_seed
 
 SPACE = ActionSpace()
@@ -287,9 +294,6 @@ def message(encoding: str, channels: int, rows: np.ndarray):
 
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
 def test_each_bayer_pattern_gives_the_colours_that_were_seen(pattern, tmp_path):
-    from am_ros.ingest.mapping import ImageRole
-    from am_ros.ingest.pictures import IMAGE, Pictures
-
     colour = {"r": 200, "g": 120, "b": 40}
     mosaic = np.array([[colour[pattern[2 * (y % 2) + x % 2]] for x in range(32)] for y in range(32)], np.uint8)
     pictures = Pictures(ImageRole(topic="/c", width=16, height=16, crop=(2, 2, 28, 28)), IMAGE)
@@ -303,9 +307,6 @@ def test_each_bayer_pattern_gives_the_colours_that_were_seen(pattern, tmp_path):
 
 @pytest.mark.parametrize("encoding", ["16UC1", "mono16", "rgb16", "bayer_rggb16", "32FC1", "nv12"])
 def test_images_of_more_than_eight_bits_or_of_an_unknown_kind_are_refused_by_name(encoding):
-    from am_ros.ingest.mapping import ImageRole
-    from am_ros.ingest.pictures import COMPRESSED, IMAGE, Pictures
-
     role = ImageRole(topic="/c")
     with pytest.raises(AmRosError, match=encoding):
         Pictures(role, IMAGE).check(message(encoding, 2, np.zeros((8, 16), np.uint8)))
@@ -315,9 +316,6 @@ def test_images_of_more_than_eight_bits_or_of_an_unknown_kind_are_refused_by_nam
 
 
 def test_crop_channel_order_and_yuv(tmp_path):
-    from am_ros.ingest.mapping import ImageRole
-    from am_ros.ingest.pictures import COMPRESSED, IMAGE, Pictures
-
     rgb = np.zeros((40, 60, 3), np.uint8)
     rgb[:, 10:] = (250, 30, 60)
     rgb[:, 35:] = (20, 200, 90)
@@ -372,3 +370,50 @@ def test_bags_of_other_projects_are_opened_counted_and_refused_without_a_camera(
 @pytest.mark.skipif(not FOREIGN.is_dir(), reason="bags of other projects are not here")
 def test_a_bag_in_another_serialisation_is_refused(tmp_path):
     assert "wrong_format" in refused(FOREIGN / "wrong_rmw_test", mapping(tmp_path, "lbr_fri"))
+
+
+def test_a_description_of_ones_own_gives_the_same_poses_as_ours(bags, tmp_path):
+    text = robot_description("iiwa14")
+    for ours, theirs in zip(robot_model("iiwa14").joint_names, LBR_JOINTS, strict=True):
+        text = text.replace(f'"{ours}"', f'"{theirs}"')
+    (tmp_path / "cell.urdf").write_text(text)
+    own = mapping(tmp_path, "lbr_fri", pose={"urdf": "cell.urdf", "tip": "tcp"})
+    expected = ingested(bags["lbr_fri"], mapping(tmp_path, "lbr_fri"))[0]
+    for a, b in zip(expected, ingested(bags["lbr_fri"], own)[0], strict=True):
+        np.testing.assert_allclose(a.states, b.states, atol=1e-6)
+
+
+def test_units_frames_and_offsets_are_those_of_the_mapping():
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    point, rotation = store.types["geometry_msgs/msg/Point"], store.types["geometry_msgs/msg/Quaternion"]
+    turned = PoseRole(topic="/p", unit="mm", base_offset=(1, 0, 0, 0, 0, np.pi / 2), tool_offset=(0, 0, 0.1, 0, 0, 0))
+    down = rotation(x=1.0, y=0.0, z=0.0, w=0.0)
+    message = store.types["geometry_msgs/msg/Pose"](position=point(x=300.0, y=0.0, z=400.0), orientation=down)
+    stamp, pose = pose_source(turned, "geometry_msgs/msg/Pose").sample(message, 7)
+    assert stamp == 7  # a type without a header has the time of its reception
+    np.testing.assert_allclose(pose.position_m, [1.0, 0.3, 0.3], atol=1e-9)
+    assert pose.yaw_rad == pytest.approx(np.pi / 2) and pose.tilt_rad == pytest.approx(0, abs=1e-6)
+    message.orientation = rotation(x=0.0, y=0.0, z=0.0, w=0.0)  # a driver that has no pose yet
+    assert pose_source(turned, "geometry_msgs/msg/Pose").sample(message, 8) is None
+
+
+def test_a_recording_of_an_older_ros_without_definitions_is_read(bags, drives, tmp_path):
+    bag = write_bag(tmp_path / "humble", "lbr_fri_tf", drives)
+    with closing(sqlite3.connect(next(bag.glob("*.db3")))) as database:
+        database.execute("DELETE FROM message_definitions")
+        database.commit()
+    rules = mapping(tmp_path, "lbr_fri_tf")
+    for a, b in zip(ingested(bags["lbr_fri_tf"], rules)[0], ingested(bag, rules)[0], strict=True):
+        np.testing.assert_array_equal(a.actions, b.actions)
+
+
+def test_memory_does_not_grow_with_the_bag(drives, tmp_path):
+    rules, peaks = mapping(tmp_path, "lbr_fri"), []
+    for count in (2, 10):
+        bag = write_bag(tmp_path / f"long_{count}", "lbr_fri", [drives[1]] * count)
+        tracemalloc.start()
+        made = sum(1 for _ in ingest_bag(bag, "long", rules, SPACE, BagReport(bag)))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert made == count
+    assert peaks[1] < 1.3 * peaks[0]

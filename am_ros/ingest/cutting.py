@@ -32,6 +32,7 @@ class Cutter:
         self._end_ns: int | None = None  # where the episode ends after a gripper event
         self._image_ns: int | None = None
         self._seen_ns: int | None = None
+        self.outside = 0  # images between episodes
 
     def run(self, items: Iterable) -> Iterator[Seen | End | Unusable]:
         """The images of all episodes, an End after each, and what could not be used on the way."""
@@ -88,6 +89,8 @@ class Cutter:
         self._watch_gripper(item)
         if self._recording:
             yield item
+        else:
+            self.outside += 1
 
     def _watch_gripper(self, seen: Seen) -> None:
         before, self._open = self._open, is_open(seen, self._open)

@@ -63,7 +63,8 @@ class ForeignBag:
         first = self._readers[0]
         if isinstance(first, Reader1):
             return "ROS 1"
-        return "rosbag2 " + ("mcap" if any(p.suffix == ".mcap" for p in _storage_files(self.path)) else "sqlite3")
+        files = [self.path] if self.path.is_file() else self.path.iterdir()
+        return "rosbag2 " + ("mcap" if any(".mcap" in p.name for p in files) else "sqlite3")  # .mcap.zstd too
 
     @property
     def duration_s(self) -> float:
@@ -175,7 +176,7 @@ def find_bags(path) -> list[Path]:
     if not path.is_dir():
         raise AmRosError(f"bag {path}: does not exist")
     found = {p for p in path.rglob(f"*{ROS1_SUFFIX}") if p.is_file()}
-    found |= {p.parent for suffix in STORAGE_SUFFIXES for p in path.rglob(f"*{suffix}")}
+    found |= {p.parent for pattern in ("*.mcap", "*.db3", "metadata.yaml") for p in path.rglob(pattern)}
     if not found:
         raise AmRosError(f"bag folder {path}: holds no bag")
     return sorted(found)

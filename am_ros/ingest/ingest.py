@@ -122,8 +122,8 @@ def _cut(synchroniser, name: str, path: Path, mapping: Mapping, action_space: Ac
         elif reason:
             report.dropped[reason] += 1
 
-    current = picker()
-    for item in Cutter(mapping).run(synchroniser.items()):
+    current, cutter = picker(), Cutter(mapping)
+    for item in cutter.run(synchroniser.items()):
         if isinstance(item, Unusable):
             report.dropped[f"images: {item.reason}"] += 1
         elif isinstance(item, End):
@@ -141,6 +141,8 @@ def _cut(synchroniser, name: str, path: Path, mapping: Mapping, action_space: Ac
                 yield from finish(End("step_limit"))
                 current = picker()
                 current.begin_with(last)
+    if cutter.outside:
+        report.dropped["images outside of episodes"] += cutter.outside
 
 
 def _why_not(picker: StepPicker, end: End, min_steps: int) -> str | None:

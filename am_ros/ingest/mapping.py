@@ -60,7 +60,7 @@ class PoseRole:
     joints: tuple[str, ...] = parameter((), "joints: the arm's joints as the message names them, A1 ... A7 in order")
     angle_unit: str = parameter("rad", "joints: unit of angles", choices=("rad", "deg"))
     robot_model: str = parameter("iiwa14", "joints: the arm, up to the project's own tool centre point", choices=MODELS)
-    urdf: str = parameter("", "joints: a URDF file in place of robot_model, with `joints` and `tip` by its names")
+    urdf: str = parameter("", "joints: a URDF file beside the mapping, in place of robot_model; `tip` is a link of it")
     base_offset: tuple[float, ...] = parameter(
         NO_OFFSET, "recorded base frame in ours, whose z = 0 is the table: x, y, z [m], roll, pitch, yaw [rad]"
     )
@@ -176,6 +176,9 @@ def load_mapping(path) -> Mapping:
         _check_together(sections)
     except AmRosError as error:
         raise AmRosError(f"mapping {path}: {error}") from None
+    pose = sections.get("pose")
+    if pose is not None and pose.urdf:  # relative to the mapping, wherever it is used from
+        sections["pose"] = dataclasses.replace(pose, urdf=str(Path(path).parent / Path(pose.urdf).expanduser()))
     return Mapping(**sections, path=str(path), sha256=hashlib.sha256(text).hexdigest())
 
 

@@ -19,6 +19,7 @@ WAIT_NS = 2_000_000_000
 # ... and no more than so many bytes of them: a minute of 30 Hz images in a bag without poses would be gigabytes.
 WAITING_BYTES = 200_000_000
 JUMP_NS = 1_000_000_000
+FAR_NS = 600_000_000_000  # cameras are switched on minutes before anybody demonstrates; clocks differ by more
 
 
 class Seen(NamedTuple):
@@ -111,7 +112,7 @@ class Synchroniser:
 
     def _typed(self, topic, role, what: str) -> str:
         found = topic.type_name
-        if role.type and role.type != found:
+        if role.type and found not in (role.type, role.type.replace("/", "/msg/", 1)):  # as ROS 1 writes it
             raise self._bag.error(f"{what}: topic {topic.name} has type {found}, the mapping says {role.type}")
         return found
 
@@ -165,7 +166,11 @@ class Synchroniser:
         if kind is None:
             self.dropped["marker messages of no known value"] += 1
             return
-        self._markers.append(Marker(_stamp(self._mapping.marker, received.message, received.receive_ns), kind))
+        stamp = _stamp(self._mapping.marker, received.message, received.receive_ns)
+        if self._last_image_ns is not None and abs(stamp - self._last_image_ns) > FAR_NS:
+            far_s = (stamp - self._last_image_ns) / 1e9
+            self.hint = f"marker: its stamps are {far_s:.0f} s from the images': do the clocks differ?"
+        self._markers.append(Marker(stamp, kind))
 
     def _release(self, now_ns: int | None) -> None:
         """Let go of the images whose pose is known or will not come any more; None: the end of the bag."""
@@ -197,7 +202,7 @@ class Synchroniser:
             return Unusable(stamp, "tool tilted")
         opening = 1.0 if self._opening is None else self._opening.at(stamp)
         if opening is None:
-            self.hint = f"gripper: no number in {self._mapping.gripper.field} of {self._mapping.gripper.topic} so far"
+            self.hint = self._opening.missing(stamp)
             return Unusable(stamp, "no gripper opening yet")
         # What is commanded at the stamp of an image was decided on that image, so it is of the step that follows.
         return Seen(stamp, message, pose, opening, self._command and self._command.at(stamp - 1))
@@ -230,6 +235,15 @@ class _Values:
     def at(self, stamp: int) -> float | None:
         """The newest opening at a stamp; None if there was none yet."""
         return next((value for t, value in reversed(self._samples) if t <= stamp), None)
+
+
+    def missing(self, stamp: int) -> str:
+        """Why there is no opening at a stamp, in words."""
+        role = self._role
+        if not self._samples:
+            return f"gripper: no number in {role.field} of {role.topic} so far"
+        late_s = (self._samples[0][0] - stamp) / 1e9
+        return f"gripper: the first number on {role.topic} is {late_s:.1f} s later: do the clocks differ?"
 
 
 class _Markers:
