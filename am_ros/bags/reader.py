@@ -13,6 +13,7 @@ from mcap.records import Channel, Message, Metadata, Schema, Statistics
 from mcap.stream_reader import StreamReader
 from zstandard import ZstdError
 
+from am_ros.bags.labels import label_in, without_label
 from am_ros.bags.writer import METADATA_RECORD, info_from_text
 from am_ros.episode import EpisodeInfo
 from am_ros.errors import AmRosError
@@ -69,9 +70,13 @@ class BagReader:
         text = self.records.get(METADATA_RECORD)
         if text is None:
             raise self.error("was not recorded by am_ros: it has no episode metadata")
-        if self.metadata is not None and self.metadata.get("custom_data") != text:
-            raise self.error("custom_data in metadata.yaml disagrees with the MCAP file")
+        if self.metadata is not None:
+            custom = self.metadata.get("custom_data")
+            if not isinstance(custom, dict) or without_label(custom) != without_label(text):
+                raise self.error("custom_data in metadata.yaml disagrees with the MCAP file")
+            text = custom  # its label is the newer one
         try:
+            label_in(text)
             return info_from_text(text)
         except AmRosError as error:
             raise self.error(str(error)) from None

@@ -17,10 +17,12 @@ import numpy as np
 from am_ros import images, topics
 from am_ros.bags import types
 from am_ros.bags.assembler import DISCARD, END, START, consumed_name
+from am_ros.bags.labels import DISCARDED, LABEL, check_label
 from am_ros.bags.marks import MESSAGES_LOST, STEPS_MISSING, TYPE_CHANGED, SequenceGaps
+from am_ros.bags.relabel import delete_bag, set_label
 from am_ros.bags.writer import UNFINISHED, EpisodeBag, is_being_written, unique_episode_id
 from am_ros.configuration import parameter
-from am_ros.episode import EpisodeInfo, Outcome
+from am_ros.episode import EpisodeInfo, Outcome, check_name
 from am_ros.errors import AmRosError
 
 # How long after END the last image and step are waited for: they come by other topics, so they may be later.
@@ -134,6 +136,10 @@ class EpisodeRecorder:
         """Delete the newest bag that is being written; result: its episode id."""
         return self._request(lambda: self._discard(self._newest()))
 
+    def label(self, episode_id: str, label: str) -> Future:
+        """Label the bag of an episode, being recorded or closed, or delete it (`discarded`); result: its path."""
+        return self._request(lambda: self._label(episode_id, label))
+
     def close(self) -> None:
         """Write what is queued, close all bags, end the thread."""
         if self._worker.is_alive():
@@ -185,6 +191,17 @@ class EpisodeRecorder:
 
         self._queue.put(answer)
         return future
+
+    def _label(self, episode_id: str, label: str) -> Path:
+        path = self.folder / check_name(episode_id, "episode id")
+        recording = next((r for r in self._recordings if r.bag.info.episode_id == episode_id), None)
+        if label == DISCARDED:
+            _ = delete_bag(path) if recording is None else self._discard(recording)
+        elif recording is None:
+            set_label(path, label)
+        else:
+            recording.bag.note({LABEL: check_label(label)})
+        return path
 
     def _handle(self, message: Received) -> None:
         event = None
@@ -308,8 +325,8 @@ class EpisodeRecorder:
         marks = recording.marks()
         extra = {**bag.info.extra, **marks}
         closed = Closed(bag.close(**{"extra": extra, **changes}), sum(bag.counts.values()))
-        flaws = "".join(f"; {mark}: {what}" for mark, what in marks.items())
-        self._report(bool(marks), f"recorded {closed.path}: {closed.messages} messages{flaws}")
+        notes = "".join(f"; {name}: {what}" for name, what in extra.items())
+        self._report(bool(marks), f"recorded {closed.path}: {closed.messages} messages{notes}")
         return closed
 
     def _discard(self, recording: "_Recording") -> str:

@@ -107,6 +107,13 @@ class EpisodeBag:
         if self._durable:
             os.fsync(self._file.fileno())
 
+    def note(self, extra: dict[str, str]) -> Path:
+        """Add something to the metadata, at once and on the disk; return the path that the bag will have."""
+        self.info = replace(self.info, extra={**self.info.extra, **extra})
+        self._writer.add_metadata(METADATA_RECORD, info_to_text(self.info))
+        self.flush()
+        return self.path
+
     def close(self, **changes) -> Path:
         """Finish the bag, with `changes` of its EpisodeInfo, and return its path."""
         self.info = replace(self.info, **changes)
@@ -124,13 +131,13 @@ class EpisodeBag:
                 file.flush()
                 os.fsync(file.fileno())
         if self._durable:
-            _sync_folder(self.unfinished_path)
+            sync_folder(self.unfinished_path)
         try:
             os.rename(self.unfinished_path, self.path)
         except OSError as error:
             raise AmRosError(f"bag {self.unfinished_path}: cannot be renamed: {error.strerror}") from None
         if self._durable:
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
         return self.path
 
     def discard(self) -> None:
@@ -235,7 +242,8 @@ def _indent(text: str) -> str:
     return "".join(f"  {line}\n" for line in text.splitlines())
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Bring the names in a folder onto the disk: after a rename or a new file."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

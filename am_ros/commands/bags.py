@@ -7,10 +7,13 @@ from pathlib import Path
 from am_ros import configuration
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.labels import LABELS, label_in
+from am_ros.bags.relabel import set_label
 from am_ros.bags.salvage import salvage
 from am_ros.bags.strip import draw_strip
 from am_ros.bags.verify import Report, summarize, verify
 from am_ros.bags.writer import UNFINISHED
+from am_ros.commands import foreign_bags
 from am_ros.errors import AmRosError
 
 
@@ -31,23 +34,28 @@ def register(subparsers) -> None:
     verb.add_argument("path", type=Path, help="a bag")
     verb.add_argument("--out", type=Path, help="the PNG file (default: EPISODE.png here)")
     configuration.add_flags(verb, ActionSpace)
+    verb = verbs.add_parser("label", help="say what episodes are worth; `am-ros train --labels` chooses by it")
+    verb.add_argument("path", type=Path, nargs="+", help="bags, or folders of bags")
+    verb.add_argument("label", choices=LABELS, help="what to write into their metadata")
     verb = verbs.add_parser("play", help="publish bags as topics (a ROS node)")
     verb.add_argument("path", type=Path, nargs="+", help="bags, or folders of bags")
     verb.add_argument("--rate", type=float, default=1.0, help="times the original speed; 0: as fast as possible")
     verb.add_argument("--subscribers", type=int, default=1, help="wait until each topic has so many (default 1)")
+    foreign_bags.register(verbs)
 
 
 def run(arguments) -> int:
     """Exit code: 0 all well, 1 a bag is not."""
-    verbs = {"info": _info, "verify": _verify, "salvage": _salvage, "show": _show, "play": _play}
-    return verbs[arguments.verb](arguments)
+    verbs = {"info": _info, "verify": _verify, "salvage": _salvage, "show": _show, "label": _label, "play": _play}
+    return {**verbs, **foreign_bags.VERBS}[arguments.verb](arguments)
 
 
 def _info(arguments) -> int:
     bags = _bags_at(arguments.path)
     if bags == [arguments.path]:
         return _print_one(summarize(arguments.path))
-    print(f"{'bag':32} {'steps':>5} {'seconds':>8} {'MB':>7}  {'task':12} {'outcome':8} {'source':10} reason")
+    names = f"{'task':12} {'outcome':8} {'label':5} {'source':13} reason"
+    print(f"{'bag':32} {'steps':>5} {'seconds':>8} {'MB':>7}  {names}")
     total, damaged = Counter(), 0
     for bag in bags:
         report = summarize(bag)
@@ -60,7 +68,7 @@ def _info(arguments) -> int:
         info = report.info
         print(
             f"{name:32} {report.steps:5} {report.duration_s:8.1f} {report.bytes / 1e6:7.2f}  {info.task:12} "
-            f"{info.outcome.name.lower():8} {info.source:10} {info.reason}"
+            f"{info.outcome.name.lower():8} {label_in(info.extra):5} {info.source:13} {info.reason}"
         )
     print(f"{total['bags']} bags, {total['steps']} steps, {total['bytes'] / 1e6:.1f} MB")
     return 1 if damaged else 0
@@ -111,6 +119,16 @@ def _show(arguments) -> int:
     if out.suffix.lower() != ".png" or not cv2.imwrite(str(out), draw_strip(episode, action_space)[..., ::-1]):
         raise AmRosError(f"--out {out}: cannot be written as a PNG file")
     print(out)
+    return 0
+
+
+def _label(arguments) -> int:
+    bags = [bag for path in arguments.path for bag in find_bags(path)]
+    if not bags:
+        raise AmRosError(f"bag folder {arguments.path[0]}: holds no bag")
+    for bag in bags:
+        set_label(bag, arguments.label)
+    print(f"{len(bags)} bags labelled {arguments.label}")
     return 0
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from am_ros.action import ActionSpace
+from am_ros.bags.labels import LABELS, check_labels
 from am_ros.commands.learner_flags import add_learner_flags, learner_config
 from am_ros.errors import AmRosError
 from am_ros.evaluation.curves import learning_curve
@@ -28,13 +29,17 @@ def register(subparsers) -> None:
         "--recipe", default="default", help=f"where the flags below start from: {', '.join(RECIPES)} (default: default)"
     )
     parser.add_argument("--start-from", type=Path, help="checkpoint whose weights are the first ones")
+    parser.add_argument(
+        "--labels", nargs="+", default=LABELS, metavar="LABEL",
+        help=f"learn from bags with these labels only: {', '.join(LABELS)} (default: all)",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, help="write what was learned from, and how fast, to this file")
     add_learner_flags(parser)
 
 
 def run(arguments) -> int:
     """Ingest, train with progress on stderr, draw the curve."""
-    config = learner_config(arguments, find_recipe(arguments.recipe))
+    config, labels = learner_config(arguments, find_recipe(arguments.recipe)), check_labels(arguments.labels)
     action_space, launch = ActionSpace(), launched()
     if launch is not None and launch.local_rank:  # the first process of each machine reads the bags
         train(config, arguments.out / "replay", arguments.out, action_space, _show, start_from=arguments.start_from)
@@ -49,13 +54,14 @@ def run(arguments) -> int:
         store = ReplayStore.open_or_create(arguments.out / "replay", (config.network.image_size,) * 2)
     refused = 0
     for folder in arguments.bags:
-        report = ingest(
-            folder, store, action_space, lambda done, total: _say(f"reading bags: {done}/{total}", end="\r")
-        )
+        report = ingest(folder, store, action_space, _show_reading, labels=labels)
         refused += len(report.refused)
         for sentence in report.refused.values():
             _say(f"refused: {sentence}")
-        _say(f"{folder}: {report.added} episodes added, {report.known} known, {len(report.refused)} refused")
+        left_out = f", {report.left_out} left out by label" if report.left_out else ""
+        _say(f"{folder}: {report.added} episodes added, {report.known} known, {len(report.refused)} refused{left_out}")
+        if report.relabelled:
+            _say(f"{folder}: {report.relabelled} of those left out are in {store.folder} already: use another --out")
     if not len(store):
         raise AmRosError(f"{arguments.out}: there is no episode to learn from")
     _say(f"{len(store.episodes)} episodes, {len(store)} transitions")
@@ -80,6 +86,10 @@ def run(arguments) -> int:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     _say(f"checkpoint: {trainers[0].checkpoint_folder}")
     return 0
+
+
+def _show_reading(done: int, total: int) -> None:
+    _say(f"reading bags: {done}/{total}", end="\r")
 
 
 def _show(progress) -> None:

@@ -1,9 +1,10 @@
-"""Record one bag per episode: on episode events, or by the services ~/start, ~/stop and ~/discard."""
+"""Record one bag per episode: on episode events, or by the services ~/start, ~/stop and ~/discard;
+~/label says afterwards what it is worth."""
 
 import sys
 from functools import partial
 
-from am_msgs.srv import StartEpisode, StopEpisode
+from am_msgs.srv import LabelEpisode, StartEpisode, StopEpisode
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -50,6 +51,7 @@ class EpisodeLogger(Node):
         self.create_service(StartEpisode, "~/start", self._start, callback_group=apart)
         self.create_service(StopEpisode, "~/stop", self._stop, callback_group=apart)
         self.create_service(Trigger, "~/discard", self._discard, callback_group=apart)
+        self.create_service(LabelEpisode, "~/label", self._label, callback_group=apart)
         self.create_timer(1.0, self._recorder.check)
         self.create_timer(0.5, self._watch_types)
         self.get_logger().info(f"ready: recording to {self._recorder.folder.resolve()}")
@@ -83,7 +85,7 @@ class EpisodeLogger(Node):
 
     async def _start(self, request, response):
         try:
-            info = EpisodeInfo(request.episode_id, request.task, request.goal_id, source="operator")
+            info = EpisodeInfo(request.episode_id, request.task, request.goal_id, request.source or "operator")
             path = await _result(self._recorder.start(info, self.get_clock().now().nanoseconds))
             response.success, response.episode_id, response.path = True, path.name, str(path)
         except AmRosError as error:
@@ -105,6 +107,15 @@ class EpisodeLogger(Node):
         try:
             response.message = f"discarded {await _result(self._recorder.discard())}"
             response.success = True
+        except AmRosError as error:
+            response.message = str(error)
+        return response
+
+    async def _label(self, request, response):
+        try:
+            response.path = str(await _result(self._recorder.label(request.episode_id, request.label)))
+            response.success = True
+            self.get_logger().info(f"{response.path}: {request.label}")
         except AmRosError as error:
             response.message = str(error)
         return response

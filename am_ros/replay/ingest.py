@@ -6,6 +6,8 @@ from pathlib import Path
 
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.labels import LABELS
+from am_ros.bags.relabel import label_of
 from am_ros.errors import AmRosError
 from am_ros.replay.store import ReplayStore
 
@@ -19,6 +21,8 @@ class IngestReport:
 
     added: int = 0
     known: int = 0
+    left_out: int = 0  # for their label
+    relabelled: int = 0  # of those left out, already in the store: their label has changed since
     refused: dict[Path, str] = field(default_factory=dict)
 
 
@@ -28,19 +32,26 @@ def ingest(
     action_space: ActionSpace,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     skip: frozenset[Path] | set[Path] = frozenset(),
+    labels: frozenset[str] = frozenset(LABELS),
 ) -> IngestReport:
     """Add all finished bags in `folder` (or the one bag that it is) to the store, oldest name first.
 
     A bag that cannot be read is refused by name and loses nothing else. `skip` holds bags not to look at again.
+    Bags with a label that is not in `labels` are left out, and looked at again the next time.
     Raises AmRosError if the folder does not exist.
     """
     report, waiting = IngestReport(), []
     bags = [bag for bag in find_bags(folder) if bag not in skip]
     for done, bag in enumerate(bags):
-        if bag.name in store:  # a bag's folder is named after its episode
-            report.known += 1
-            continue
+        known = bag.name in store  # a bag's folder is named after its episode
         try:
+            if labels != frozenset(LABELS) and label_of(bag) not in labels:
+                report.left_out += 1
+                report.relabelled += known
+                continue
+            if known:
+                report.known += 1
+                continue
             waiting.append(read_episode(bag, action_space, store.image_size))
         except AmRosError as error:
             report.refused[bag] = str(error)
