@@ -1,7 +1,8 @@
 """The goal library on disk: one PNG and one JSON per goal in one folder.
 
     <folder>/<goal_id>.png      the image, lossless
-    <folder>/<goal_id>.json     what is known of it, with the sha256 of the PNG
+    <folder>/<goal_id>.view.png the same view, larger, where the camera gave one: to tell later whether it has moved
+    <folder>/<goal_id>.json     what is known of it, with the sha256 of both PNGs
 
 A goal exists as soon as its JSON does. That is written last and taken away first, each by a rename that is on the disk
 before the next step, so a process killed at any moment leaves whole goals and at most a PNG without a JSON, which is
@@ -31,6 +32,7 @@ MAX_JOINTS = 128
 _MAX_JSON_BYTES = 100_000  # the longest note and 128 joints come to a quarter of that
 _MAX_PNG_BYTES = MAX_SIDE_PX * MAX_SIDE_PX * 4
 _TEMPORARY = ".tmp"
+_LATER = ("focal_px", "view_width", "view_height", "view_sha256")  # fields that older libraries lack
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,16 @@ class Goal:
     sha256: str = ""  # of the PNG file
     png_bytes: int = 0
     created: str = ""  # UTC, ISO 8601
+    focal_px: float | None = None  # focal length in pixels of the image; None: not known
+    view_width: int = 0  # [px] of the larger view; 0: there is none
+    view_height: int = 0  # [px]
+    view_sha256: str = ""
 
     def __post_init__(self):
         what = f"goal {check_name(self.goal_id, 'goal id')!r}"
         if not isinstance(self.note, str) or len(self.note) > MAX_NOTE:
             raise AmRosError(f"{what}: the note must be text of at most {MAX_NOTE} characters")
-        for name in ("image_stamp_ns", "width", "height", "png_bytes"):
+        for name in ("image_stamp_ns", "width", "height", "png_bytes", "view_width", "view_height"):
             if not _is_integer(getattr(self, name)):
                 raise AmRosError(f"{what}: {name} must be an integer of 0 or more, got {getattr(self, name)!r}")
         if len(self.joint_names) != len(self.joint_positions) or len(self.joint_names) > MAX_JOINTS:
@@ -68,8 +74,10 @@ class Goal:
         opening = self.gripper_opening
         if opening is not None and not (_is_finite(opening) and 0 <= opening <= 1):
             raise AmRosError(f"{what}: gripper_opening {opening!r} is outside 0 ... 1")
-        if not isinstance(self.sha256, str) or not isinstance(self.created, str):
-            raise AmRosError(f"{what}: sha256 and created must be text")
+        if self.focal_px is not None and not (_is_finite(self.focal_px) and self.focal_px > 0):
+            raise AmRosError(f"{what}: focal_px {self.focal_px!r} is not a positive number")
+        if not all(isinstance(text, str) for text in (self.sha256, self.created, self.view_sha256)):
+            raise AmRosError(f"{what}: the sha256s and created must be text")
 
 
 def _is_integer(value) -> bool:
@@ -93,8 +101,10 @@ class GoalLibrary:
         except OSError as error:
             raise AmRosError(f"goal library {self.folder}: {error.strerror}") from None
 
-    def record(self, goal_id: str, rgb: np.ndarray, metadata: Goal | None = None) -> Goal:
-        """Store an image, uint8 [H, W, 3], under a new name; return what was stored.
+    def record(
+        self, goal_id: str, rgb: np.ndarray, metadata: Goal | None = None, view: np.ndarray | None = None
+    ) -> Goal:
+        """Store an image, uint8 [H, W, 3], and a larger one of the same view under a new name; return what was stored.
 
         An empty `goal_id` becomes the first free one of goal_0001, goal_0002, ... Of `metadata`, the name, size, hash
         and time of creation are replaced. Raises AmRosError if the name is taken or not a name, the image is of no use,
@@ -109,7 +119,7 @@ class GoalLibrary:
             )
         if goal_id:
             check_name(goal_id, "goal id")
-        png = encode_png(rgb)
+        png, view_png = encode_png(rgb), b"" if view is None else encode_png(view)
         with self._locked():
             taken = self._names()
             if goal_id in taken:
@@ -124,10 +134,15 @@ class GoalLibrary:
                 height=height,
                 png_bytes=len(png),
                 sha256=hashlib.sha256(png).hexdigest(),
+                view_width=0 if view is None else view.shape[1],
+                view_height=0 if view is None else view.shape[0],
+                view_sha256=hashlib.sha256(view_png).hexdigest() if view_png else "",
                 created=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             )
             text = json.dumps(asdict(goal), indent=2, allow_nan=False)
             self._write(self._png(goal_id), png)
+            if view_png:
+                self._write(self._view(goal_id), view_png)
             self._write(self._json(goal_id), text.encode())
         return goal
 
@@ -150,16 +165,25 @@ class GoalLibrary:
         Raises AmRosError, naming the file, if there is no such goal or if it is not what was recorded.
         """
         goal = self._read(check_name(goal_id, "goal id"))
-        path = self._png(goal_id)
+        return goal, self._image(self._png(goal_id), goal.sha256, (goal.height, goal.width))
+
+    def view(self, goal: Goal) -> np.ndarray | None:
+        """The larger view of a goal, uint8 [H, W, 3]; None if the camera gave none. Raises AmRosError like `get`."""
+        if not goal.view_sha256:
+            return None
+        return self._image(self._view(goal.goal_id), goal.view_sha256, (goal.view_height, goal.view_width))
+
+    def _image(self, path: Path, sha256: str, size: tuple[int, int]) -> np.ndarray:
         data = _read_bytes(path, _MAX_PNG_BYTES)
-        if hashlib.sha256(data).hexdigest() != goal.sha256:
-            raise AmRosError(f"{path}: is not the image that was recorded (its sha256 differs from {goal_id}.json)")
+        described = path.name.split(".")[0] + ".json"
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise AmRosError(f"{path}: is not the image that was recorded (its sha256 differs from {described})")
         rgb = decode(data, str(path))
-        if rgb.shape[:2] != (goal.height, goal.width):
+        if rgb.shape[:2] != size:
             raise AmRosError(
-                f"{path}: is {rgb.shape[1]}x{rgb.shape[0]} px, but {goal_id}.json says {goal.width}x{goal.height}"
+                f"{path}: is {rgb.shape[1]}x{rgb.shape[0]} px, but {described} says {size[1]}x{size[0]}"
             )
-        return goal, rgb
+        return rgb
 
     def delete(self, goal_id: str) -> None:
         """Remove a goal, whole or damaged. Raises AmRosError if there is none of that name."""
@@ -171,11 +195,15 @@ class GoalLibrary:
                 self._json(goal_id).unlink()
                 self._sync_folder()
                 self._png(goal_id).unlink(missing_ok=True)
+                self._view(goal_id).unlink(missing_ok=True)
             except OSError as error:
                 raise AmRosError(f"goal {goal_id!r}: cannot be deleted: {error.strerror}") from None
 
     def _png(self, goal_id: str) -> Path:
         return self.folder / f"{goal_id}.png"
+
+    def _view(self, goal_id: str) -> Path:
+        return self.folder / f"{goal_id}.view.png"
 
     def _json(self, goal_id: str) -> Path:
         return self.folder / f"{goal_id}.json"
@@ -203,6 +231,8 @@ class GoalLibrary:
         except (ValueError, RecursionError):
             raise AmRosError(f"{path}: is damaged: not JSON") from None
         names = {f.name for f in fields(Goal)}
+        if isinstance(content, dict):  # one recorded before these were known
+            content = {name: getattr(Goal, name) for name in _LATER} | content
         if not isinstance(content, dict) or set(content) != names:
             odd = sorted(names ^ set(content)) if isinstance(content, dict) else "not an object"
             raise AmRosError(f"{path}: is damaged: missing or unknown fields {odd}")

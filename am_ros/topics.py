@@ -2,6 +2,7 @@
 
 IMAGE = "image_raw"
 IMAGE_COMPRESSED = "image_raw/compressed"
+IMAGE_VIEW = "image_view"  # sensor_msgs/CompressedImage, now and then: what the camera sees, larger than image_raw
 CAMERA_INFO = "camera_info"
 JOINT_STATES = "joint_states"
 JOINT_TRAJECTORY = "joint_trajectory"

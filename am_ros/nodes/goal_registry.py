@@ -1,4 +1,7 @@
-"""Goal registry: stores what the camera sees now as a goal image, and hands goals out (~/record, list, get, delete)."""
+"""Goal registry: stores what the camera sees now as a goal image, hands goals out, and checks them against today's view.
+
+Services ~/record, list, get, delete, check.
+"""
 
 import sys
 import time
@@ -19,6 +22,7 @@ from am_ros.errors import AmRosError
 from am_ros.goals import Goal, GoalLibrary
 from am_ros.images import array_from_image, fill_image
 from am_ros.nodes.common import SENSOR_QOS, declare, from_ns, run, to_ns
+from am_ros.nodes.goal_check import GoalCheck
 from am_ros.nodes.goal_messages import goal_message
 
 
@@ -69,9 +73,14 @@ class GoalRegistry(Node):
         self.create_service(ListGoals, "~/list", self._list)
         self.create_service(GetGoal, "~/get", self._get)
         self.create_service(DeleteGoal, "~/delete", self._delete)
+        self._check = GoalCheck(self, self._library, lambda: self._pixels(self._current_image()), self.config.max_age_s)
         self.create_timer(0.1, self._wake)  # so that a record gives up when no image comes at all
         self._named: set[str] = set()
         self.get_logger().info(f"ready: {len(self._whole_goals())} goals in {self._library.folder.resolve()}")
+
+    def close(self) -> None:
+        """End the thread that compares."""
+        self._check.close()
 
     def _on_image(self, message: Image) -> None:
         self._image = Received(message, time.monotonic())
@@ -87,7 +96,8 @@ class GoalRegistry(Node):
             if self.config.fresh:
                 await self._next_image(self._now_ns())
             image = self._current_image()
-            goal = self._library.record(request.goal_id, self._pixels(image), self._metadata(request, image))
+            rgb, about = self._pixels(image), self._metadata(request, image)
+            goal = self._library.record(request.goal_id, rgb, about, self._check.view())
             response.success, response.goal = True, goal_message(goal)
             response.message = f"recorded {goal.goal_id}: {goal.width}x{goal.height} px" + (
                 "" if goal.joint_names else f", without joint state (none on topic {topics.JOINT_STATES})"
@@ -160,6 +170,7 @@ class GoalRegistry(Node):
             joint_names=names,
             joint_positions=positions,
             gripper_opening=gripper_opening(names, positions, fingers, stroke),
+            focal_px=self._check.focal_px(image.width),
         )
 
     def _current_joints(self) -> tuple[tuple[str, ...], tuple[float, ...]]:

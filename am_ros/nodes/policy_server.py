@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from am_msgs.action import ReachGoal
-from am_msgs.srv import CountImages, GetGoal, LoadCheckpoint
+from am_msgs.srv import CheckGoal, CountImages, GetGoal, LoadCheckpoint
 
 from am_ros import images
 from am_ros.configuration import check, parameter
@@ -43,6 +43,10 @@ class PolicyServerConfig:
     threads: int = parameter(1, "CPU threads of PyTorch; a decision is too small to share", range=(1, 256))
     device: str = parameter("cpu", "where the network runs", choices=("cpu", "cuda"))
     seed: int = parameter(0, "of the search", range=(0, 2**31 - 1))
+    goal_check: str = parameter(
+        "warn", "whether the camera still stands where it stood for the goal: off, warn in the log, or refuse the goal",
+        choices=("off", "warn", "refuse"),
+    )  # fmt: skip
     autostart: bool = parameter(True, "configure and activate at start; false: wait for lifecycle transitions")
 
 
@@ -72,6 +76,7 @@ class PolicyServer(ActingNode):
         self._diagnostics, self._missed = Diagnostics(self), 0
         self.create_timer(1.0, self._report)
         self._goals = self.create_client(GetGoal, "goal_registry/get")
+        self._checks = self.create_client(CheckGoal, "goal_registry/check")
         self.create_service(LoadCheckpoint, "~/load_checkpoint", self._on_load)
         self.create_service(CountImages, "~/count_images", self._on_count)
         self._server = SingleGoalServer(self, ReachGoal, "~/reach_goal", self._pursue, self._describe, self._refuse)
@@ -140,6 +145,7 @@ class PolicyServer(ActingNode):
         size = policy.image_size
         if goal_image.shape != (size, size, 3):
             raise AmRosError(f"goal image: is {goal_image.shape[:2]}, the policy needs ({size}, {size})")
+        self._check_view(request)
         started = self.get_clock().now().nanoseconds
         label = Label(f"policy_{started}", "policy", request.task, request.goal_id, request.seed)
         policy.reset(self.config.seed + max(0, request.seed))
@@ -191,6 +197,25 @@ class PolicyServer(ActingNode):
             "images_missed": missed,
         }
         self._diagnostics.publish("camera path", level, message, values)
+
+    def _check_view(self, request) -> None:
+        """Ask the registry whether the camera has moved since the goal was recorded; raise AmRosError if it counts.
+
+        What cannot be told (UNDECIDED) refuses no goal.
+        """
+        refuse = self.config.goal_check == "refuse"
+        if self.config.goal_check == "off" or not (refuse or self._checks.service_is_ready()):
+            return
+        asked = CheckGoal.Request(goal_id=request.goal_id)
+        if not request.goal_id:
+            asked.goal_image = request.goal_image
+        answer = call_service(self._checks, asked, 10.0)
+        inconsistent = answer.finding in (CheckGoal.Response.MOVED, CheckGoal.Response.SCENE_DIFFERS)
+        sentence = f"goal_inconsistent: {answer.message}"
+        if refuse and (inconsistent or not answer.success):
+            raise AmRosError(sentence)
+        if answer.finding or not answer.success:
+            self.get_logger().warning(sentence)
 
     def _goal_image(self, request) -> np.ndarray:
         if not request.goal_id:

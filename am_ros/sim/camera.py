@@ -40,7 +40,8 @@ class Camera:
         """Take the light and the small errors of the camera's pose from a scene."""
         position = np.add(self.config.camera_position_m, appearance.camera_shift_m)
         target = np.add(self.config.camera_target_m, appearance.target_shift_m)
-        self._view = pybullet.computeViewMatrix(position.tolist(), target.tolist(), (0, 0, 1))
+        up = _up(target - position, appearance.camera_roll_rad) if appearance.camera_roll_rad else (0, 0, 1)
+        self._view = pybullet.computeViewMatrix(position.tolist(), target.tolist(), up)
         self._light = {
             "lightDirection": appearance.light_direction,
             "lightAmbientCoeff": appearance.ambient,
@@ -63,6 +64,14 @@ class Camera:
             physicsClientId=self._client,
         )[2]
         return np.ascontiguousarray(np.reshape(np.asarray(rgba, np.uint8), (size, size, 4))[..., :3])
+
+
+def _up(forward: np.ndarray, roll_rad: float) -> list[float]:
+    """What is up for a camera that looks `forward` and was turned clockwise about that line."""
+    forward = forward / np.linalg.norm(forward)
+    right = np.cross(forward, (0, 0, 1))
+    right /= np.linalg.norm(right)
+    return (math.cos(roll_rad) * np.cross(right, forward) + math.sin(roll_rad) * right).tolist()
 
 
 def intrinsics(config: CameraConfig) -> np.ndarray:

@@ -54,6 +54,7 @@ class Appearance:
     diffuse: float = 0.4
     camera_shift_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     target_shift_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    camera_roll_rad: float = 0.0  # about its line of sight, clockwise as seen from behind it
     table: tuple[float, float, float] = (0.93, 0.91, 0.86)
     colours: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # by object; others keep their own
 
