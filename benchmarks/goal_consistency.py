@@ -1,11 +1,12 @@
 """How well a camera that has moved since a goal was recorded is told, in the simulated cell.
 
     python benchmarks/goal_consistency.py --still 120 --moved 40 --rows runs/consistency.jsonl \
-        --json docs/consistency.json --picture docs/images/consistency.png --overlay docs/images/overlay.png
+        --json docs/consistency.json --picture docs/images/consistency.png \
+        --overlay docs/images/consistency_overlay.png
 
 A pair is a goal image of one scene and a view of another one of the same task: arm, objects, colours, light and the
 table's tint differ, and noise (4 of 255) is on both. The camera stands still, is turned in a random direction or about
-its line of sight, or is moved aside. Pictures of 472 px are averaged down to the smaller sizes, as the camera node does.
+its line of sight, or moved aside. Pictures of 472 px are averaged down to the smaller sizes, as the camera node does.
 `--rows` keeps what is measured, pair by pair; a second call goes on there. Without `--still` it draws what is there.
 """
 

@@ -1,4 +1,4 @@
-"""Goal registry: stores what the camera sees now as a goal image, hands goals out, and checks them against today's view.
+"""Goal registry: stores what the camera sees now as a goal image, hands goals out, compares them with today's.
 
 Services ~/record, list, get, delete, check.
 """

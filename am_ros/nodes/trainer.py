@@ -17,6 +17,7 @@ from std_srvs.srv import SetBool, Trigger
 from am_ros import topics
 from am_ros.action import ActionSpace
 from am_ros.bags.assembler import EpisodeAssembler
+from am_ros.bags.labels import LABELS, NONE, check_labels
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.learning.progress import Progress
@@ -24,6 +25,7 @@ from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.learning.trainer import LearnerConfig
 from am_ros.learning.worker import TrainingWorker
 from am_ros.nodes.common import KEEP_ALL_QOS, RELIABLE_QOS, NodeThread, declare, run
+from am_ros.paths import inside
 from am_ros.replay.ingest import ingest
 from am_ros.replay.store import ReplayStore
 
@@ -36,8 +38,12 @@ class TrainerNodeConfig:
 
     out: str = parameter("runs/training", "folder for the replay store, checkpoints and metrics")
     bags: str = parameter("", "bag folder to watch; empty: only replayed topics and ~/ingest")
+    ingest_folder: str = parameter("", "folder that ~/ingest may read bags from; empty: that of `bags`")
     watch_period_s: float = parameter(5.0, "look for new bags so often [s]", range=(0.2, 3600.0))
     min_episodes: int = parameter(1, "begin to train once the store holds so many episodes", range=(1, 10_000_000))
+    labels: tuple[str, ...] = parameter(
+        LABELS, f"learn from episodes with these labels only: {', '.join(LABELS)}; what is replayed as topics has none"
+    )
     recipe: str = parameter("default", "where the learner's parameters start from", choices=tuple(RECIPES))
 
 
@@ -49,6 +55,7 @@ class TrainerNode(Node):
         self.config = declare(self, TrainerNodeConfig)
         self.learner = _declare_learner(self, find_recipe(self.config.recipe))
         self.action_space = declare(self, ActionSpace)
+        self._labels = check_labels(self.config.labels)
         self.out = Path(self.config.out)
         if self.config.bags and not Path(self.config.bags).is_dir():
             raise AmRosError(f"parameter bags: {self.config.bags} is not a folder")
@@ -111,6 +118,8 @@ class TrainerNode(Node):
             return
         if kind == "message":
             episode = self._assembler.add(what, extra)
+            if episode is not None and NONE not in self._labels:
+                raise AmRosError(f"episode {episode.info.episode_id!r}: replayed without label, left out")
             if episode is not None and self.store.append([episode]):
                 self.get_logger().info(
                     f"replayed episode {episode.info.episode_id}: {len(episode)} steps, "
@@ -118,7 +127,8 @@ class TrainerNode(Node):
                 )
             return
         try:
-            report = ingest(what, self.store, self.action_space, self._log_ingestion(what), set(self._refused))
+            report = ingest(what, self.store, self.action_space, self._log_ingestion(what), set(self._refused),
+                            self._labels)
         except AmRosError as error:
             if extra is not None:
                 extra(None, str(error))
@@ -181,8 +191,13 @@ class TrainerNode(Node):
 
     async def _on_ingest(self, request, response):
         """Read bags now; the answer comes when they are in the store."""
-        done = _Answer(self.executor)
-        self._jobs.put(("bags", request.path, done))
+        done, folder = _Answer(self.executor), self.config.ingest_folder or self.config.bags
+        try:
+            path = inside(request.path, [folder] if folder else [], "ingest_folder")
+        except AmRosError as error:
+            response.message = str(error)
+            return response
+        self._jobs.put(("bags", path, done))
         report, sentence = await done.future
         response.success = report is not None
         if report is None:
@@ -190,6 +205,7 @@ class TrainerNode(Node):
         else:
             response.episodes, response.refused = report.added, len(report.refused)
             response.message = f"{report.added} added, {report.known} known, {len(report.refused)} refused"
+            response.message += f", {report.left_out} left out by label" if report.left_out else ""
         return response
 
     def _on_save(self, _request, response):
