@@ -273,7 +273,8 @@ def test_the_command_writes_bags_that_the_trainer_takes(bags, tmp_path, capsys):
     assert report["messages"]["/lbr/joint_states"] > 100
     assert report["steps"] == sum(len(read_episode(bag, SPACE)) for bag in written)
     assert cli.main([*arguments, "--out", str(out)]) == 1  # nothing is overwritten
-    assert "an episode of this name exists already" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "an episode of this name exists already" in printed and "\n0 episodes with 0 steps written" in printed
 
 
 def test_topics_of_a_foreign_bag_are_listed_with_counts_and_rates(bags, capsys):

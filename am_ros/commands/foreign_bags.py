@@ -42,7 +42,7 @@ def topics(arguments) -> int:
                 print(f"{path}: {bag.storage}, {duration_s:.1f} s, {total} messages")
                 width = max((len(name) for name in bag.topics), default=0)
                 for topic in bag.topics.values():
-                    rate = f"{topic.count / duration_s:8.1f} Hz" if duration_s > 0 else " " * 11
+                    rate = f"{topic.count / duration_s:8.1f} Hz" if duration_s > 0.01 else " " * 11
                     print(f"  {topic.name:{width}}  {topic.count:8} {rate}  {topic.type_name or 'several types'}")
         except AmRosError as error:
             print(error)
@@ -69,6 +69,11 @@ def ingest(arguments) -> int:
     action_space = configuration.from_flags(ActionSpace, arguments)
     if arguments.out is None and not arguments.dry_run:
         raise AmRosError("bags ingest: --out is missing (or --dry-run)")
+    if not arguments.dry_run:
+        try:
+            arguments.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AmRosError(f"--out {arguments.out}: cannot be made: {error.strerror}") from None
     names = bag_names([bag for path in arguments.path for bag in find_bags(path)])
     reports = []
     for path, name in names.items():

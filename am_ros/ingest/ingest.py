@@ -19,6 +19,7 @@ from am_ros.ingest.mapping import Mapping
 from am_ros.ingest.steps import StepPicker
 from am_ros.ingest.sync import Synchroniser, Unusable
 
+JUMPS = "jumps beyond the action space from one image to the next, cut there"
 # Metadata of an ingested episode: where it came from.
 FROM_BAG, FROM_MAPPING, CUT_BY = "ingested_from", "ingested_by_mapping", "ingested_cut"
 
@@ -74,7 +75,11 @@ def ingest_bag(path, name: str, mapping: Mapping, action_space: ActionSpace, rep
 def write_bags(episodes: Iterator[Episode], out, action_space: ActionSpace) -> Iterator[Episode]:
     """Write each episode as a bag of ours and pass it on."""
     for episode in episodes:
-        write_episode(episode, out, action_space)
+        try:
+            write_episode(episode, out, action_space)
+        except OSError as error:
+            path = Path(out) / episode.info.episode_id
+            raise AmRosError(f"bag {path}: cannot be written: {error.strerror}") from None
         yield episode
 
 
@@ -117,8 +122,8 @@ def _cut(synchroniser, name: str, path: Path, mapping: Mapping, action_space: Ac
             )  # fmt: skip
             number += 1
             episode = current.episode(info, terminate)
-            _count(report, episode, action_space)
             yield episode
+            _count(report, episode, action_space)  # now that whoever took it has written it
         elif reason:
             report.dropped[reason] += 1
 
@@ -133,7 +138,7 @@ def _cut(synchroniser, name: str, path: Path, mapping: Mapping, action_space: Ac
             report.images += 1
             if not current.add(item):
                 yield from finish(End("jump"))
-                report.dropped["jumps beyond the action space from one image to the next, cut there"] += 1
+                report.dropped[JUMPS] += 1
                 current = picker()
                 current.add(item)
             elif len(current) >= config.max_steps:
@@ -141,13 +146,18 @@ def _cut(synchroniser, name: str, path: Path, mapping: Mapping, action_space: Ac
                 yield from finish(End("step_limit"))
                 current = picker()
                 current.begin_with(last)
+    if report.dropped[JUMPS]:
+        synchroniser.hint = synchroniser.hint or (
+            "the tool moves further from one image to the next than the action space reaches: `--max-translation-m` "
+            "makes that larger, a recording with more images the steps smaller"
+        )
     if cutter.outside:
         report.dropped["images outside of episodes"] += cutter.outside
 
 
 def _why_not(picker: StepPicker, end: End, min_steps: int) -> str | None:
     """Why no episode is made; empty: there is none, and None: there is one."""
-    if not picker.kept:
+    if len(picker.kept) <= picker.shared:
         return ""
     if end.discard:
         return f"episodes: {end.reason}"

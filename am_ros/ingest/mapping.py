@@ -78,7 +78,7 @@ class PoseRole:
 
 @dataclass(frozen=True)
 class GripperRole:
-    """A number that says how far the gripper is open, measured or commanded."""
+    """A number that says how far the gripper is open, as measured."""
 
     topic: str = parameter("", "any message with a number or a Bool; empty: there is none")
     type: str = _type()
@@ -108,7 +108,7 @@ class Episodes:
     """How a recording is cut into episodes."""
 
     cut: str = parameter(
-        "gap", "gap: at pauses of the images only; marker: by `marker`; gripper: some time after it opens or closes",
+        "gap", "at pauses of the images alone, by `marker`, or some time after the gripper moved",
         choices=("gap", "marker", "gripper"),
     )  # fmt: skip
     gap_s: float = parameter(2.0, "a pause of the images that ends any episode [s]", range=(0.05, 3600.0))
@@ -183,17 +183,21 @@ def load_mapping(path) -> Mapping:
 
 
 def describe_keys() -> str:
-    """A mapping file with every key at its default, and beside each what it means."""
-    lines = []
+    """A mapping file with every key at its default, and beside each, or above it, what it means."""
+    lines, described = [], {}
     for section, cls in SECTIONS.items():
+        if cls in described:
+            lines += [f"{section}:  # The same keys as {described[cls]}: what was commanded", "  topic: ''"]
+            continue
+        described[cls] = section
         lines += [f"{section}:  # {cls.__doc__.splitlines()[0].rstrip('.')}"]
         for f in dataclasses.fields(cls):
             value = list(f.default) if isinstance(f.default, tuple) else f.default
-            value = yaml.safe_dump(value, default_flow_style=True)
+            line = f"  {f.name}: {yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}"
             note = f.metadata["help"]
             if f.metadata.get("choices"):
                 note += f" ({', '.join(map(str, f.metadata['choices']))})"
-            lines.append(f"  {f.name}: {value.splitlines()[0]}  # {note}")
+            lines += [f"{line}  # {note}"] if len(line) + len(note) < 115 else [f"  # {note}", line]
     return "\n".join(lines)
 
 

@@ -32,6 +32,7 @@ class StepPicker:
     def __init__(self, config: Steps, action_space: ActionSpace, decode: Callable, counts: Counter):
         self._config, self._space, self._decode, self._counts = config, action_space, decode, counts
         self.kept: list[Kept] = []
+        self.shared = 0  # observations that another episode has too
         self._candidate: Seen | None = None  # the newest image since the last observation, within reach of it
         self._anchor: Seen | None = None  # the last observation before it was replaced: slow motion adds up
         self.refused = False  # whether a step was beyond the action space and is not to be split
@@ -41,7 +42,7 @@ class StepPicker:
 
     def begin_with(self, kept: Kept) -> None:
         """Go on from the last observation of another episode."""
-        self.kept, self._anchor = [kept], kept.seen
+        self.kept, self._anchor, self.shared = [kept], kept.seen, 1
 
     def add(self, seen: Seen) -> bool:
         """Take the next image. False if it is out of reach of all before: the episode ends there."""
