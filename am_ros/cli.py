@@ -14,7 +14,7 @@ COMMANDS = (
     ("demo", "record, learn, reach goals: the whole loop on the simulated cell"),
     ("collect", "record episodes of the simulated cell in parallel, without ROS"),
     ("bags", "look at, check, repair, draw and replay recorded episodes"),
-    ("goals", "list, show and check goal images, without ROS"),
+    ("goals", "record, list, show and check goal images"),
     ("teleop", "move the arm by keys or joystick, record episodes, label them"),
     ("train", "learn from a folder of bags, without ROS"),
     ("improve", "fine-tune a policy online in the simulated cell: collect, learn, judge, again"),

@@ -6,7 +6,6 @@ import sys
 import time
 
 import cv2
-from am_msgs.srv import RecordGoal
 from test_policy_server import save_untrained
 
 from am_ros import cli
@@ -17,7 +16,13 @@ def test_an_operator_has_a_goal_pursued_sees_each_step_and_stops_the_arm(ros, st
     start_node("cartesian_controller")
     start_node("goal_registry", folder=str(tmp_path / "goals"))
     start_node("policy_server", checkpoint=str(save_untrained(tmp_path / "policy")), samples=8, ready="serving")
-    assert ros.call(RecordGoal, "goal_registry/record", goal_id="there").success
+    assert cli.main(["goals", "record", "there", "--note", "as it is"]) == 0
+    assert capsys.readouterr().out.startswith("there: 64x64 px recorded")
+    assert cli.main(["goals", "record", "there"]) == 2
+    assert "goal_registry/record: goal 'there': exists already" in capsys.readouterr().err
+    overlay = tmp_path / "overlay.png"
+    assert cli.main(["goals", "now", "there", "--out", str(overlay)]) == 0
+    assert "consistent" in capsys.readouterr().out and cv2.imread(str(overlay)) is not None
 
     picture = tmp_path / "there.png"
     assert cli.main(["reach", "there", "--max-steps", "2", "--out", str(picture)]) == 0

@@ -1,4 +1,7 @@
-"""am-ros goals: look into a goal library, and compare a goal with a picture of today's view, without ROS."""
+"""am-ros goals: look into a goal library and compare a goal with a picture, without ROS; record and compare in a cell.
+
+`record` and `now` ask the goal registry of a running cell.
+"""
 
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from am_ros.consistency import ConsistencyConfig, Finding, check_view
 from am_ros.consistency.picture import draw
 from am_ros.errors import AmRosError
 from am_ros.goals import GoalLibrary
-from am_ros.images import decode, encode_png
+from am_ros.images import array_from_image, decode, encode_png
 
 # Exit codes of `check`, for scripts; 2 is bad input, as everywhere.
 _CODES = {Finding.CONSISTENT: 0, Finding.MOVED: 1, Finding.SCENE_DIFFERS: 1, Finding.UNDECIDED: 3}
@@ -18,7 +21,7 @@ _CODES = {Finding.CONSISTENT: 0, Finding.MOVED: 1, Finding.SCENE_DIFFERS: 1, Fin
 
 def register(subparsers) -> None:
     """Add the verb and its own verbs."""
-    parser = subparsers.add_parser("goals", help="list, show and check goal images, without ROS")
+    parser = subparsers.add_parser("goals", help="record, list, show and check goal images")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     verb = verbs.add_parser("list", help="a table of the goals in a library")
     verb.add_argument("library", type=Path, help="folder of the goal library")
@@ -33,11 +36,24 @@ def register(subparsers) -> None:
     verb.add_argument("--fov-deg", type=float, help="horizontal opening angle of the camera (default: of the goal)")
     verb.add_argument("--out", type=Path, help="draw both pictures and what agrees into this PNG")
     configuration.add_flags(verb, ConsistencyConfig)
+    verb = verbs.add_parser("record", help="store what the camera of a running cell sees now as a goal")
+    verb.add_argument("goal", help="its name: letters, digits, '_' and '-'")
+    verb.add_argument("--note", default="", help="a note, kept with it")
+    _add_namespace(verb)
+    verb = verbs.add_parser("now", help="check a goal against what the camera of a running cell sees now; as check")
+    verb.add_argument("goal", help="its name in the cell's registry")
+    verb.add_argument("--out", type=Path, help="draw both pictures and what agrees into this PNG")
+    _add_namespace(verb)
+
+
+def _add_namespace(verb) -> None:
+    verb.add_argument("--namespace", default="", help="ROS namespace of the cell (default: the root)")
 
 
 def run(arguments) -> int:
-    """Exit code: 0 all well; of `check` 1 if the goal does not fit today's view, 3 if that cannot be told."""
-    return {"list": _list, "show": _show, "check": _check}[arguments.verb](arguments)
+    """Exit code: 0 all well; of `check` and `now` 1 if the goal does not fit today's view, 3 if that cannot be told."""
+    verbs = {"list": _list, "show": _show, "check": _check, "record": _record, "now": _now}
+    return verbs[arguments.verb](arguments)
 
 
 def _list(arguments) -> int:
@@ -65,12 +81,46 @@ def _check(arguments) -> int:
     found = check_view(goal, now, focal_px, config)
     print(found.sentence)
     if arguments.out:
-        try:
-            arguments.out.write_bytes(encode_png(draw(goal, now, found)))
-        except OSError as error:
-            raise AmRosError(f"--out {arguments.out}: cannot be written: {error.strerror}") from None
-        print(arguments.out)
+        _write(arguments.out, draw(goal, now, found))
     return _CODES[found.finding]
+
+
+def _record(arguments) -> int:
+    from am_msgs.srv import RecordGoal
+
+    answer = _ask(arguments, RecordGoal, "record", goal_id=arguments.goal, note=arguments.note)
+    goal = answer.goal
+    print(f"{goal.goal_id}: {goal.width}x{goal.height} px recorded" + (f"; {answer.message}" if answer.message else ""))
+    return 0
+
+
+def _now(arguments) -> int:
+    from am_msgs.srv import CheckGoal
+
+    answer = _ask(arguments, CheckGoal, "check", goal_id=arguments.goal)
+    print(answer.message)
+    if arguments.out:
+        _write(arguments.out, array_from_image(answer.overlay))
+    return _CODES[Finding(answer.finding)]
+
+
+def _ask(arguments, service, name: str, **request):
+    """The registry's answer; raises AmRosError with its sentence where it refuses."""
+    from am_ros.nodes.client import RosClient
+
+    with RosClient("goals", namespace=arguments.namespace) as client:
+        answer = client.call(service, f"goal_registry/{name}", **request)
+    if not answer.success:
+        raise AmRosError(f"goal_registry/{name}: {answer.message}")
+    return answer
+
+
+def _write(path: Path, rgb: np.ndarray) -> None:
+    try:
+        path.write_bytes(encode_png(rgb))
+    except OSError as error:
+        raise AmRosError(f"--out {path}: cannot be written: {error.strerror}") from None
+    print(path)
 
 
 def _focal_px(arguments, goal: np.ndarray) -> float | None:
