@@ -58,6 +58,7 @@ class Teleop(Node):
         self._state, self._wishes = EpisodeState(), Wishes(self.teleop)
         self._joystick, self._factor = Joystick(self.teleop), 1.0
         self._last_label: Label | None = None
+        self._told_stale = False
         self._start = self.create_client(StartEpisode, "episode_logger/start")
         self._label = self.create_client(LabelEpisode, "episode_logger/label")
         self._done, self._closing = threading.Event(), False
@@ -111,6 +112,7 @@ class Teleop(Node):
     def _work(self) -> None:
         while (wish := self._wishes.next(0.1, time.monotonic)) is not Control.QUIT:
             if wish is None:
+                self._tell_if_stale()
                 continue
             try:
                 _ = self._obey(wish) if isinstance(wish, Control) else self._step(wish)
@@ -122,10 +124,19 @@ class Teleop(Node):
         if not self._closing:
             os.kill(os.getpid(), signal.SIGINT)  # ends the node as Ctrl-C does elsewhere
 
+    def _tell_if_stale(self) -> None:
+        """A joystick that falls silent between two steps is told like one that does in mid-step, once."""
+        stale = self._wishes.halt(time.monotonic())
+        if stale.startswith("joy_stale") and not self._told_stale:
+            self._told_stale = True
+            self._say(stale)
+
     def _step(self, action) -> None:
+        self._told_stale = False
         result = self._episodes.step(action, _Halted(self._wishes))
         if result.reason:
             halted = self._wishes.halt(time.monotonic())
+            self._told_stale = halted.startswith("joy_stale")
             self._say(f"{result.reason}: {halted}" if result.reason == "cancelled" and halted else result.reason)
         if result.end == REFUSED:
             time.sleep(REFUSED_PAUSE_S)
