@@ -26,7 +26,7 @@ from am_ros.ingest.foreign import ForeignBag
 from am_ros.ingest.ingest import BagReport, ingest_bag
 from am_ros.ingest.mapping import SECTIONS, ImageRole, PoseRole, describe_keys, load_mapping
 from am_ros.ingest.pictures import COMPRESSED, IMAGE, Pictures
-from am_ros.ingest.poses import pose_source
+from am_ros.ingest.poses import ToolPose, Track, pose_source
 from am_ros.sim.environment import Environment
 from am_ros.sim.episodes import fixed_noise
 from am_ros.sim.foreign_cell import LBR_JOINTS, PAUSE_S, START_NS, BagOut, drive, write_bag, write_lbr_fri
@@ -155,6 +155,21 @@ def test_a_recording_is_cut_where_the_mapping_says(bags, tmp_path, changes, reas
     for episode, cut in zip(episodes, cuts, strict=True):
         meant = cut == changes["cut"] or (changes["cut"] == "gap" and cut == "bag_end")
         assert bool(episode.actions[-1][TERMINATE]) == meant
+
+
+def test_a_button_without_a_value_starts_the_next_episode(drives, tmp_path):
+    class Button(BagOut):
+        def write(self, topic, type_name, time_ns, message):
+            if topic == "/demonstration":
+                type_name = "std_msgs/msg/Empty"
+                message = self.make(type_name, structure_needs_at_least_one_member=0)
+            super().write(topic, type_name, time_ns, message)
+
+    bag = Button(tmp_path / "button", "mcap")
+    write_lbr_fri(bag, drives)
+    bag.close()
+    episodes, _ = ingested(tmp_path / "button", mapping(tmp_path, "lbr_fri"))
+    assert [e.info.extra["ingested_cut"] for e in episodes] == ["marker", "marker"]
 
 
 def test_markers_tell_outcomes_and_withdraw_episodes(drives, tmp_path):
@@ -418,3 +433,34 @@ def test_memory_does_not_grow_with_the_bag(drives, tmp_path):
         tracemalloc.stop()
         assert made == count
     assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_clocks_that_were_set_back_in_mid_recording_end_the_episode(drives, tmp_path):
+    class SetBack(BagOut):
+        shift_ns = 0
+
+        def header(self, time_ns, frame=""):
+            return super().header(time_ns + self.shift_ns, frame)
+
+        def write(self, topic, type_name, time_ns, message):
+            super().write(topic, type_name, time_ns, message)
+            if topic == "/demonstration" and not message.data:
+                self.shift_ns = -(10**12)
+
+    bag = SetBack(tmp_path / "set_back", "mcap")
+    write_lbr_fri(bag, drives)
+    bag.close()
+    episodes, _ = ingested(tmp_path / "set_back", mapping(tmp_path, "lbr_fri", episodes={"cut": "gap"}))
+    assert [e.info.extra["ingested_cut"] for e in episodes] == ["stamps_went_back", "bag_end"]
+    assert episodes[1].stamps_ns[0] < episodes[0].stamps_ns[0]
+
+
+def test_poses_are_interpolated_the_short_way_round_and_not_across_gaps():
+    track = Track(max_gap_s=0.1)
+    for t, x, yaw in ((0, 0.0, 3.0), (100, 1.0, -3.0), (500, 2.0, -3.0)):
+        track.add(t * 1_000_000, ToolPose(np.array([x, 0, 0]), yaw, 0.0))
+    pose = track.at(25_000_000)
+    assert pose.position_m[0] == pytest.approx(0.25)
+    assert pose.yaw_rad == pytest.approx(3.0 + 0.25 * (2 * np.pi - 6.0))
+    assert track.at(300_000_000) is None and track.at(600_000_000) is None and track.at(-1) is None
+    assert track.at(500_000_000).position_m[0] == 2.0 and not track.covers(500_000_001)

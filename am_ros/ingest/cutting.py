@@ -25,8 +25,7 @@ class Cutter:
 
     def __init__(self, mapping: Mapping):
         self._config = mapping.episodes
-        role = mapping.marker
-        self._has_ends = bool(role.end or role.success or role.failure)  # else a start ends the episode before
+        self._awaits_end = False  # a marker that ends it will come
         self._recording = self._config.cut != "marker"
         self._open: bool | None = None  # the gripper, when last seen
         self._end_ns: int | None = None  # where the episode ends after a gripper event
@@ -44,7 +43,7 @@ class Cutter:
                 yield End("stamps_went_back")
             else:
                 yield from self._image(item)
-        if self._config.cut == "marker" and self._has_ends:
+        if self._awaits_end:
             yield End("end marker missing", discard=True)
         else:
             yield self._pause("bag_end")
@@ -55,8 +54,9 @@ class Cutter:
         return End("gripper" if released else reason, complete=released or self._config.cut == "gap")
 
     def _marker(self, marker: Marker) -> Iterator[End]:
-        if marker.kind == "start":
-            if not self._has_ends:
+        self._awaits_end = marker.kind == "start"
+        if marker.kind in ("start", "next"):
+            if marker.kind == "next":
                 yield End("marker", complete=True)
             self._recording = True
             return

@@ -40,7 +40,7 @@ class Unusable(NamedTuple):
 
 
 class Marker(NamedTuple):
-    """What an operator's message says: one of start, end, success, failure, discard."""
+    """What an operator's message says: one of start, end, success, failure, discard; next: an end and a start."""
 
     stamp_ns: int
     kind: str
@@ -255,11 +255,13 @@ class _Markers:
         empty = type_name == "std_msgs/msg/Empty"
         self._path = None if empty else FieldPath(role.field)
         self._kinds = {v.strip().lower(): kind for kind in reversed(self.KINDS) for v in getattr(role, kind)}
+        if empty or not (role.end or role.success or role.failure):
+            self._kinds = {value: "next" if kind == "start" else kind for value, kind in self._kinds.items()}
 
     def kind_of(self, message) -> str | None:
-        """One of KINDS, or None."""
+        """One of KINDS, `next`, or None."""
         if self._path is None:
-            return "start"
+            return "next"
         return self._kinds.get(as_text(self._path.read(message)).strip().lower())
 
 
