@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from am_ros.bags.recorder import RecorderConfig
 from am_ros.errors import AmRosError
 from am_ros.preflight.cell import GOALS, LOGGER, Cell, configured
-from am_ros.preflight.findings import Finding, ok, warning, wrong
+from am_ros.preflight.findings import WRONG, Finding, ok, warning, wrong
 
 PROFILE, RANGE = "FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE"
 HEADER_BYTES = 10_000  # of a message beside its pixels; what is said of the image is far below it
@@ -29,7 +29,7 @@ def check_folders(cell: Cell) -> list[Finding]:
     for name, folder in folders.items():
         if folder:
             findings.append(_writable(name, Path(folder).expanduser()))
-    if recorder:
+    if recorder and findings[-1].level != WRONG:
         least, wanted = recorder.free_disk_mb * 1e6, cell.check.free_disk_gb * 1e9
         findings += _room(Path(recorder.folder).expanduser(), least, wanted)
     return findings
