@@ -1,5 +1,7 @@
 """The node lists: what they contain, and that every parameter they set is one that the node declares."""
 
+from importlib import metadata
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import cv2
@@ -11,7 +13,7 @@ from rcl_interfaces.srv import ListParameters
 from am_ros.arguments import STACKS, RecordArguments, SimArguments, WorkcellArguments, arguments_from_text
 from am_ros.environment import share_directory
 from am_ros.errors import AmRosError
-from am_ros.graph import NodeSpec, record_nodes, sim_nodes, train_nodes, workcell_nodes
+from am_ros.graph import GRAPHS, NodeSpec, record_nodes, sim_nodes, train_nodes, workcell_nodes
 from am_ros.nodes import defaults
 from am_ros.preflight.cell import Cell
 from am_ros.preflight.findings import WRONG
@@ -183,21 +185,37 @@ def test_paths_are_absolute_and_arguments_checked():
         arguments_from_text(SimArguments, {"expert": "perhaps"})
 
 
-def test_launch_files_say_what_is_missing_without_ros_from_apt():
-    from am_ros.launching import _actions, describe
-
+@pytest.mark.parametrize("cell", GRAPHS)
+def test_launch_files_describe_the_same_nodes_or_say_what_is_missing(cell):
+    file = Path(__file__).parents[1] / "launch" / f"{cell}.launch.py"
+    module = module_from_spec(spec_from_file_location(f"launch_{cell}", file))
+    module.__spec__.loader.exec_module(module)
     try:
         import launch_ros  # noqa: F401
     except ImportError:
-        with pytest.raises(AmRosError, match="launch is not installed: source ROS 2, or use `am-ros up sim`"):
-            describe("sim")
+        with pytest.raises(AmRosError, match=f"is not installed: source ROS 2, or use `am-ros up {cell}`"):
+            module.generate_launch_description()
     else:
-        assert describe("sim").get_launch_arguments()
-        assert len(_actions(sim_nodes())) == len(sim_nodes())
+        from am_ros.launching import _actions
+
+        arguments, make = GRAPHS[cell]
+        described = module.generate_launch_description().get_launch_arguments()
+        assert [a.name for a in described] == list(arguments.__dataclass_fields__)
+        assert len(_actions(make())) == len(make())
+
+
+def test_there_is_a_launch_file_for_every_cell_and_an_executable_for_every_node():
+    files = (Path(__file__).parents[1] / "launch").glob("*.launch.py")
+    assert {file.name.removesuffix(".launch.py") for file in files} == set(GRAPHS)
+    scripts = {e.name for e in metadata.distribution("am_ros").entry_points if e.group == "console_scripts"}
+    for arguments, make in GRAPHS.values():
+        extra = {"expert": True} if arguments is SimArguments else {}
+        assert {spec.executable for spec in make(**extra)} <= scripts
 
 
 def test_lifecycle_nodes_wait_for_bringup_which_stops_first():
-    for nodes in (sim_nodes(expert=True), workcell_nodes()):
+    acting = ["cartesian_controller", "policy_server"]
+    for nodes, expected in ((sim_nodes(expert=True), acting), (workcell_nodes(), acting), (record_nodes(), acting[:1])):
         waiting = [node.label for node in nodes if node.parameters.get("autostart") is False]
-        assert waiting == nodes[-1].parameters["nodes"] == ["cartesian_controller", "policy_server"]
+        assert waiting == nodes[-1].parameters["nodes"] == expected
         assert nodes[-1].label == "bringup"
