@@ -18,7 +18,6 @@ import argparse
 import json
 import shutil
 import sys
-import time
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
@@ -110,9 +109,8 @@ def run_one(name: str, seed: int, study: Study) -> dict:
     if study.episodes is not None:
         shutil.rmtree(folder / "replay", ignore_errors=True)
         store = first_episodes(store, study.episodes, folder / "replay")
-    began = time.monotonic()
-    Trainer(config, folder, start_from=study.start_from).fit(store)
-    trained_s = time.monotonic() - began
+    trainer = Trainer(config, folder, start_from=study.start_from)
+    trainer.fit(store)
     checkpoint = str(folder / "checkpoint")
     figures = {}
     for actor, search in ways_to_act(config).items():
@@ -126,8 +124,8 @@ def run_one(name: str, seed: int, study: Study) -> dict:
         "episodes": len(store.episodes),
         "seed": seed,
         "updates": updates,
-        "updates_per_s": round(updates / trained_s, 1),
-        "minutes": round((time.monotonic() - began) / 60, 1),
+        "updates_per_s": round(updates / trainer.trained_s, 1),
+        "minutes": round(trainer.trained_s / 60, 1),
         "trials": trials,
         **figures,
     }
@@ -142,7 +140,9 @@ def ways_to_act(config: LearnerConfig) -> dict[str, tuple]:
         if replace(config.acting, **Q_ALONE) != config.acting:
             ways["q_alone"] = searching(**Q_ALONE)
         if config.network.behaviour_prior:
-            ways["prior"] = searching(objective="prior", samples=2, iterations=1, prior_share=1.0)
+            ways["prior"] = searching(
+                objective="prior", samples=2, iterations=1, prior_share=1.0, prior_weight=1.0
+            )
     return ways
 
 
