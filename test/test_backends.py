@@ -266,3 +266,41 @@ def test_turns_are_measured_across_the_seam_of_the_angle():
 def test_a_backend_is_chosen_by_name():
     with pytest.raises(AmRosError, match="parameter backend: 'magic' is not one of trajectory, moveit, servo"):
         from_dict(BackendConfig, {"backend": "magic"})
+
+
+# -- MoveIt's bindings, called as they are (test/moveit_double) --------------------------------------------------------
+
+
+@pytest.fixture
+def moveit_config(monkeypatch):
+    """The configuration of a cell with MoveIt; its bindings are found by the planner's process."""
+    double = Path(__file__).parent / "moveit_double"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(double), os.environ.get("PYTHONPATH", "")]))
+
+    def make(**planner):
+        values = replace(PLANNER, planner="moveit", **planner)
+        return replace(CONFIG, backend=BackendConfig("moveit", values), limits=MotionLimits(velocity_scale=0.8))
+
+    return make
+
+
+def test_moveit_is_asked_for_the_way_and_its_answer_is_put_into_our_order(moveit_config, backend):
+    there = backend(moveit_config())
+    assert there.name == "MoveIt, pilz_industrial_motion_planner LIN"
+    planned = plan(there)
+    assert np.allclose(planned.positions[0], HOME) and planned.duration_s == pytest.approx(2.5)
+    assert not planned.velocities[[0, -1]].any()
+    checked = make_guard(moveit_config(), STEPPER).check(planned, HOME)
+    end = STEPPER.kinematics.forward(checked.positions[-1])[0]
+    assert np.allclose(end, STEPPER.kinematics.forward(HOME)[0] + STEP.translation_m, atol=1e-3)
+    high = STEPPER.kinematics.home((0.55, 0.0, 0.26))
+    assert refusal(there, high, CartesianAction((0.0, 0.0, 0.05))) == (
+        "scene_collision: the goal is not valid in MoveIt's planning scene"
+    )
+
+
+def test_a_plan_that_moveit_does_not_find_is_named_and_so_is_a_configuration_that_is_not_there(moveit_config, backend):
+    there = backend(moveit_config(planner_id="PTP_that_fails"))
+    assert refusal(there) == "planning_failed: PTP_that_fails found no way (MoveIt's error code -1)"
+    with pytest.raises(AmRosError, match="parameter moveit_package: iiwa99: package 'iiwa99' not found"):
+        backend(moveit_config(moveit_package="iiwa99"))
