@@ -57,29 +57,37 @@ class StackArguments:
 
 
 @dataclass(frozen=True)
-class SimArguments(PolicyArguments, ArmArguments):
-    """The simulated workcell."""
+class SimulatorArguments:
+    """Of cells that may be simulated; a real one has no use for them."""
 
     real_time_factor: float = parameter(1.0, "speed of the simulation; 1: as a real cell", range=(0.1, 10.0))
     variety: float = parameter(
-        1.0, "how far light, colours and camera pose differ from scene to scene: 0 not at all", range=(0, 1)
+        1.0,
+        "simulation: how far light, colours and camera pose differ from scene to scene: 0 not at all",
+        range=(0, 1),
     )
+
+
+@dataclass(frozen=True)
+class SimArguments(SimulatorArguments, PolicyArguments, ArmArguments):
+    """The simulated workcell."""
+
     expert: bool = parameter(False, "start scripted_expert too, which demonstrates the tasks")
 
 
 @dataclass(frozen=True)
-class WorkcellArguments(PolicyArguments, StackArguments, ArmArguments):
-    """The real workcell."""
+class WorkcellArguments(SimulatorArguments, PolicyArguments, StackArguments, ArmArguments):
+    """The real workcell, or with stack sim a simulated one in its place."""
 
 
 @dataclass(frozen=True)
-class RecordArguments(StackArguments, ArmArguments):
+class RecordArguments(SimulatorArguments, StackArguments, ArmArguments):
     """A cell in which an operator moves the arm and everything is logged."""
 
     teleop: str = parameter(
-        "joy",
-        "joy: the node teleop, which listens to the topic joy; keyboard: none, run `am-ros teleop` in a terminal",
-        choices=("joy", "keyboard"),
+        "keyboard",
+        "keyboard: no node, run `am-ros teleop` in a terminal of your own; joy: the node teleop hears the topic joy",
+        choices=("keyboard", "joy"),
     )
     task: str = parameter("", "name of the task, written into the episodes")
 

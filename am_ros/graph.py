@@ -83,8 +83,7 @@ def sim_nodes(**arguments) -> list[NodeSpec]:
     """The nodes of the simulated workcell; `arguments` are the fields of SimArguments."""
     a = from_dict(SimArguments, arguments)
     files = _parameter_files(a, "sim")
-    nodes = [_simulator(a, files, real_time_factor=a.real_time_factor, variety=a.variety), *_arm_nodes(a, files)]
-    nodes.append(_policy_node(a, files))
+    nodes = [_simulator(a, files), *_arm_nodes(a, files), _policy_node(a, files)]
     if a.expert:
         nodes.append(NodeSpec("scripted_expert", parameter_files=files))
     return _cell(nodes, a, files, _check_words("sim", arguments))
@@ -124,8 +123,9 @@ GRAPHS: dict[str, tuple[type[CommonArguments], Callable[..., list[NodeSpec]]]] =
 }
 
 
-def _simulator(a: ArmArguments, files: tuple[Path, ...], **settings) -> NodeSpec:
-    values = {"model": a.model, "image_size": a.image_size, **settings}
+def _simulator(a: SimArguments | WorkcellArguments | RecordArguments, files: tuple[Path, ...]) -> NodeSpec:
+    values = {"model": a.model, "image_size": a.image_size}
+    values |= {"real_time_factor": a.real_time_factor, "variety": a.variety}
     return NodeSpec("sim_workcell", parameters=values, parameter_files=files)
 
 

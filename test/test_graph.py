@@ -35,7 +35,7 @@ def test_nodes_declare_what_the_defaults_say_and_nothing_else(ros, ros_env, imag
     folders = {"goals": str(tmp_path / "goals"), "bags": str(tmp_path), "namespace": "cell"}
     listed = [
         *sim_nodes(**folders, expert=True),
-        *record_nodes(**folders, camera=str(image_folder)),
+        *record_nodes(**folders, camera=str(image_folder), teleop="joy"),
         *train_nodes(bags=str(tmp_path), out=str(tmp_path / "out"), namespace="cell"),
         NodeSpec("image_relay", namespace="cell"),
     ]
@@ -85,7 +85,7 @@ def wrong_parameters(file):
 
 
 def test_parameter_files_name_nodes_that_exist():
-    made = [sim_nodes(expert=True), workcell_nodes(), record_nodes(), train_nodes()]
+    made = [sim_nodes(expert=True), workcell_nodes(), record_nodes(teleop="joy"), train_nodes()]
     nodes = {f"/**/{spec.label}" for nodes in made for spec in nodes}
     nodes |= {"/**/topics", "/**/check", "/**/bag_player", "/**/image_relay"}
     files = sorted((share_directory() / "config").glob("*.yaml"))
@@ -107,10 +107,11 @@ def test_stacks_differ_in_topics_and_names_only():
 
 @pytest.mark.parametrize("make", [workcell_nodes, record_nodes])
 def test_with_stack_sim_the_simulator_stands_for_driver_and_camera(make):
-    real, simulated = make(stack="lbr_fri", image_size=96), make(stack="sim", image_size=96)
+    real, simulated = make(stack="lbr_fri", image_size=96), make(stack="sim", image_size=96, variety=0.5)
     assert real[0].executable == "camera" and real[0].parameters["width"] == 96
     assert [spec.executable for spec in simulated] == ["sim_workcell", *(spec.executable for spec in real[1:])]
-    assert simulated[0].parameters == {"model": "iiwa14", "image_size": 96}
+    expected = {"model": "iiwa14", "image_size": 96, "real_time_factor": 1.0, "variety": 0.5}
+    assert simulated[0].parameters == expected
     assert all(not spec.remappings for spec in simulated)
     assert [f.stem for f in simulated[0].parameter_files] == ["workcell", "sim"]
 
@@ -130,12 +131,12 @@ def test_the_workcell_is_told_about_its_arm_and_its_folders():
 
 
 def test_an_operator_records_with_a_joystick_or_in_a_terminal_and_the_trainer_watches_a_folder(tmp_path):
-    labels = [spec.label for spec in record_nodes(task="play")]
+    labels = [spec.label for spec in record_nodes(teleop="joy")]
     expected = ["camera", "cartesian_controller", "goal_registry", "episode_logger", "teleop", "bringup"]
     assert labels == expected
-    teleop = record_nodes(task="play")[-2]
+    teleop = record_nodes(teleop="joy", task="play")[-2]
     assert teleop.parameters == {"source": "joy", "task": "play"}
-    assert [spec.label for spec in record_nodes(teleop="keyboard")] == [name for name in expected if name != "teleop"]
+    assert [spec.label for spec in record_nodes()] == [name for name in expected if name != "teleop"]
     assert "policy" not in RecordArguments.__dataclass_fields__
     (trainer,) = train_nodes(bags=str(tmp_path), out=str(tmp_path / "out"), namespace="lab")
     assert (trainer.executable, trainer.namespace) == ("trainer", "lab")
@@ -209,7 +210,7 @@ def test_there_is_a_launch_file_for_every_cell_and_an_executable_for_every_node(
     assert {file.name.removesuffix(".launch.py") for file in files} == set(GRAPHS)
     scripts = {e.name for e in metadata.distribution("am_ros").entry_points if e.group == "console_scripts"}
     for arguments, make in GRAPHS.values():
-        extra = {"expert": True} if arguments is SimArguments else {}
+        extra = {SimArguments: {"expert": True}, RecordArguments: {"teleop": "joy"}}.get(arguments, {})
         assert {spec.executable for spec in make(**extra)} <= scripts
 
 

@@ -21,7 +21,10 @@ POLL_S = 0.02
 # How long a controller may take to end a motion that is cancelled; it brakes within a fraction of it.
 CANCEL_TIMEOUT_S = 2.0
 # Refusals that another step does not mend; the others (a place that cannot be reached) depend on the step.
-FINAL_REFUSALS = ("not_commander", "commander_invalid", "protective_stop", "inactive")
+FINAL_REFUSALS = (
+    "not_commander", "commander_invalid", "protective_stop", "inactive", "backend_gone", "gripper_gone", "servo_units",
+    "servo_refused",
+)  # fmt: skip
 
 
 class Commander:
