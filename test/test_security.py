@@ -11,17 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from am_msgs.action import ReachGoal
-from am_msgs.msg import EpisodeEvent
+from am_msgs.msg import EpisodeEvent, Step
 from am_msgs.srv import GetGoal, IngestBags, LoadCheckpoint, RecordGoal, StartEpisode
 from conftest import wait_until
 
 from am_ros import images
+from am_ros.action import ActionSpace
+from am_ros.bags.assembler import EpisodeAssembler
 from am_ros.cli import main
 from am_ros.environment import child_environment
 from am_ros.episode import MAX_REASON, MAX_TEXT, EpisodeInfo
 from am_ros.errors import AmRosError
 from am_ros.graph import NodeSpec
 from am_ros.learning import checkpoint
+from am_ros.nodes.backlog import Backlog
 from am_ros.nodes.client import RosClient
 from am_ros.nodes.common import RELIABLE_QOS
 from am_ros.paths import inside
@@ -300,3 +303,25 @@ def test_nothing_in_the_package_runs_what_comes_as_data(tmp_path):
 def test_environment_variables_of_security_reach_the_nodes_whole():
     values = security_environment("keys")
     assert values["ROS_SECURITY_KEYSTORE"] == os.path.abspath("keys") and security_environment("") == {}
+
+
+class Bytes:
+    """A message with so many bytes in it."""
+
+    def __init__(self, count: int):
+        self.data = b"0" * count
+
+
+def test_messages_wait_for_a_thread_only_as_long_as_they_fit_and_its_own_jobs_always_do():
+    backlog = Backlog(10_000)
+    assert backlog.offer("a", Bytes(7_000)) and not backlog.offer("b", Bytes(7_000))
+    backlog.put("job")
+    assert backlog.get(1.0)[:2] == ("message", "a") and backlog.get(1.0) == "job" and backlog.empty()
+    assert backlog.offer("b", Bytes(7_000))  # there is room again
+
+
+def test_an_episode_that_never_ends_is_given_up():
+    assembler = EpisodeAssembler(ActionSpace())
+    with pytest.raises(AmRosError, match="episode 'endless': has more than 10000 steps"):
+        for index in range(10_001):
+            assembler.add("step", Step(episode_id="endless", index=index))

@@ -30,6 +30,7 @@ IMAGE_BYTES = 64_000_000
 # of episodes ahead of the many images, stamps of replayed bags jump back and forth, and a recorded bag begins with
 # images of the episode before it, which may complete that one long before an episode that was played earlier.
 LOST_AFTER_S = 30.0
+MAX_STEPS = 10_000  # of an episode: an actor that never ends must not either
 OPEN_EPISODES = 10_000  # actors that died without an END must not fill the memory
 REMEMBERED_STAMPS = 200_000  # of images that belong to an episode
 
@@ -114,6 +115,9 @@ class EpisodeAssembler:
     def _add_step(self, msg) -> None:
         episode = self._episode(msg.episode_id)
         if episode is None:
+            return
+        if len(episode.steps) >= MAX_STEPS:
+            self._refuse(episode, f"has more than {MAX_STEPS} steps")
             return
         if msg.index in episode.steps:
             self._refuse(episode, f"step {msg.index} came twice")

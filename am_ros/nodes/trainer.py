@@ -4,6 +4,7 @@ import queue
 import sys
 import time
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 from am_msgs.msg import EpisodeEvent, Step, TrainingMetrics
@@ -24,6 +25,7 @@ from am_ros.learning.progress import Progress
 from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.learning.trainer import LearnerConfig
 from am_ros.learning.worker import TrainingWorker
+from am_ros.nodes.backlog import Backlog
 from am_ros.nodes.common import KEEP_ALL_QOS, RELIABLE_QOS, NodeThread, declare, run
 from am_ros.paths import inside
 from am_ros.replay.ingest import ingest
@@ -39,6 +41,10 @@ class TrainerNodeConfig:
     out: str = parameter("runs/training", "folder for the replay store, checkpoints and metrics")
     bags: str = parameter("", "bag folder to watch; empty: only replayed topics and ~/ingest")
     ingest_folder: str = parameter("", "folder that ~/ingest may read bags from; empty: that of `bags`")
+    queue_mb: int = parameter(
+        1024, "memory for replayed messages that wait to become episodes; more are lost and named [MB]",
+        range=(1, 65_536),
+    )  # fmt: skip
     watch_period_s: float = parameter(5.0, "look for new bags so often [s]", range=(0.2, 3600.0))
     min_episodes: int = parameter(1, "begin to train once the store holds so many episodes", range=(1, 10_000_000))
     labels: tuple[str, ...] = parameter(
@@ -62,7 +68,7 @@ class TrainerNode(Node):
         size = (self.learner.network.image_size,) * 2
         self.store = ReplayStore.open_or_create(self.out / "replay", size)
         self._assembler = EpisodeAssembler(self.action_space, size)
-        self._jobs = queue.SimpleQueue()
+        self._jobs = Backlog(self.config.queue_mb * 1_000_000)
         self._refused: dict[Path, str] = {}
         self._worker: TrainingWorker | None = None
         self._paused = False
@@ -73,7 +79,7 @@ class TrainerNode(Node):
             (topics.STEP, Step),
             (topics.EPISODE_EVENT, EpisodeEvent),
         ):
-            self.create_subscription(kind, topic, lambda m, t=topic: self._jobs.put(("message", t, m)), KEEP_ALL_QOS)
+            self.create_subscription(kind, topic, partial(self._take, topic), KEEP_ALL_QOS)
         # Its coroutine waits for the bags; in a group of its own it holds up nobody else.
         apart = MutuallyExclusiveCallbackGroup()
         self.create_service(IngestBags, "~/ingest", self._on_ingest, callback_group=apart)
@@ -90,6 +96,11 @@ class TrainerNode(Node):
         self._thread.join(5.0)
         if self._worker is not None:
             self._worker.close()
+
+    def _take(self, topic: str, message) -> None:
+        if not self._jobs.offer(topic, message):
+            lost = f"a message of topic {topic} is lost: more than queue_mb = {self.config.queue_mb} MB wait already"
+            self.get_logger().warning(lost, throttle_duration_sec=5.0)
 
     def _work(self) -> None:
         """The ingestion thread: the only writer of the store."""
@@ -109,7 +120,7 @@ class TrainerNode(Node):
 
     def _next_job(self) -> tuple | None:
         try:
-            return self._jobs.get(timeout=LOOK_S)
+            return self._jobs.get(LOOK_S)
         except queue.Empty:
             return "nothing", None, None
 
