@@ -7,6 +7,9 @@
     python benchmarks/vector_study.py run runs/bottle --task grasp_bottle --variants qt_opt --episodes 300 \
         --start-from runs/foods/q_alone_8000/0/checkpoint --out runs/bottle_study       # fine-tune on 300 episodes
 
+The task `fixture_in_place` is known here alone: fixture_placing with the fixture always at the same place, so that what
+was seen in one scene can be a goal in another one.
+
 Choices are made on other scenes (`--first-scene`) than those of the figures.
 
 A variant is the recipe that its name begins with and the fields that follow, `best,method.gamma=0.9`. What ran already
@@ -16,10 +19,13 @@ a search over Q alone; one with a cloning head by that, too.
 
 import argparse
 import json
+import math
 import shutil
 import sys
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from am_ros import configuration
 from am_ros.episode import EpisodeInfo, Outcome
@@ -32,6 +38,9 @@ from am_ros.learning.trainer import LearnerConfig, Trainer
 from am_ros.replay.arrays import Rows
 from am_ros.replay.store import ReplayStore
 from am_ros.sim.episodes import Mixture
+from am_ros.sim.scene import Scenario, tool_down, upright
+from am_ros.sim.tasks import TASKS, layout
+from am_ros.sim.tasks.fixture_placing import MAX_WAY_M, MIN_WAY_M, START_LOW_M, FixturePlacing
 from am_ros.sim.vectors import VECTOR_SIZE, collect_vectors
 from am_ros.workers import ProgressLine, run_jobs
 
@@ -40,6 +49,25 @@ Q_ALONE = {
     "iterations": 3, "elite_fraction": 0.06,
 }  # fmt: skip
 FIRST_SCENE = 3000
+
+
+class FixtureInPlace(FixturePlacing):
+    """fixture_placing with one place of the fixture for all scenes."""
+
+    name = "fixture_in_place"
+    place_m = (0.56, 0.0, layout.BLOCK_REST_M)  # of the block in it
+
+    def draw(self, rng: np.random.Generator) -> Scenario:
+        """A random arm above a random block, a step or two away from the fixture."""
+        tool, tool_yaw = layout.draw_tool(rng, (*layout.TOOL_LOW_M[:2], START_LOW_M))
+        block = layout.draw_block(rng)
+        while not MIN_WAY_M <= math.dist(block, self.place_m) <= MAX_WAY_M:
+            block = layout.draw_block(rng)
+        yaw = rng.uniform(-math.pi / 4, math.pi / 4)
+        return self.arranged(tool_down(tool, tool_yaw), upright(block, yaw), self.place_m, 0.0)
+
+
+TASKS[FixtureInPlace.name] = FixtureInPlace()
 
 
 def variant(name: str, updates: int, seed: int) -> LearnerConfig:

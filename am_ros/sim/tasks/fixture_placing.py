@@ -6,7 +6,7 @@ import numpy as np
 
 from am_ros.action import CartesianAction
 from am_ros.sim.objects import BLOCK
-from am_ros.sim.scene import Arrangement, Scenario, SceneState, tool_down, upright
+from am_ros.sim.scene import Arrangement, Pose, Scenario, SceneState, tool_down, upright
 from am_ros.sim.tasks import layout
 from am_ros.sim.tasks.manipulation import HOVER_M, carry, grip_penalty_m, is_held, let_go, pick
 
@@ -34,10 +34,14 @@ class FixturePlacing:
         while not MIN_WAY_M <= math.dist(block, place) <= MAX_WAY_M:
             block, place = layout.draw_block(rng), layout.draw_block(rng)
         yaw, fixture_yaw = rng.uniform(-math.pi / 4, math.pi / 4, 2)
+        return self.arranged(tool_down(tool, tool_yaw), upright(block, yaw), place, fixture_yaw)
+
+    def arranged(self, tool: Pose, block: Pose, place, fixture_yaw: float) -> Scenario:
+        """From a tool and a block on the table to the block at `place` [3], where the fixture lies."""
         fixture = upright((*place[:2], 0.0), fixture_yaw)
         released = tool_down((*place[:2], HOVER_M), fixture_yaw)
         return Scenario(
-            Arrangement(tool_down(tool, tool_yaw), {BLOCK: upright(block, yaw), FIXTURE: fixture}),
+            Arrangement(tool, {BLOCK: block, FIXTURE: fixture}),
             Arrangement(released, {BLOCK: upright(place, fixture_yaw), FIXTURE: fixture}),
             wanted=(BLOCK,),
         )
