@@ -123,6 +123,15 @@ def crop_resize(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(box, (width, height), interpolation=method)
 
 
+def larger_view(whole: np.ndarray, height: int, width: int, longest_px: int) -> np.ndarray | None:
+    """What `crop_resize(whole, height, width)` shows, up to a longest side of `longest_px`; None if not larger."""
+    _, _, box_height, box_width = crop_box(*whole.shape[:2], height, width)
+    factor = min(longest_px, max(box_height, box_width)) / max(height, width)
+    if factor <= 1:
+        return None
+    return crop_resize(whole, max(1, round(height * factor)), max(1, round(width * factor)))
+
+
 def array_from_image(msg, what: str = "image message") -> np.ndarray:
     """Convert a sensor_msgs/Image to RGB uint8 [H, W, 3]: rgb8, bgr8, rgba8, bgra8, mono8 here, others by cv_bridge.
 

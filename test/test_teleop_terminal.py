@@ -97,7 +97,7 @@ def position(poses) -> np.ndarray:
     return np.array([p.x, p.y, p.z])
 
 
-def test_episodes_are_played_with_keys_labelled_read_back_and_the_terminal_is_as_before(cell, terminal, tmp_path, capsys):
+def test_episodes_are_played_labelled_and_read_back_and_the_terminal_is_as_before(cell, terminal, tmp_path, capsys):
     operator = terminal("--task", "play", "--step-m", "0.03")
     start = position(cell)
     operator.type("w", "not recording")

@@ -25,6 +25,7 @@ class Frame:
     captured_s: float  # time.monotonic()
     source_height: int  # [px] before crop and resize
     source_width: int
+    whole: np.ndarray  # uint8 [source_height, source_width, 3], as the source gave it
 
 
 class Capture:
@@ -128,12 +129,12 @@ class Capture:
         return max(due_s + 1 / source.rate_hz, time.monotonic() - 1 / source.rate_hz)
 
     def _deliver(self, rgb: np.ndarray, captured_s: float) -> None:
-        height, width = rgb.shape[:2]
+        whole, (height, width) = rgb, rgb.shape[:2]
         if self._height:
             rgb = crop_resize(rgb, self._height, self._width)
         with self._lock:
             if self._slot is not None:
                 self.statistics.drop()
-            self._slot = Frame(rgb, captured_s, height, width)
+            self._slot = Frame(rgb, captured_s, height, width, whole)
         self.statistics.image(captured_s)
         self._on_news()

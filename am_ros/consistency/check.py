@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 
 from am_ros.configuration import parameter
-from am_ros.consistency.registration import Registration, register
+from am_ros.consistency.registration import MIN_STILL, Registration, register
 from am_ros.errors import AmRosError
 from am_ros.images import check_rgb, crop_resize
 
@@ -32,8 +32,9 @@ class ConsistencyConfig:
         0.031, "the same as a share of the picture's width, where the opening angle is not known", range=(0.001, 0.5)
     )
     min_matched: float = parameter(
-        0.05, "scene_differs: fewer of the compared patches agree at any shift", range=(0.01, 1.0)
-    )
+        0.12, "scene_differs: the camera is not where it was, and fewer of the compared patches agree at any shift",
+        range=(0.01, 1.0),
+    )  # fmt: skip
     min_patches: int = parameter(60, "undecided: fewer of the 576 patches can be compared", range=(4, 576))
 
 
@@ -115,7 +116,7 @@ def _judge(
     if compared < config.min_patches:
         why = f"only {compared} of {found.compared.size} patches have contrast in both pictures"
         return Finding.UNDECIDED, f"too few features: {why}"
-    if found.matched < config.min_matched:
+    if found.matched < (MIN_STILL if found.still else config.min_matched):
         why = "another scene, a camera moved far, or a view that the arm or objects cover"
         return Finding.SCENE_DIFFERS, f"at no shift do the pictures fit: {of} at best ({why})"
     limit_px = math.tan(math.radians(config.max_shift_deg)) * focal_px if focal_px else config.max_shift_share * width

@@ -33,11 +33,20 @@ class Registration:
     agrees: np.ndarray  # bool [GRID, GRID]: patches of the first picture that the second one shows at their new place
     compared: np.ndarray  # bool [GRID, GRID]: patches with contrast in both
     uncertainty_px: float  # standard deviation of the shift in its least certain direction, pixels of the first picture
+    still: bool = True  # found from no shift at all, not by the search
 
     @property
     def matched(self) -> float:
         """Share of the compared patches that agree."""
         return float(self.agrees.sum() / max(1, self.compared.sum()))
+
+    @property
+    def spread(self) -> float:
+        """How far apart the patches that agree lie: 1 all over the picture, 0 on a line; the arm is in one place."""
+        if self.agrees.sum() < 3:
+            return 0.0
+        places = np.argwhere(self.agrees) / GRID
+        return 12 * math.sqrt(max(0.0, np.linalg.det(np.cov(places.T))))
 
 
 def register(first: np.ndarray, second: np.ndarray) -> Registration:
@@ -49,9 +58,9 @@ def register(first: np.ndarray, second: np.ndarray) -> Registration:
     scale = min(1.0, WORK_PX / max(first.shape[:2]))
     a, b = (_prepare(rgb, scale) for rgb in (first, second))
     still, *found = [_refined(a, b, warp) for warp in (np.eye(3), *_candidates(a, b))]
-    best = max([still, *found], key=lambda r: r.agrees.sum())
+    best = max([still, *found], key=lambda r: r.agrees.sum() * r.spread)
     believed = still.matched >= MIN_STILL and still.agrees.sum() * OUTVOTED_BY >= best.agrees.sum()
-    chosen = still if believed else best
+    chosen = still if believed else replace(best, still=best is still)
     to_work = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
     warp = np.linalg.inv(to_work) @ chosen.warp @ to_work
     return replace(chosen, warp=warp / warp[2, 2], uncertainty_px=chosen.uncertainty_px / scale)

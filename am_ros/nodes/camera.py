@@ -17,9 +17,11 @@ from am_ros.camera.watchdog import SourceWatch
 from am_ros.configuration import parameter
 from am_ros.diagnostics import StampLog
 from am_ros.errors import AmRosError
-from am_ros.images import encode_jpeg, fill_image
+from am_ros.images import encode_jpeg, fill_image, larger_view
 from am_ros.nodes.common import SENSOR_QOS, declare, from_ns, run, to_ns
 from am_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
+
+VIEW_PERIOD_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class CameraConfig:
     jpeg_quality: int = parameter(95, "of image_raw/compressed", range=(1, 100))
     camera_info_url: str = parameter("", "calibration file (path or file:// URL); empty: a pinhole guess")
     horizontal_fov_rad: float = parameter(1.05, "opening angle for the pinhole guess [rad]", range=(0.05, 3.0))
+    view_px: int = parameter(
+        472, "longest side of image_view, by which goals are checked; 0: none [px]", range=(0, 4096)
+    )
     stale_after_s: float = parameter(1.0, "diagnostics say ERROR after so long without image [s]", range=(0.05, 60.0))
     frozen_after_s: float = parameter(
         5.0, "diagnostics say WARN after so long with the same pixels; a scene may stand still [s]", range=(0.1, 3600.0)
@@ -51,6 +56,8 @@ class CameraNode(Node):
         self._images = self.create_publisher(Image, topics.IMAGE, SENSOR_QOS)
         self._compressed = self.create_publisher(CompressedImage, topics.IMAGE_COMPRESSED, SENSOR_QOS)
         self._infos = self.create_publisher(CameraInfo, topics.CAMERA_INFO, SENSOR_QOS)
+        self._views = self.create_publisher(CompressedImage, topics.IMAGE_VIEW, SENSOR_QOS)
+        self._view_due_s = 0.0
         self._diagnostics = Diagnostics(self)
         self._watch = SourceWatch(self.config.frozen_after_s)
         self.create_service(CountImages, "~/count_images", self._on_count)
@@ -89,9 +96,21 @@ class CameraNode(Node):
             jpeg = CompressedImage(header=image.header, format="rgb8; jpeg compressed bgr8")
             jpeg.data.frombytes(encode_jpeg(frame.rgb, self.config.jpeg_quality))
             self._compressed.publish(jpeg)
+        self._publish_view(frame, image.header)
         info = CameraInfo(header=image.header)
         self._calibration_of(frame).fill(info)
         self._infos.publish(info)
+
+    def _publish_view(self, frame: Frame, header) -> None:
+        """Now and then, what the image shows, larger: two views tell more of a camera that has moved."""
+        if time.monotonic() < self._view_due_s or not self._views.get_subscription_count():
+            return
+        self._view_due_s = time.monotonic() + VIEW_PERIOD_S
+        view = larger_view(frame.whole, *frame.rgb.shape[:2], self.config.view_px)
+        if view is not None:
+            message = CompressedImage(header=header, format="rgb8; jpeg compressed bgr8")
+            message.data.frombytes(encode_jpeg(view, self.config.jpeg_quality))
+            self._views.publish(message)
 
     def _calibration_of(self, frame: Frame) -> Calibration:
         size = frame.source_width, frame.source_height
