@@ -464,3 +464,7 @@ def test_poses_are_interpolated_the_short_way_round_and_not_across_gaps():
     assert pose.yaw_rad == pytest.approx(3.0 + 0.25 * (2 * np.pi - 6.0))
     assert track.at(300_000_000) is None and track.at(600_000_000) is None and track.at(-1) is None
     assert track.at(500_000_000).position_m[0] == 2.0 and not track.covers(500_000_001)
+
+
+def test_every_key_is_documented_as_the_command_prints_it():
+    assert describe_keys() in (share_directory() / "docs" / "ingest.md").read_text()
