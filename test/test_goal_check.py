@@ -1,0 +1,80 @@
+"""The goal registry and the policy server, when the camera is bumped after a goal was recorded: real nodes."""
+
+import math
+
+import cv2
+import pytest
+from am_msgs.action import ReachGoal
+from am_msgs.srv import CheckGoal, GetGoal, RecordGoal
+from conftest import wait_until
+from test_consistency import view
+from test_policy_server import pursue, save_untrained
+
+from am_ros.goals import GoalLibrary
+from am_ros.images import array_from_image
+
+CONSISTENT, MOVED = CheckGoal.Response.CONSISTENT, CheckGoal.Response.MOVED
+
+
+def check(ros, **goal):
+    return ros.call(CheckGoal, "goal_registry/check", timeout_s=20, **goal)
+
+
+@pytest.fixture
+def camera(start_node, tmp_path):
+    """A function that points a camera of 32 degrees, whose images are 200 px, and 64 px for the policy."""
+    nodes = []
+
+    def point(right_deg, arm):
+        if nodes:
+            nodes.pop().stop()
+        folder = tmp_path / f"camera_{right_deg:g}"
+        folder.mkdir()
+        cv2.imwrite(str(folder / "0.png"), view(right_deg=right_deg, arm=arm, size=200)[..., ::-1])
+        nodes.append(start_node("camera", source=str(folder), width=64, height=64, rate_hz=20.0, loop=True,
+                                horizontal_fov_rad=math.radians(32), ready="ready: "))  # fmt: skip
+        return nodes[-1]
+
+    return point
+
+
+def test_a_goal_is_refused_once_the_camera_has_moved(ros, start_node, camera, tmp_path):
+    start_node("goal_registry", folder=str(tmp_path / "goals"), ready="ready: ")
+    policy = start_node("policy_server", checkpoint=str(save_untrained(tmp_path / "policy")), samples=8,
+                        goal_check="refuse", motion_timeout_s=0.5)  # fmt: skip
+    missing = check(ros, goal_id="cup")
+    assert not missing.success and "goal 'cup': does not exist" in missing.message
+    camera(0.0, arm=0.05)
+
+    def recorded() -> bool:
+        """With the larger view, which comes once a second."""
+        ros.call(RecordGoal, "goal_registry/record", goal_id="cup")
+        goal = GoalLibrary(tmp_path / "goals").get("cup")[0]
+        if goal.view_width and goal.focal_px:
+            return True
+        GoalLibrary(tmp_path / "goals").delete("cup")
+        return False
+
+    wait_until(recorded, 20, "a goal with its view")
+    found = check(ros, goal_id="cup")
+    assert found.success and found.finding == CONSISTENT, found.message
+    assert found.compared_px == 200 and found.shift_deg < 0.1 and found.matched > 0.9
+    policy.wait_for_line("serving", 40)
+    result, _ = pursue(ros, goal_id="cup")
+    assert result.reason.startswith("controller_gone"), result.reason  # that is, pursued: there is no controller here
+
+    camera(5.0, arm=0.6)
+    wait_until(lambda: check(ros, goal_id="cup").finding == MOVED, 20, "MOVED")
+    found = check(ros, goal_id="cup")
+    assert found.message.startswith("moved: the camera looks 5.0° further right than for the goal"), found.message
+    assert found.right_deg == pytest.approx(5.0, abs=0.2) and abs(found.down_deg) < 0.2
+    assert found.shift_px == pytest.approx(5 * 64 / 32, rel=0.1)  # pixels of the goal image
+    assert array_from_image(found.overlay).shape == (282, 720, 3)
+    goal = ros.call(GetGoal, "goal_registry/get", goal_id="cup")
+    by_image = check(ros, goal_image=goal.image)
+    assert by_image.finding == MOVED and by_image.compared_px == 64
+    result, status = pursue(ros, goal_id="cup")
+    assert (status, result.end) == ("aborted", ReachGoal.Result.FAULT) and result.steps == 0
+    assert result.reason.startswith("goal_inconsistent: moved: the camera looks 5.0° further right"), result.reason
+    GoalLibrary(tmp_path / "goals").delete("cup")
+    assert not list((tmp_path / "goals").glob("*.png"))
