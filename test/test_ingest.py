@@ -287,9 +287,14 @@ def test_the_command_writes_bags_that_the_trainer_takes(bags, tmp_path, capsys):
     report = json.loads((tmp_path / "report.json").read_text())["bags"][0]
     assert report["messages"]["/lbr/joint_states"] > 100
     assert report["steps"] == sum(len(read_episode(bag, SPACE)) for bag in written)
-    assert cli.main([*arguments, "--out", str(out)]) == 1  # nothing is overwritten
-    printed = capsys.readouterr().out
-    assert "an episode of this name exists already" in printed and "\n0 episodes with 0 steps written" in printed
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert cli.main([*arguments, "--out", str(out)]) == 0  # goes on where it was stopped
+    assert "2 episodes: there already" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    shutil.move(out / "lbr_fri_0001", tmp_path / "moved")
+    shutil.copytree(out / "lbr_fri_0000", out / "lbr_fri_0001")
+    assert cli.main([*arguments, "--out", str(out)]) == 1  # what is something else is not overwritten
+    assert "1 bags refused" in capsys.readouterr().out
 
 
 def test_topics_of_a_foreign_bag_are_listed_with_counts_and_rates(bags, capsys):

@@ -81,7 +81,7 @@ def ingest(arguments) -> int:
         reports.append(report)
         episodes = ingest_bag(path, name, rules, action_space, report)
         if not arguments.dry_run:
-            episodes = write_bags(episodes, arguments.out, action_space)
+            episodes = write_bags(episodes, arguments.out, action_space, report)
         try:
             for episode in episodes:
                 _print_episode(episode)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from am_ros.action import CONTINUOUS_DIM, TERMINATE, ActionSpace
-from am_ros.bags.episodes import write_episode
+from am_ros.bags.episodes import read_episode, write_episode
 from am_ros.episode import Episode, EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
 from am_ros.ingest.cutting import Cutter, End
@@ -72,15 +72,27 @@ def ingest_bag(path, name: str, mapping: Mapping, action_space: ActionSpace, rep
             raise error if str(error).startswith("bag ") else bag.error(str(error)) from None
 
 
-def write_bags(episodes: Iterator[Episode], out, action_space: ActionSpace) -> Iterator[Episode]:
-    """Write each episode as a bag of ours and pass it on."""
+def write_bags(episodes: Iterator[Episode], out, action_space: ActionSpace, report: BagReport) -> Iterator[Episode]:
+    """Write each episode as a bag of ours, unless it is there from an earlier run, and pass it on."""
     for episode in episodes:
         try:
-            write_episode(episode, out, action_space)
+            if _is_there(episode, out, action_space):
+                report.dropped["episodes: there already, not written again"] += 1
+            else:
+                write_episode(episode, out, action_space)
         except OSError as error:
             path = Path(out) / episode.info.episode_id
             raise AmRosError(f"bag {path}: cannot be written: {error.strerror}") from None
         yield episode
+
+
+def _is_there(episode: Episode, out, action_space: ActionSpace) -> bool:
+    """Whether the folder holds this very episode; another one of the same name is for the writer to refuse."""
+    path = Path(out) / episode.info.episode_id
+    if not path.exists():
+        return False
+    there = read_episode(path, action_space)
+    return np.array_equal(there.stamps_ns, episode.stamps_ns) and np.array_equal(there.actions, episode.actions)
 
 
 def bag_names(paths: list[Path]) -> dict[Path, str]:
