@@ -22,7 +22,7 @@ from am_ros.cli import main
 from am_ros.environment import child_environment
 from am_ros.episode import MAX_REASON, MAX_TEXT, EpisodeInfo
 from am_ros.errors import AmRosError
-from am_ros.graph import NodeSpec
+from am_ros.graph import NodeSpec, sim_nodes
 from am_ros.learning import checkpoint
 from am_ros.nodes.backlog import Backlog
 from am_ros.nodes.client import RosClient
@@ -119,6 +119,19 @@ def test_every_way_into_ros_asks_first():
     assert not [path for path in PACKAGE.rglob("*.py") if "from rclpy import init" in path.read_text()]
     for name in ways:
         assert "check_security()" in (PACKAGE / "nodes" / name).read_text()
+
+
+def test_a_keystore_gives_every_node_its_enclave_and_is_refused_where_it_is_of_no_use(monkeypatch, capsys):
+    values = security_environment("keys")
+    assert values["ROS_SECURITY_KEYSTORE"] == os.path.abspath("keys") and security_environment("") == {}
+    for spec in sim_nodes(security="keys", namespace="left"):
+        command = spec.command()
+        assert command[command.index("--enclave") + 1] == f"/am_ros/left/{spec.label}"
+    assert not any("--enclave" in spec.command() for spec in sim_nodes())
+    for name in values:
+        monkeypatch.setenv(name, "")  # put back afterwards
+    assert main(["up", "sim", "security:=/nowhere"]) == 2
+    assert ("security_unavailable" if why_unavailable() else "security_keystore") in capsys.readouterr().err
 
 
 # -- the policy -----------------------------------------------------------------------------------------------------
@@ -251,6 +264,28 @@ def test_an_image_that_claims_to_be_huge_is_given_no_memory():
         images.decode(np.zeros(300_000_000, np.uint8))
 
 
+class Bytes:
+    """A message with so many bytes in it."""
+
+    def __init__(self, count: int):
+        self.data = b"0" * count
+
+
+def test_messages_wait_for_a_thread_only_as_long_as_they_fit_and_its_own_jobs_always_do():
+    backlog = Backlog(10_000)
+    assert backlog.offer("a", Bytes(7_000)) and not backlog.offer("b", Bytes(7_000))
+    backlog.put("job")
+    assert backlog.get(1.0)[:2] == ("message", "a") and backlog.get(1.0) == "job" and backlog.empty()
+    assert backlog.offer("b", Bytes(7_000))  # there is room again
+
+
+def test_an_episode_that_never_ends_is_given_up():
+    assembler = EpisodeAssembler(ActionSpace())
+    with pytest.raises(AmRosError, match="episode 'endless': has more than 10000 steps"):
+        for index in range(10_001):
+            assembler.add("step", Step(episode_id="endless", index=index))
+
+
 # -- no program in data ---------------------------------------------------------------------------------------------
 
 
@@ -298,30 +333,3 @@ def test_nothing_in_the_package_runs_what_comes_as_data(tmp_path):
     bad.write_text("import pickle\nfrom dill import loads\nnp.load(x, allow_pickle=True)\ntorch.load(y)\neval('1')\n"
                    "subprocess.run('ls', shell=True)\nyaml.load(z)\n")  # fmt: skip
     assert len(unsafe(bad)) == 7
-
-
-def test_environment_variables_of_security_reach_the_nodes_whole():
-    values = security_environment("keys")
-    assert values["ROS_SECURITY_KEYSTORE"] == os.path.abspath("keys") and security_environment("") == {}
-
-
-class Bytes:
-    """A message with so many bytes in it."""
-
-    def __init__(self, count: int):
-        self.data = b"0" * count
-
-
-def test_messages_wait_for_a_thread_only_as_long_as_they_fit_and_its_own_jobs_always_do():
-    backlog = Backlog(10_000)
-    assert backlog.offer("a", Bytes(7_000)) and not backlog.offer("b", Bytes(7_000))
-    backlog.put("job")
-    assert backlog.get(1.0)[:2] == ("message", "a") and backlog.get(1.0) == "job" and backlog.empty()
-    assert backlog.offer("b", Bytes(7_000))  # there is room again
-
-
-def test_an_episode_that_never_ends_is_given_up():
-    assembler = EpisodeAssembler(ActionSpace())
-    with pytest.raises(AmRosError, match="episode 'endless': has more than 10000 steps"):
-        for index in range(10_001):
-            assembler.add("step", Step(episode_id="endless", index=index))
