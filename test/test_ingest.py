@@ -172,9 +172,9 @@ def test_a_button_without_a_value_starts_the_next_episode(drives, tmp_path):
     assert [e.info.extra["ingested_cut"] for e in episodes] == ["marker", "marker"]
 
 
-def test_markers_tell_outcomes_and_withdraw_episodes(drives, tmp_path):
+def test_markers_tell_outcomes_and_labels_and_withdraw_episodes(drives, tmp_path):
     """Strings as markers, written between the demonstrations of the same drive."""
-    says = iter(["begin", "Success", "begin", "abort", "begin"])
+    says = iter(["begin", "Success", "begin", "abort", "begin", "Good"])
 
     class Talking(BagOut):
         def write(self, topic, type_name, time_ns, message):
@@ -185,11 +185,12 @@ def test_markers_tell_outcomes_and_withdraw_episodes(drives, tmp_path):
                 super().write(topic, type_name, time_ns, message)
 
     bag = Talking(tmp_path / "talk", "mcap")
-    write_lbr_fri(bag, drives)
+    write_lbr_fri(bag, [*drives, drives[0]])
     bag.close()
     rules = mapping(tmp_path, "lbr_fri", marker={"start": ["begin"], "end": []})
     episodes, report = ingested(tmp_path / "talk", rules)
-    assert [e.info.outcome for e in episodes] == [Outcome.SUCCESS]
+    assert [e.info.outcome for e in episodes] == [Outcome.SUCCESS, Outcome.UNKNOWN]
+    assert [e.info.extra.get("label") for e in episodes] == [None, "good"]
     assert report.dropped["episodes: discarded by marker"] == 1
 
 

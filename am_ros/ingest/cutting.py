@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from am_ros.bags.labels import LABELS
 from am_ros.episode import Outcome
 from am_ros.ingest.mapping import Mapping
 from am_ros.ingest.steps import is_open
@@ -18,6 +19,7 @@ class End(NamedTuple):
     complete: bool = False  # it ended where the mapping's `cut` says, so its last state was meant
     discard: bool = False
     outcome: Outcome = Outcome.UNKNOWN
+    label: str = ""
 
 
 class Cutter:
@@ -67,6 +69,7 @@ class Cutter:
                 complete=not discard,
                 discard=discard,
                 outcome=_OUTCOMES.get(marker.kind, Outcome.UNKNOWN),
+                label=marker.kind if marker.kind in LABELS else "",
             )
         self._recording = False
 

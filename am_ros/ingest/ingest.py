@@ -11,6 +11,7 @@ import numpy as np
 
 from am_ros.action import CONTINUOUS_DIM, TERMINATE, ActionSpace
 from am_ros.bags.episodes import read_episode, write_episode
+from am_ros.bags.labels import LABEL
 from am_ros.episode import Episode, EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
 from am_ros.ingest.cutting import Cutter, End
@@ -128,9 +129,10 @@ def _cut(synchroniser, name: str, path: Path, mapping: Mapping, action_space: Ac
         if reason is None:
             outcome = end.outcome or Outcome[config.outcome.upper()]
             terminate = config.terminate and end.complete
+            label = {LABEL: end.label} if end.label else {}
             info = EpisodeInfo(
                 f"{name}_{number:04d}", config.task, source=config.source, outcome=outcome,
-                reason="terminated" if terminate else end.reason, extra={**extra, CUT_BY: end.reason},
+                reason="terminated" if terminate else end.reason, extra={**extra, **label, CUT_BY: end.reason},
             )  # fmt: skip
             number += 1
             episode = current.episode(info, terminate)

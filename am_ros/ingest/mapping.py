@@ -99,6 +99,8 @@ class MarkerRole:
     end: tuple[str, ...] = parameter(("false", "end", "stop"), "values that end it; none: the next start does")
     success: tuple[str, ...] = parameter(("success",), "values that end it as a success")
     failure: tuple[str, ...] = parameter(("failure",), "values that end it as a failure")
+    good: tuple[str, ...] = parameter(("good",), "values that end it with this label (`am-ros train --labels`)")
+    bad: tuple[str, ...] = parameter(("bad",), "the same, with that label")
     discard: tuple[str, ...] = parameter(("discard", "abort"), "values that withdraw it")
     stamp: str = _stamp()
 

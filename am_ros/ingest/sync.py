@@ -40,7 +40,7 @@ class Unusable(NamedTuple):
 
 
 class Marker(NamedTuple):
-    """What an operator's message says: one of start, end, success, failure, discard; next: an end and a start."""
+    """What an operator says: start, end, success, failure, good, bad, discard, or next: an end and a start."""
 
     stamp_ns: int
     kind: str
@@ -249,13 +249,13 @@ class _Values:
 class _Markers:
     """Reads what an operator's message says."""
 
-    KINDS = ("discard", "success", "failure", "end", "start")
+    KINDS = ("discard", "success", "failure", "good", "bad", "end", "start")
 
     def __init__(self, role: MarkerRole, type_name: str):
         empty = type_name == "std_msgs/msg/Empty"
         self._path = None if empty else FieldPath(role.field)
         self._kinds = {v.strip().lower(): kind for kind in reversed(self.KINDS) for v in getattr(role, kind)}
-        if empty or not (role.end or role.success or role.failure):
+        if empty or not (role.end or role.success or role.failure or role.good or role.bad):
             self._kinds = {value: "next" if kind == "start" else kind for value, kind in self._kinds.items()}
 
     def kind_of(self, message) -> str | None:
