@@ -36,6 +36,8 @@ class BringupConfig:
     )
     timeout_s: float = parameter(60.0, "for a node to appear, and for each transition up [s]", range=(0.1, 600.0))
     down_timeout_s: float = parameter(1.5, "for each answer on the way down [s]", range=(0.1, 60.0))
+    # A node that was killed stays in the graph for 20 s.
+    twice_wait_s: float = parameter(25.0, "for a node's namesake of a former cell to vanish [s]", range=(0.0, 120.0))
     check: bool = parameter(False, "configure nothing before `am-ros check` has found nothing wrong")
     check_arguments: tuple[str, ...] = parameter(("workcell",), "arguments of `am-ros check`")
     period_s: float = parameter(0.5, "between two looks at the state of the active nodes [s]", range=(0.05, 10.0))
@@ -71,6 +73,9 @@ class Remote(Protocol):
 
     def change(self, node: str, transition: str, timeout_s: float, stopped: Callable[[], bool]) -> bool | None:
         """Whether the transition was done; None: no answer in time, or before `stopped`."""
+
+    def count(self, node: str) -> int:
+        """How many nodes have that name."""
 
     def reason(self, node: str) -> str:
         """The last error that the node has logged, or empty."""
@@ -152,6 +157,8 @@ class Bringup:
         start, goal, done = TRANSITIONS[transition]
         timeout_s = self.config.timeout_s
         state = self._wait_for_state(node)
+        if transition == "configure":
+            self._wait_for_namesakes(node)
         if self._stopped():
             return
         if state in ("active", goal):
@@ -177,6 +184,17 @@ class Bringup:
                 raise AmRosError(f"node_missing: no lifecycle node {node} answered within {self.config.timeout_s:g} s")
             self._pause(0.1)
         return ""
+
+    def _wait_for_namesakes(self, node: str) -> None:
+        """Two cells in one domain would take each other's nodes up and down, and both would move the arm."""
+        deadline_s = time.monotonic() + self.config.twice_wait_s
+        while not self._stopped() and (count := self._remote.count(node)) > 1:
+            if time.monotonic() > deadline_s:
+                self.states[node] = ""  # whose it is cannot be told: it is left as it is
+                raise AmRosError(
+                    f"node_twice: {count} nodes are called {node}: another cell is up in this domain and namespace"
+                )
+            self._pause(0.1)
 
     def _state(self, node: str, timeout_s: float) -> str:
         state = self._remote.state(node, timeout_s)

@@ -7,6 +7,8 @@ import time
 import pytest
 from conftest import wait_until
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
@@ -21,7 +23,8 @@ DOWN = ["deactivate c", "deactivate b", "deactivate a", "cleanup c", "cleanup b"
 class Cell:
     """Three lifecycle nodes in memory, which may fail, hang or change by themselves."""
 
-    def __init__(self, refuses="", hangs="", **states):
+    def __init__(self, refuses="", hangs="", counts=(), **states):
+        self.counts = list(counts)
         self.states = {"a": "unconfigured", "b": "unconfigured", "c": "unconfigured", **states}
         self.refuses, self.hangs = refuses, hangs
         self.log, self.said, self.looks = [], [], 0
@@ -45,6 +48,9 @@ class Cell:
             return False
         self.states[node] = goal
         return True
+
+    def count(self, node):
+        return self.counts.pop() if node == "b" and self.counts else 1
 
     def reason(self, node):
         return f"{node} is out of order"
@@ -108,6 +114,14 @@ def test_a_node_that_is_active_no_more_takes_the_others_down(state, sentence, lo
     assert state or "b: could not be taken down (no answer)" in cell.said
 
 
+def test_a_namesake_that_vanishes_in_time_is_waited_for():
+    cell = Cell(counts=[2, 2])
+    bringup = cell.bringup()
+    cell.events[1] = cell.stop.set
+    bringup.run()
+    assert cell.log == UP + DOWN and not cell.counts
+
+
 def test_a_node_that_is_silent_for_less_than_the_limit_stays_up():
     cell = Cell()
     cell.events[4] = lambda: cell.states.update(b="")
@@ -160,8 +174,8 @@ def workers(ros):
     executor = SingleThreadedExecutor(context=ros.context)
     log, nodes = [], []
 
-    def start(refuses=""):
-        for name in "abc":
+    def start(refuses="", names="abc"):
+        for name in names:
             nodes.append(Worker(name, ros.context, log, refuses))
             executor.add_node(nodes[-1])
         threading.Thread(target=executor.spin, daemon=True).start()
@@ -194,6 +208,23 @@ def test_a_real_node_that_refuses_is_named_and_nothing_is_activated(workers, sta
     assert bringup.wait(20.0) == 2
     assert bringup.lines[-1].startswith("bringup: transition_failed: b could not configure: ")
     assert log == ["configure a", "configure b", "cleanup a"]
+
+
+def test_a_second_cell_is_refused_and_the_nodes_of_the_first_are_left_alone(workers, start_node):
+    _, log = workers(names="abcabc")
+    bringup = start_node("bringup", nodes=["a", "b", "c"], twice_wait_s=0.5)
+    assert bringup.wait(20.0) == 2
+    sentence = "bringup: node_twice: 2 nodes are called a: another cell is up in this domain and namespace"
+    assert bringup.lines[-1] == sentence and not log
+
+
+def test_a_transition_that_a_state_does_not_have_is_refused_and_the_node_lives(ros, start_node):
+    controller = start_node("cartesian_controller", autostart=False)
+    for number in (Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_CLEANUP, 255):
+        name, transition = "cartesian_controller/change_state", Transition(id=number)
+        assert not ros.call(ChangeState, name, transition=transition, timeout_s=20).success
+    state = ros.call(GetState, "cartesian_controller/get_state").current_state.label
+    assert (state, controller.returncode) == ("unconfigured", None)
 
 
 def test_a_real_node_that_somebody_else_deactivates_takes_the_others_down(workers, start_node):

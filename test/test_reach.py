@@ -17,7 +17,7 @@ def test_an_operator_has_a_goal_pursued_sees_each_step_and_stops_the_arm(ros, st
     start_node("goal_registry", folder=str(tmp_path / "goals"))
     start_node("policy_server", checkpoint=str(save_untrained(tmp_path / "policy")), samples=8, ready="serving")
     assert cli.main(["goals", "record", "there", "--note", "as it is"]) == 0
-    assert capsys.readouterr().out.startswith("there: 64x64 px recorded")
+    assert capsys.readouterr().out.startswith("recorded there: 64x64 px")
     assert cli.main(["goals", "record", "there"]) == 2
     assert "goal_registry/record: goal 'there': exists already" in capsys.readouterr().err
     overlay = tmp_path / "overlay.png"

@@ -89,8 +89,7 @@ def _record(arguments) -> int:
     from am_msgs.srv import RecordGoal
 
     answer = _ask(arguments, RecordGoal, "record", goal_id=arguments.goal, note=arguments.note)
-    goal = answer.goal
-    print(f"{goal.goal_id}: {goal.width}x{goal.height} px recorded" + (f"; {answer.message}" if answer.message else ""))
+    print(answer.message)
     return 0
 
 

@@ -50,6 +50,12 @@ class LifecycleServices:
                 return True
         return None
 
+    def count(self, node: str) -> int:
+        """How many nodes of the graph have that name."""
+        wanted = self._node.resolve_service_name(node)
+        found = self._node.get_node_names_and_namespaces()
+        return sum(f"{namespace.rstrip('/')}/{name}" == wanted for name, namespace in found)
+
     def reason(self, node: str) -> str:
         """The last error that the node has logged since its last transition began, or empty."""
         deadline_s = time.monotonic() + REASON_WAIT_S

@@ -4,6 +4,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from am_ros.errors import AmRosError
@@ -52,6 +53,17 @@ class ActingNode(LifecycleNode, ABC):
         if self.active:
             self.on_deactivate(state)
         return super().on_shutdown(state)
+
+    def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:
+        """In place of rclpy's, which lets a node die of a transition that its state does not have."""
+        try:
+            return super()._LifecycleNodeMixin__change_state(transition_id)
+        except rclpy_implementation.RCLError:
+            self.get_logger().warning(f"transition {transition_id} refused: the node is {self._state_label()}")
+            return TransitionCallbackReturn.FAILURE
+
+    def _state_label(self) -> str:
+        return self._state_machine.current_state[1]
 
     def _done(self, function: Callable[[], None]) -> bool:
         """Whether it went through; an AmRosError is logged, and anything else too, which rclpy would swallow."""
