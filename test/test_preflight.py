@@ -22,7 +22,7 @@ from am_ros.preflight.findings import OK, WARNING, WRONG, worst
 from am_ros.preflight.machine import check_discovery, check_folders, check_transport, read_profile
 from am_ros.preflight.observed import Endpoint, ImageSeen, JointsSeen, Observed, TopicSeen
 from am_ros.preflight.serving import check_goals, check_policy
-from am_ros.preflight.settings import check_parameters
+from am_ros.preflight.settings import check_parameters, known_parameters
 from am_ros.preflight.streams import IMAGE_TYPE, streams
 
 HOME_RAD = (0.0, 0.55, 0.0, -1.45, 0.0, np.pi - 2.0, 0.0)
@@ -327,6 +327,16 @@ def test_a_parameter_file_is_compared_with_what_nodes_declare(tmp_path, text, na
     file = tmp_path / "cell.yaml"
     file.write_text(text)
     assert sentence in found(check_parameters(make_cell(tmp_path, params_file=str(file)), KNOWN))[name]
+
+
+def test_a_section_for_all_nodes_may_name_what_any_of_them_declares(tmp_path):
+    file = tmp_path / "cell.yaml"
+    file.write_text("/**: {ros__parameters: {workspace_x_m: [0.45, 0.7], use_sim_time: true}}\n")
+    cell = make_cell(tmp_path, params_file=str(file))
+    known = {spec.label: {} for spec in cell.specs} | known_parameters()
+    assert "workspace_x_m" in known["cartesian_controller"] and set(known) >= {"camera", "trainer", "policy_server"}
+    assert [f.level for f in check_parameters(cell, known)] == [OK]
+    assert cell.controller.limits.workspace_x_m == (0.45, 0.7)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,14 @@
 """`am-ros check` against cells of real nodes: a healthy one, the same one broken, and none at all."""
 
 import json
+import time
 
+import cv2
 import pytest
 from am_msgs.msg import ControllerStatus
+from conftest import wait_until
+from test_images import picture
+from test_trainer_node import write_bags
 from trajectory_msgs.msg import JointTrajectory
 
 from am_ros.cli import main
@@ -62,3 +67,27 @@ def test_a_cell_without_camera_and_arm_is_named_as_such(check):
     assert code == 1
     for name in ("image_missing", "joint_states_missing", "trajectory_unheard", "gripper_unheard"):
         assert faults[name].startswith("wrong no node ")
+
+
+@pytest.mark.slow
+def test_the_policy_allows_what_the_nodes_beside_a_cell_do(ros, start_node, tmp_path):
+    pictures, bags = tmp_path / "pictures", tmp_path / "bags"
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "0.png"), picture())
+    (bag,) = write_bags(bags, [0])
+    nodes = {
+        "camera": {"source": str(pictures)},
+        "trainer": {"out": str(tmp_path / "out"), "bags": str(bags), "min_episodes": 1000},
+        "image_relay": {},
+        "teleop": {"source": "joy"},
+        "bag_player": {"bags": [str(bag)], "subscribers": 100},
+    }
+    policy = read_policy(policy_file())
+    for name, parameters in nodes.items():
+        start_node(name, **parameters)
+    for name in nodes:
+        wait_until(lambda name=name: name in ros.node.get_node_names(), 30, f"the node {name}")
+    time.sleep(2.0)  # for the last of their topics
+    for name in nodes:
+        assert survey(ros.node, name).beyond(policy[name]) == [], name
+        assert survey(ros.node, name).replies
