@@ -20,7 +20,10 @@ from am_ros.control.controller import ControllerConfig, make_guard, make_stepper
 from am_ros.control.limits import MotionLimits
 from am_ros.control.motion import End, MotionMonitor
 from am_ros.control.tool import tcp_in_tip, tip_of
+from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
+from am_ros.nodes.controller_messages import trajectory_message
+from am_ros.nodes.moveit_planner import from_message
 
 STEP = CartesianAction((0.05, -0.03, -0.04), 0.3)
 PLANNER = PlannerConfig(planner="pinocchio", planner_timeout_s=1.0, planner_start_s=20.0)
@@ -297,6 +300,22 @@ def test_moveit_is_asked_for_the_way_and_its_answer_is_put_into_our_order(moveit
     assert refusal(there, high, CartesianAction((0.0, 0.0, 0.05))) == (
         "scene_collision: the goal is not valid in MoveIt's planning scene"
     )
+
+
+def test_a_plan_in_samples_with_velocities_that_come_late_is_made_smooth():
+    times = np.append(np.arange(0, 0.95, 0.1), 0.9501)  # as Pilz samples: the last interval is what is left
+    way = 0.3 * np.clip(times / 0.95, 0, 1) ** 2 * (3 - 2 * np.clip(times / 0.95, 0, 1))
+    late = np.append(np.diff(way, prepend=0.0)[:-1] / 0.1, 0.0)
+    stands = np.full_like(way, 0.5)
+    believed = JointTrajectory(times, np.stack([way, stands], axis=1), np.stack([late, 0 * late], axis=1))
+    message = trajectory_message(believed, ("a", "b"))
+    smooth = from_message(message, ("b", "a"))
+    assert np.allclose(smooth.positions, np.stack([stands, way], axis=1))
+    steepest = 6 * 0.3 / 0.95**2  # of the way itself
+    assert smooth.peaks()[1][1] < 1.1 * steepest < 0.8 * believed.peaks()[1][0]
+    assert not smooth.velocities[[0, -1]].any()
+    with pytest.raises(AmRosError, match="planner_joints: the plan lacks c"):
+        from_message(message, ("a", "c"))
 
 
 def test_a_plan_that_moveit_does_not_find_is_named_and_so_is_a_configuration_that_is_not_there(moveit_config, backend):

@@ -18,9 +18,7 @@ from am_ros.errors import AmRosError
 
 NODE = "am_ros_moveit"
 IK_TIMEOUT_S = 0.1
-# Velocities at the ends of a plan that only rounding keeps from zero, and knots that only rounding keeps apart.
-AT_REST_RAD_S = 1e-3
-SAME_TIME_S = 1e-3
+SAME_TIME_S = 1e-3  # knots that are nearer than this only rounding keeps apart
 
 
 class MoveItPlanner:
@@ -115,20 +113,36 @@ class MoveItPlanner:
 def from_message(message, joint_names) -> JointTrajectory:
     """trajectory_msgs/JointTrajectory -> JointTrajectory, joints in the order of `joint_names`.
 
-    Raises AmRosError "planner_joints: ..." if one is missing.
+    Positions and times are the planner's, velocities those of the smoothest way through them from rest to rest: Pilz's
+    are differences to the knot before, half a sample late, and a controller that believes them jerks.
+    Raises AmRosError "planner_joints: ..." if a joint is missing, "planning_failed: ..." without two knots.
     """
     missing = [name for name in joint_names if name not in message.joint_names]
     if missing:
         raise AmRosError(f"planner_joints: the plan lacks {', '.join(missing)}")
+    if len(message.points) < 2:
+        raise AmRosError(f"planning_failed: the plan has {len(message.points)} points")
     order = [message.joint_names.index(name) for name in joint_names]
     times = np.array([p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in message.points])
     positions = np.array([p.positions for p in message.points])[:, order]
-    velocities = np.array([p.velocities for p in message.points])[:, order]
-    for end in (0, -1):
-        velocities[end][np.abs(velocities[end]) < AT_REST_RAD_S] = 0.0
     keep = np.append(np.diff(times) >= SAME_TIME_S, True)
     keep[0] = True
-    return JointTrajectory(times[keep], positions[keep], velocities[keep])
+    times, positions = times[keep], positions[keep]
+    return JointTrajectory(times, positions, smooth_velocities(times, positions))
+
+
+def smooth_velocities(times: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Velocities [K, joints] at the knots of the clamped cubic spline through positions [K, joints], at rest at both
+    ends: no jump of the acceleration."""
+    h = np.diff(times)
+    slopes = np.diff(positions, axis=0) / h[:, None]
+    matrix, right = np.eye(len(times)), np.zeros_like(positions)
+    for k in range(1, len(times) - 1):
+        matrix[k, k - 1 : k + 2] = 1 / h[k - 1], 2 / h[k - 1] + 2 / h[k], 1 / h[k]
+        right[k] = 3 * (slopes[k - 1] / h[k - 1] + slopes[k] / h[k])
+    velocities = np.linalg.solve(matrix, right)
+    velocities[[0, -1]] = 0.0  # to the last bit
+    return velocities
 
 
 def _module(name: str, what: str, package: str):
