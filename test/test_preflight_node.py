@@ -21,14 +21,22 @@ from am_ros.supervisor import Supervisor
 
 @pytest.fixture
 def check(ros_env, tmp_path):
-    """A function that runs `am-ros check`; returns its exit code and the findings that are not ok, by name."""
+    """A function that runs `am-ros check`; returns its exit code and the findings that are not ok, by name.
+
+    With the patience that a simulated cell needs on a machine with other tests on it.
+    """
+    patient = tmp_path / "patient.yaml"
+    patient.write_text(
+        "/**/check: {ros__parameters: {joint_state_rate_hz: 10.0, image_rate_hz: 2.0}}\n"
+        "/**/cartesian_controller: {ros__parameters: {joint_state_timeout_s: 5.0}}\n"
+        "/**/policy_server: {ros__parameters: {image_timeout_s: 10.0}}\n"
+    )
 
     def run(*words, seconds=1.0, wait=10.0):
         out = tmp_path / "found.json"
-        folders = [f"goals:={tmp_path / 'goals'}", f"bags:={tmp_path / 'bags'}"]
-        code = main(
-            ["check", "--json", str(out), "--seconds", str(seconds), "--wait", str(wait), "sim", *folders, *words]
-        )
+        settings = [f"goals:={tmp_path / 'goals'}", f"bags:={tmp_path / 'bags'}", f"params_file:={patient}"]
+        flags = ["--json", str(out), "--seconds", str(seconds), "--wait", str(wait)]
+        code = main(["check", *flags, "sim", *settings, *words])
         findings = json.loads(out.read_text())["findings"]
         return code, {f["name"]: f"{f['level']} {f['seen']}" for f in findings if f["level"] != "ok"}
 
