@@ -7,7 +7,9 @@ import cv2
 import pytest
 from am_msgs.msg import ControllerStatus
 from conftest import wait_until
+from std_msgs.msg import String
 from test_images import picture
+from test_preflight import urdf
 from test_trainer_node import write_bags
 from trajectory_msgs.msg import JointTrajectory
 
@@ -57,9 +59,13 @@ def test_a_running_cell_is_well_and_moves_nothing_and_the_policy_allows_all_that
         assert code == 1 and faults["image_wrong_size"].startswith("wrong /image_raw: image of 64x64 px, but 96x96")
 
         publisher = ros.node.create_publisher(JointTrajectory, "joint_trajectory", RELIABLE_QOS)
+        description = ros.node.create_publisher(String, "robot_description", LATCHED_QOS)
+        description.publish(String(data=urdf(lower=-1.0)))
         code, faults = check("policy:=pick_place")
         assert code == 1 and faults["second_publisher"].startswith("wrong /test_client publishes /joint_trajectory")
+        assert "joint_a1 -1.00 ... 2.96 rad, ours -2.97 ... 2.97" in faults["joint_limits"]
         ros.node.destroy_publisher(publisher)
+        ros.node.destroy_publisher(description)
 
         policy = read_policy(policy_file())
         for spec in specs:

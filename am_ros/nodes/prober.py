@@ -40,7 +40,8 @@ class Prober:
             self._listen(CameraInfo, topics.CAMERA_INFO, self._on_info, SENSOR_QOS),
             self._listen(JointState, topics.JOINT_STATES, self._on_joints, SENSOR_QOS),
         ]
-        description = cell.topic("robot_description", CONTROLLER)
+        # A driver publishes its description beside its joint states.
+        description = cell.topic(topics.JOINT_STATES, CONTROLLER).rpartition("/")[0] + "/robot_description"
         self._node.create_subscription(String, description, self._on_description, LATCHED_QOS)
         self._topics |= {command.topic: TopicSeen(command.topic) for command in commands(cell)}
 
