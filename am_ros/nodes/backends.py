@@ -1,9 +1,5 @@
 """The backend that the controller's parameter names."""
 
-from concurrent.futures import Future as PlanFuture
-
-from rclpy.task import Future
-
 from am_ros import topics
 from am_ros.control.backends import Backend
 from am_ros.control.backends.moveit import MoveItBackend
@@ -26,10 +22,3 @@ def make_backend(
         node.get_logger().info(f"planner is ready: {backend.name}")
         return backend
     return TrajectoryBackend(stepper, config.tolerance, config.joint_names, arm.follow)
-
-
-async def completed(plan: PlanFuture) -> None:
-    """Wait for it in a coroutine of the executor."""
-    done = Future()
-    plan.add_done_callback(lambda _: done.set_result(None))
-    await done

@@ -17,8 +17,8 @@ from am_ros.control.motion import End, MotionMonitor
 from am_ros.control.supervision import Supervision
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
-from am_ros.nodes.backends import completed, make_backend
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, declare, run, to_ns
+from am_ros.nodes.backends import make_backend
+from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, completed, declare, run, to_ns
 from am_ros.nodes.controller_messages import ArmCommands, action_of
 from am_ros.nodes.controller_report import INACTIVE, ControllerReport
 from am_ros.nodes.gripper import GripperOutput

@@ -16,6 +16,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
 
 from am_ros import configuration
 from am_ros.errors import AmRosError
@@ -131,6 +132,13 @@ def in_executor(executor, function, timeout_s: float = 10.0):
     if not done.wait(timeout_s):
         raise AmRosError(f"the node is too busy: nothing was done for {timeout_s} s")
     return task.result()
+
+
+async def completed(future) -> None:
+    """Wait in a coroutine of the executor for a concurrent.futures.Future that another thread completes."""
+    done = Future()
+    future.add_done_callback(lambda _: done.set_result(None))
+    await done
 
 
 class NodeThread:

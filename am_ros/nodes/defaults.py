@@ -16,6 +16,7 @@ from am_ros.bags.recorder import RecorderConfig
 from am_ros.bringup import BringupConfig
 from am_ros.camera.sources import SourceConfig
 from am_ros.configuration import flat_fields
+from am_ros.consistency import ConsistencyConfig
 from am_ros.control.controller import ControllerConfig
 from am_ros.learning.recipes import find_recipe
 from am_ros.nodes.acting import ActingConfig
@@ -51,7 +52,7 @@ NODES: dict[str, tuple[type, ...]] = {
     "cartesian_controller": (ControllerConfig,),
     "check": (CheckConfig,),
     "episode_logger": (RecorderConfig,),
-    "goal_registry": (GoalRegistryConfig,),
+    "goal_registry": (GoalRegistryConfig, ConsistencyConfig),
     "image_relay": (RelayConfig,),
     "policy_server": (PolicyServerConfig, ActingConfig),
     "scripted_expert": (ScriptedExpertConfig, ActingConfig),

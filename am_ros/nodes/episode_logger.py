@@ -8,7 +8,6 @@ from am_msgs.srv import LabelEpisode, StartEpisode, StopEpisode
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from am_ros import topics
@@ -16,7 +15,7 @@ from am_ros.bags import types
 from am_ros.bags.recorder import EpisodeRecorder, Received, RecorderConfig
 from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import declare, run
+from am_ros.nodes.common import completed, declare, run
 from am_ros.nodes.message_types import message_class
 
 # Best effort hears reliable and best-effort publishers alike. 100 deep: three seconds of images.
@@ -122,10 +121,7 @@ class EpisodeLogger(Node):
 
 
 async def _result(future):
-    """Await a concurrent.futures.Future in a coroutine of rclpy's executor."""
-    done = Future()
-    future.add_done_callback(lambda _: done.set_result(None))
-    await done
+    await completed(future)
     return future.result()
 
 
