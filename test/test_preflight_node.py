@@ -34,11 +34,11 @@ def check(ros_env, tmp_path):
         "/**/policy_server: {ros__parameters: {image_timeout_s: 10.0}}\n"
     )
 
-    def run(*words, seconds=1.0, wait=10.0):
+    def run(*words, cell="sim", seconds=1.0, wait=10.0):
         out = tmp_path / "found.json"
         settings = [f"goals:={tmp_path / 'goals'}", f"bags:={tmp_path / 'bags'}", f"params_file:={patient}"]
         flags = ["--json", str(out), "--seconds", str(seconds), "--wait", str(wait)]
-        code = main(["check", *flags, "sim", *settings, *words])
+        code = main(["check", *flags, *filter(None, [cell]), *settings, *words])
         findings = json.loads(out.read_text())["findings"]
         return code, {f["name"]: f"{f['level']} {f['seen']}" for f in findings if f["level"] != "ok"}
 
@@ -105,3 +105,17 @@ def test_the_policy_allows_what_the_nodes_beside_a_cell_do(ros, start_node, tmp_
     for name in nodes:
         assert survey(ros.node, name).beyond(policy[name]) == [], name
         assert survey(ros.node, name).replies
+
+
+@pytest.mark.slow
+def test_a_camera_that_does_not_run_yet_is_started_for_the_time_of_the_check(ros, check, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / "0.png"), picture(96, 128))
+    code, faults = check("--wait=1", "workcell", "stack:=lbr_fri", f"camera:={pictures}", cell="")
+    assert code == 1 and "the camera node runs for the time of this check" in capsys.readouterr().out
+    assert set(faults) == {"joint_states_missing", "trajectory_unheard", "gripper_unheard", "checkpoint"}
+    assert faults["joint_states_missing"] == "wrong no node publishes /lbr/joint_states"
+    wait_until(lambda: not ros.node.count_publishers("image_raw"), 30, "the end of the camera node")
+    code, faults = check("--wait=1", "workcell", "stack:=lbr_fri", "camera:=/nowhere.png", cell="")
+    assert code == 1 and "the camera node does not start: camera ended with exit code 2" in faults["camera"]
