@@ -19,10 +19,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from am_ros.consistency import ConsistencyConfig, check_view
 from am_ros.consistency.picture import draw
-from am_ros.evaluation.drawing import write_png
 from am_ros.images import crop_resize
 from am_ros.sim.camera import CameraConfig, intrinsics
 from am_ros.sim.scene import Appearance
@@ -60,7 +60,8 @@ def main() -> None:
     if arguments.picture:
         plot(rows, table, arguments.picture)
     if arguments.overlay:
-        write_png(arguments.overlay, overlay())
+        arguments.overlay.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(overlay()).quantize(96).save(arguments.overlay, optimize=True)
 
 
 def measure(arguments) -> None:
@@ -214,7 +215,7 @@ def plot(rows: list[dict], table: dict, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def overlay(pair: int = 0) -> np.ndarray:
+def overlay(pair: int = 1) -> np.ndarray:
     """A pair as it is and after a turn of 3 degrees, one below the other."""
     return np.vstack([
         draw(goal, now, check_view(goal, now, focal_px(max(SIZES))))

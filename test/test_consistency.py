@@ -30,7 +30,7 @@ def world(seed=0, size=400) -> np.ndarray:
 
 
 def view(seed=0, right_deg=0.0, down_deg=0.0, clockwise_deg=0.0, arm=None, light=1.0, size=64) -> np.ndarray:
-    """What a camera of 32 degrees sees of a world; `arm`: where a dark bar of a quarter of the picture's width stands."""
+    """What a camera of 32 degrees sees of a world; `arm`: where a dark bar of a quarter of its width stands."""
     scale = size / 64
     shift = -right_deg * PX_PER_DEG * scale, -down_deg * PX_PER_DEG * scale
     matrix = cv2.getRotationMatrix2D((200, 200), clockwise_deg, scale)
@@ -109,7 +109,7 @@ def test_the_command_compares_two_files_and_draws_them(tmp_path, capsys):
     assert cli.main(["goals", "check", goal, str(tmp_path / "same.png")]) == 0
     assert cli.main(["goals", "check", goal, str(tmp_path / "now.png"), "--out", str(out)]) == 1
     assert "moved: the camera looks 5." in capsys.readouterr().out
-    assert decode(out.read_bytes()).shape == (282, 720, 3)
+    assert decode(out.read_bytes()).shape == (298, 720, 3)
     assert cli.main(["goals", "check", goal, str(tmp_path / "now.png"), "--max-shift-deg", "9", "--fov-deg", "32"]) == 0
     assert cli.main(["goals", "list", str(tmp_path / "nothing")]) == 2
     assert not (tmp_path / "nothing").exists()
@@ -118,7 +118,7 @@ def test_the_command_compares_two_files_and_draws_them(tmp_path, capsys):
 def test_the_picture_shows_goal_view_and_overlay():
     then, now = view(arm=0.1), view(right_deg=3.0, arm=0.5)
     picture = draw(then, now, check_view(then, now, FOCAL))
-    assert picture.shape == (282, 720, 3) and picture.dtype == np.uint8
+    assert picture.shape == (298, 720, 3) and picture.dtype == np.uint8
     goal, today, overlay = np.split(picture[20:260], 3, axis=1)
     assert not np.array_equal(goal, today)
     green = (overlay == (40, 170, 60)).all(axis=2)

@@ -69,7 +69,7 @@ def test_a_goal_is_refused_once_the_camera_has_moved(ros, start_node, camera, tm
     assert found.message.startswith("moved: the camera looks 5.0° further right than for the goal"), found.message
     assert found.right_deg == pytest.approx(5.0, abs=0.2) and abs(found.down_deg) < 0.2
     assert found.shift_px == pytest.approx(5 * 64 / 32, rel=0.1)  # pixels of the goal image
-    assert array_from_image(found.overlay).shape == (282, 720, 3)
+    assert array_from_image(found.overlay).shape == (298, 720, 3)
     goal = ros.call(GetGoal, "goal_registry/get", goal_id="cup")
     by_image = check(ros, goal_image=goal.image)
     assert by_image.finding == MOVED and by_image.compared_px == 64

@@ -116,7 +116,9 @@ def _judge(
     if compared < config.min_patches:
         why = f"only {compared} of {found.compared.size} patches have contrast in both pictures"
         return Finding.UNDECIDED, f"too few features: {why}"
-    if found.matched < (MIN_STILL if found.still else config.min_matched):
+    if found.still and found.matched < MIN_STILL:
+        return Finding.UNDECIDED, f"too little of the static parts is seen in both; {of} where the camera was"
+    if not found.still and found.matched < config.min_matched:
         why = "another scene, a camera moved far, or a view that the arm or objects cover"
         return Finding.SCENE_DIFFERS, f"at no shift do the pictures fit: {of} at best ({why})"
     limit_px = math.tan(math.radians(config.max_shift_deg)) * focal_px if focal_px else config.max_shift_share * width

@@ -1,11 +1,13 @@
 """Goal, today's view, and both in one picture: what agrees, and where the rest has gone."""
 
+import textwrap
+
 import cv2
 import numpy as np
 
 from am_ros.consistency.check import Consistency, Finding
 
-TILE_PX, TITLE_PX, FOOT_PX = 240, 20, 22
+TILE_PX, TITLE_PX, FOOT_PX = 240, 20, 38
 _COLOURS = {
     Finding.CONSISTENT: (30, 130, 50),
     Finding.MOVED: (190, 40, 35),
@@ -15,17 +17,18 @@ _COLOURS = {
 
 
 def draw(goal: np.ndarray, now: np.ndarray, found: Consistency) -> np.ndarray:
-    """Three tiles and the finding, uint8 RGB [282, 720, 3].
+    """Three tiles and the finding, uint8 RGB [298, 720, 3].
 
-    In the third the goal is red and the view cyan, so that what lies in the same place is grey; patches that agree at
-    the estimated shift are framed green, and an arrow says where they went.
+    In the third what is darker in the goal is red and what is darker now is cyan, so that what lies in the same place
+    is grey; patches that agree at the estimated shift are framed green, and an arrow says where they went.
     """
     tiles = [_tile(rgb) for rgb in (goal, now)]
     rows = [np.hstack([_titled(t, name) for t, name in zip([*tiles, _overlay(*tiles, goal, found)],
-            ("goal", "now", "goal red, now cyan"), strict=True)])]  # fmt: skip
+            ("goal", "now", "dark in goal: red, dark now: cyan"), strict=True)])]  # fmt: skip
     foot = np.full((FOOT_PX, rows[0].shape[1], 3), 255, np.uint8)
     text = found.sentence.replace("°", " deg").replace("±", "+-")
-    _text(foot, text, (5, 15), _COLOURS[found.finding], 0.36)
+    for number, line in enumerate(textwrap.wrap(text, 115)[:2]):
+        _text(foot, line, (5, 14 + 16 * number), _COLOURS[found.finding], 0.36)
     return np.vstack([*rows, foot])
 
 
@@ -36,7 +39,7 @@ def _tile(rgb: np.ndarray) -> np.ndarray:
 
 def _overlay(goal_tile: np.ndarray, now_tile: np.ndarray, goal: np.ndarray, found: Consistency) -> np.ndarray:
     goal_grey, now_grey = (cv2.cvtColor(t, cv2.COLOR_RGB2GRAY) for t in (goal_tile, now_tile))
-    picture = np.ascontiguousarray(np.dstack([goal_grey, now_grey, now_grey]))
+    picture = np.ascontiguousarray(np.dstack([now_grey, goal_grey, goal_grey]))
     agrees = found.registration.agrees
     side = TILE_PX / len(agrees)
     for row, column in np.argwhere(agrees):

@@ -23,6 +23,8 @@ MIN_CONTRAST = 1.0
 AGREES_ABOVE = 0.85  # correlation of two patches that show the same; by chance 1 in 50 patches of a plain table has it
 # Found from no shift at all: believed if so many of the compared patches agree, and if nowhere else so many times more.
 MIN_STILL, OUTVOTED_BY = 0.05, 2.5
+# A small shift is believed if so many times more patches agree there: at 1 degree it is more than twice as many.
+DRIFT_PAYS = 1.25
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ def register(first: np.ndarray, second: np.ndarray) -> Registration:
     """
     scale = min(1.0, WORK_PX / max(first.shape[:2]))
     a, b = (_prepare(rgb, scale) for rgb in (first, second))
+    unmoved = _judge(a, b, np.eye(3))
     still, *found = [_refined(a, b, warp) for warp in (np.eye(3), *_candidates(a, b))]
+    still = still if still.agrees.sum() >= DRIFT_PAYS * unmoved.agrees.sum() else unmoved
     best = max([still, *found], key=lambda r: r.agrees.sum() * r.spread)
     believed = still.matched >= MIN_STILL and still.agrees.sum() * OUTVOTED_BY >= best.agrees.sum()
     chosen = still if believed else replace(best, still=best is still)
