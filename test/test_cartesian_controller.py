@@ -25,22 +25,28 @@ STEPPER = CartesianStepper.for_model("iiwa14")
 
 
 class ExactArm:
-    """An arm at the ROS boundary of a real cell: takes joint_trajectory and gripper_command, says joint_states."""
+    """An arm at the ROS boundary of a real cell: takes joint_trajectory and gripper_command, says joint_states.
 
-    def __init__(self, ros, position=(0.55, 0.0, 0.15), stuck=False):
-        self.stuck, self.silent = stuck, False
+    `names` and `topics` are what its driver calls its joints, and joint_states and joint_trajectory.
+    """
+
+    def __init__(
+        self, ros, position=(0.55, 0.0, 0.15), stuck=False, names=MODEL.joint_names,
+        topics=("joint_states", "joint_trajectory"),
+    ):  # fmt: skip
+        self.stuck, self.silent, self.names = stuck, False, list(names)
         self.opening = 1.0
         self.home = STEPPER.kinematics.home(position)
         self._trajectory, self._since = None, 0.0
         self._goal_opening = 1.0
         self._node = ros.node
-        self._pub = ros.node.create_publisher(JointState, "joint_states", SENSOR_QOS)
-        ros.node.create_subscription(JointTrajectoryMsg, "joint_trajectory", self._follow, RELIABLE_QOS)
+        self._pub = ros.node.create_publisher(JointState, topics[0], SENSOR_QOS)
+        ros.node.create_subscription(JointTrajectoryMsg, topics[1], self._follow, RELIABLE_QOS)
         ros.node.create_subscription(Float64MultiArray, "gripper_command", self._grip, RELIABLE_QOS)
         ros.node.create_timer(0.01, self._publish)
 
     def _follow(self, msg):
-        assert msg.header.stamp.sec == 0 and list(msg.joint_names) == list(MODEL.joint_names)
+        assert msg.header.stamp.sec == 0 and list(msg.joint_names) == self.names
         times = np.array([p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in msg.points])
         positions = np.array([p.positions for p in msg.points])
         self._trajectory = JointTrajectory(times, positions, np.array([p.velocities for p in msg.points]))
@@ -61,7 +67,7 @@ class ExactArm:
             return
         q, qd = self.state()
         fingers = [self.opening * MODEL.finger_stroke_m] * 2
-        msg = JointState(name=[*MODEL.finger_names, *MODEL.joint_names], position=[*fingers, *q])
+        msg = JointState(name=[*MODEL.finger_names, *self.names], position=[*fingers, *q])
         msg.velocity = [0.0, 0.0, *qd]
         msg.header.stamp = self._node.get_clock().now().to_msg()
         self._pub.publish(msg)

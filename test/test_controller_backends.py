@@ -2,6 +2,7 @@
 
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -9,11 +10,14 @@ import pytest
 from am_msgs.action import MoveCartesian
 from am_msgs.msg import ControllerStatus
 from conftest import wait_until
+from geometry_msgs.msg import PoseStamped
 from std_msgs.msg import Bool, Float64MultiArray
 from test_cartesian_controller import STEPPER, ExactArm, move, position_of, wait_for_state
 from trajectory_msgs.msg import JointTrajectory
 
+from am_ros.graph import workcell_nodes
 from am_ros.nodes.common import RELIABLE_QOS
+from am_ros.processes import NodeProcess
 
 RESULT = MoveCartesian.Result
 
@@ -94,3 +98,27 @@ def test_a_real_grippers_driver_gets_what_it_takes(ros, start_node):
     point = fingers[0].points[0]
     assert fingers[0].joint_names == ["finger_left_joint", "finger_right_joint"]
     assert point.time_from_start.sec + point.time_from_start.nanosec * 1e-9 == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("stack", "names", "prefix", "frame", "flange_m"),
+    [
+        ("lbr_fri", [f"lbr_A{i}" for i in range(1, 8)], "/lbr", "lbr_link_0", 0.0),
+        ("kuka_drivers", [f"joint_{i}" for i in range(1, 8)], "", "base_link", 0.026),
+    ],
+)
+def test_the_controller_speaks_to_the_driver_of_each_stack(ros, ros_env, stack, names, prefix, frame, flange_m):
+    topics = (f"{prefix}/joint_states", f"{prefix}/joint_trajectory_controller/joint_trajectory")
+    arm = ExactArm(ros, names=names, topics=topics)
+    poses = ros.receive(PoseStamped, "ee_pose")
+    controller = next(spec for spec in workcell_nodes(stack=stack) if spec.label == "cartesian_controller")
+    process = NodeProcess(replace(controller, parameters={**controller.parameters, "autostart": True}), env=ros_env)
+    try:
+        assert wait_for_state(ros, ControllerStatus.IDLE).reduced
+        start = STEPPER.kinematics.pose(arm.home)[0] - [0, 0, flange_m]
+        result = move(ros, x=0.03, y=0.05, turn=0.3).result()
+        assert (result.end, result.reason) == (RESULT.DONE, "")
+        assert np.allclose(position_of(result), start + [0.03, 0.05, 0.0], atol=2e-3)
+        assert poses[-1].header.frame_id == frame
+    finally:
+        process.stop()
