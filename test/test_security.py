@@ -2,10 +2,13 @@
 
 import ast
 import os
+import socket
 import struct
 import subprocess
 import sys
+import time
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,42 @@ from am_ros.security_policy import OPERATOR, cell_policy, policy_file, policy_te
 
 PACKAGE = Path(__file__).parents[1] / "am_ros"
 ON = {"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce"}
+
+
+# -- discovery ------------------------------------------------------------------------------------------------------
+
+
+def packets(domain: int, seconds: float) -> dict[str, int]:
+    """UDP packets to the ports of a ROS domain, by network interface; skips where this may not be looked at."""
+    try:
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # ETH_P_ALL
+    except PermissionError:
+        pytest.skip("only root may look at all packets")
+    wire.settimeout(0.1)
+    first, seen, end_s = 7400 + 250 * domain, Counter(), time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        try:
+            data, (interface, *_) = wire.recvfrom(65_535)
+        except TimeoutError:
+            continue
+        if data[12:14] == b"\x08\x00" and data[23] == socket.IPPROTO_UDP:
+            (port,) = struct.unpack_from("!H", data, 14 + 4 * (data[14] & 15) + 2)
+            seen[interface] += first <= port < first + 250
+    wire.close()
+    return +seen
+
+
+@pytest.mark.slow
+def test_a_node_says_nothing_to_the_network_unless_told_to(start_node, ros_env, tmp_path):
+    domain = int(ros_env["ROS_DOMAIN_ID"])
+    quiet = start_node("goal_registry", folder=str(tmp_path / "goals"), ready="ready")
+    heard = packets(domain, 3.0)
+    assert set(heard) == {"lo"} and heard["lo"] > 10
+    quiet.stop()
+    loud = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}
+    start_node("goal_registry", folder=str(tmp_path / "goals"), env=loud, ready="ready")
+    if not set(packets(domain, 3.0)) - {"lo"}:
+        pytest.skip("there is no network to be heard on")
 
 
 # -- DDS-Security ---------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The policy: does its checkpoint load, and do its images, its steps and the goals fit the cell?"""
 
+from pathlib import Path
+
 import numpy as np
 
 from am_ros import configuration
@@ -75,6 +77,4 @@ def check_goals(cell: Cell, size: int) -> list[Finding]:
 
 def _exists(folder: str) -> bool:
     """GoalLibrary makes its folder; a check leaves nothing behind."""
-    from pathlib import Path
-
     return Path(folder).expanduser().is_dir()
