@@ -23,7 +23,7 @@ COMMANDS = (
     ("qmap", "draw what a checkpoint's Q wants, over the table, step by step"),
     ("reach", "have the policy of a running cell pursue a goal, and draw what came of it"),
     ("check", "look at a cell before anything moves, and say what is wrong with it"),
-    ("up", "start the nodes of the simulated or the real workcell and watch over them"),
+    ("up", "start the nodes of a cell (simulated, real, to record, to train) and watch over them"),
     ("faults", "break the system on purpose and measure what comes of it"),
 )
 

@@ -22,13 +22,13 @@ def register(subparsers) -> None:
     """Add the parser."""
     parser = subparsers.add_parser(
         "up",
-        help="start the nodes of the simulated or the real workcell and watch over them",
-        usage="am-ros up [-h] [--log-dir LOG_DIR] [--print | --policy] {sim,workcell} [key:=value ...]",
+        help="start the nodes of a cell (simulated, real, to record, to train) and watch over them",
+        usage="am-ros up [-h] [--log-dir LOG_DIR] [--print | --policy] CELL [key:=value ...]",
         description="Start the nodes of a workcell as processes, the same ones as `ros2 launch am_ros`.",
         epilog="\n\n".join(describe_arguments(name) for name in GRAPHS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("cell", choices=GRAPHS, help="which nodes")
+    parser.add_argument("cell", choices=GRAPHS, metavar="CELL", help=f"which nodes: {', '.join(GRAPHS)}")
     parser.add_argument("settings", nargs="*", metavar="key:=value", help="arguments of the cell, listed below")
     parser.add_argument("--log-dir", type=Path, help="folder of the nodes' log files (default ~/.ros/log/am_ros/TIME)")
     parser.add_argument("--print", action="store_true", help="print the commands instead of running them")
@@ -55,7 +55,7 @@ def run(arguments) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         with Supervisor(nodes, log_dir, echo=True) as cell:
-            print(f"{len(nodes)} nodes started, logs in {log_dir}; Ctrl-C stops them", flush=True)
+            print(f"{len(nodes)} node{'s' * (len(nodes) != 1)} started, logs in {log_dir}; Ctrl-C stops them", flush=True)
             if up := cell.wait_until_up(stop):
                 print(up, flush=True)
             cell.watch(stop)
