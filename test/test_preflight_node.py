@@ -49,7 +49,7 @@ def test_a_running_cell_is_well_and_moves_nothing_and_the_policy_allows_all_that
     ros, ros_env, check, tmp_path
 ):
     arguments = {"goals": str(tmp_path / "goals"), "bags": str(tmp_path / "bags")}
-    specs = sim_nodes(**arguments, expert=True, policy="pick_place")
+    specs = sim_nodes(**arguments, policy="pick_place")
     with Supervisor(specs, tmp_path / "log", ros_env) as cell:
         cell.wait_until_up()
         commands = ros.receive(JointTrajectory, "joint_trajectory", RELIABLE_QOS)
@@ -93,6 +93,7 @@ def test_the_policy_allows_what_the_nodes_beside_a_cell_do(ros, start_node, tmp_
         "camera": {"source": str(pictures)},
         "trainer": {"out": str(tmp_path / "out"), "bags": str(bags), "min_episodes": 1000},
         "image_relay": {},
+        "scripted_expert": {},
         "teleop": {"source": "joy"},
         "bag_player": {"bags": [str(bag)], "subscribers": 100},
     }

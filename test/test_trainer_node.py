@@ -77,6 +77,9 @@ def test_services_answer_while_the_training_runs(ros, start_node, tmp_path):
     assert answer.success and answer.episodes == 3
     missing = ros.call(IngestBags, "trainer/ingest", path=str(tmp_path / "nowhere"))
     assert not missing.success and "nowhere" in missing.message
+    for path in ("/etc", "..", str(tmp_path / "bags" / ".." / ".."), ""):
+        refused = ros.call(IngestBags, "trainer/ingest", path=path)
+        assert not refused.success and refused.message.startswith("path_refused: ")
     metrics.wait(1, 60)
     began = time.monotonic()
     assert ros.call(Trigger, "trainer/save").success
