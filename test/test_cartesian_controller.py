@@ -35,7 +35,7 @@ class ExactArm:
         topics=("joint_states", "joint_trajectory"),
     ):  # fmt: skip
         self.stuck, self.silent, self.names = stuck, False, list(names)
-        self.opening = 1.0
+        self.opening, self.fingers = 1.0, True  # whether the gripper reports where it is
         self.home = STEPPER.kinematics.home(position)
         self._trajectory, self._since = None, 0.0
         self._goal_opening = 1.0
@@ -69,6 +69,8 @@ class ExactArm:
         fingers = [self.opening * MODEL.finger_stroke_m] * 2
         msg = JointState(name=[*MODEL.finger_names, *self.names], position=[*fingers, *q])
         msg.velocity = [0.0, 0.0, *qd]
+        if not self.fingers:
+            msg.name, msg.position, msg.velocity = msg.name[2:], msg.position[2:], msg.velocity[2:]
         msg.header.stamp = self._node.get_clock().now().to_msg()
         self._pub.publish(msg)
 

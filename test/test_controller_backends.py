@@ -100,6 +100,18 @@ def test_a_real_grippers_driver_gets_what_it_takes(ros, start_node):
     assert point.time_from_start.sec + point.time_from_start.nanosec * 1e-9 == pytest.approx(1.5)
 
 
+def test_a_gripper_that_reports_nothing_is_where_it_was_told_to_go(ros, start_node):
+    arm = ExactArm(ros)
+    arm.fingers = False
+    start_node("cartesian_controller", gripper="switch", gripper_measured=False, gripper_move_s=0.6)
+    wait_for_state(ros, ControllerStatus.IDLE)
+    began_s = time.monotonic()
+    result = move(ros, x=0.01, gripper=2).result()
+    assert (result.end, result.gripper_opening) == (RESULT.DONE, pytest.approx(0.0, abs=0.03))
+    assert time.monotonic() - began_s > 0.55
+    assert move(ros, gripper=1).result().gripper_opening == pytest.approx(1.0, abs=0.03)
+
+
 @pytest.mark.parametrize(
     ("stack", "names", "prefix", "frame", "flange_m"),
     [

@@ -55,7 +55,8 @@ def run(arguments) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         with Supervisor(nodes, log_dir, echo=True) as cell:
-            print(f"{len(nodes)} node{'s' * (len(nodes) != 1)} started, logs in {log_dir}; Ctrl-C stops them", flush=True)
+            count = f"{len(nodes)} node{'s' * (len(nodes) != 1)}"
+            print(f"{count} started, logs in {log_dir}; Ctrl-C stops them", flush=True)
             if up := cell.wait_until_up(stop):
                 print(up, flush=True)
             cell.watch(stop)

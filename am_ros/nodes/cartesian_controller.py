@@ -59,7 +59,7 @@ class CartesianController(ActingNode):
         safety = Supervision(config, stepper.kinematics)
         self._guard = make_guard(config, stepper)
         self._arm = ArmCommands(self, config.joint_names, publishes=config.backend.backend != "servo")
-        self._gripper = GripperOutput(self, config.gripper, config.finger_names)
+        self._gripper = GripperOutput(self, config.gripper, config.finger_names, config.finger_stroke_m)
         self._backend = make_backend(self, config, stepper, self._arm, safety.state)
         self._report = ControllerReport(self, config, stepper.kinematics, safety)
         self._others = PublisherWatch(self, topics.JOINT_TRAJECTORY, self._backend.publisher)

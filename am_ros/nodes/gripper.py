@@ -1,24 +1,32 @@
 """The gripper's commands: our opening, and what the driver of a real one takes."""
 
+import time
+
 from builtin_interfaces.msg import Duration
 from rclpy.action import ActionClient
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from am_ros import topics
-from am_ros.control.gripper import GripperConfig
+from am_ros.control.gripper import AssumedOpening, GripperConfig
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import RELIABLE_QOS
+from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS
 
+REPORT_S = 0.05
 POSITIONS, TRAJECTORY, SWITCH = "gripper_positions", "gripper_trajectory", "gripper_switch"
 
 
 class GripperOutput:
     """Sends each opening to gripper_command, and to the driver as parameter `gripper` says."""
 
-    def __init__(self, node, config: GripperConfig, finger_names):
+    def __init__(self, node, config: GripperConfig, finger_names, finger_stroke_m: float):
         """Raises AmRosError naming the package if the driver's messages are not installed."""
-        self._config, self._fingers = config, list(finger_names)
+        self._node, self._config, self._fingers = node, config, list(finger_names)
+        self._stroke, self._assumed = finger_stroke_m, AssumedOpening(config.gripper_move_s)
+        if not config.gripper_measured:
+            self._states = node.create_publisher(JointState, topics.JOINT_STATES, SENSOR_QOS)
+            node.create_timer(REPORT_S, self._report)
         self._server = None
         self._openings = node.create_publisher(Float64MultiArray, topics.GRIPPER_COMMAND, RELIABLE_QOS)
         self._to_driver = {
@@ -32,8 +40,16 @@ class GripperOutput:
     def set(self, opening: float) -> None:
         """0 closed ... 1 open."""
         self._openings.publish(Float64MultiArray(data=[opening]))
+        self._assumed.command(opening, time.monotonic())
         if self._to_driver:
             self._to_driver(opening)
+
+    def _report(self) -> None:
+        """The fingers, as they were told to move, for everybody who needs to know."""
+        position = self._assumed.at(time.monotonic()) * self._stroke
+        state = JointState(name=self._fingers, position=[position] * len(self._fingers))
+        state.header.stamp = self._node.get_clock().now().to_msg()
+        self._states.publish(state)
 
     def fault(self) -> str:
         """ "gripper_gone: ..." if nobody takes the commands, as far as that can be known; or empty."""
