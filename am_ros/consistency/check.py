@@ -26,10 +26,10 @@ class ConsistencyConfig:
     """What counts as moved. The defaults follow from docs/consistency.md."""
 
     max_shift_deg: float = parameter(
-        1.0, "moved: the picture is shifted by more, on average [deg]", range=(0.05, 45.0)
+        0.7, "moved: the picture is shifted by more, on average [deg]", range=(0.05, 45.0)
     )
     max_shift_share: float = parameter(
-        0.031, "the same as a share of the picture's width, where the opening angle is not known", range=(0.001, 0.5)
+        0.021, "the same as a share of the picture's width, where the opening angle is not known", range=(0.001, 0.5)
     )
     min_matched: float = parameter(
         0.12, "scene_differs: the camera is not where it was, and fewer of the compared patches agree at any shift",

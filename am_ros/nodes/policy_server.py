@@ -209,7 +209,13 @@ class PolicyServer(ActingNode):
         asked = CheckGoal.Request(goal_id=request.goal_id)
         if not request.goal_id:
             asked.goal_image = request.goal_image
-        answer = call_service(self._checks, asked, 10.0)
+        try:
+            answer = call_service(self._checks, asked, 5.0)
+        except AmRosError as error:
+            if refuse:
+                raise
+            self.get_logger().warning(f"goal not checked: {error}")
+            return
         inconsistent = answer.finding in (CheckGoal.Response.MOVED, CheckGoal.Response.SCENE_DIFFERS)
         sentence = f"goal_inconsistent: {answer.message}"
         if refuse and (inconsistent or not answer.success):
