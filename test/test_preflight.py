@@ -273,6 +273,14 @@ def test_who_can_find_the_nodes_is_said(environ, level, name, sentence):
     assert sentence in found(check_discovery(environ), level)[name]
 
 
+def test_a_buffer_that_drops_images_between_machines_is_named(tmp_path):
+    buffer = tmp_path / "rmem_max"
+    buffer.write_text("212992\n")
+    assert "images of 213 kB and more are lost" in found(check_discovery({}, buffer), WARNING)["socket_buffer"]
+    alone = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    assert "socket_buffer" not in found(check_discovery(alone, buffer), WARNING)
+
+
 def test_nodes_stay_on_this_host_unless_told_otherwise():
     assert ros_environment({"PATH": ""})["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     assert ros_environment({"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"})["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"

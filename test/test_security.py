@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from am_msgs.action import ReachGoal
 from am_msgs.msg import EpisodeEvent, Step
-from am_msgs.srv import GetGoal, LoadCheckpoint, RecordGoal, StartEpisode
+from am_msgs.srv import CheckGoal, DeleteGoal, GetGoal, LabelEpisode, LoadCheckpoint, RecordGoal, StartEpisode
 from conftest import wait_until
 
 from am_ros import images
@@ -247,6 +247,15 @@ def test_the_policy_server_loads_from_its_folder_alone_and_bounds_what_goals_ask
     assert path.result(20).reason.startswith("goal id '../../etc/passwd': use 1 to 64 letters")
 
 
+NAMED = (
+    (RecordGoal, "goal_registry/record", "goal_id"),
+    (CheckGoal, "goal_registry/check", "goal_id"),
+    (DeleteGoal, "goal_registry/delete", "goal_id"),
+    (StartEpisode, "episode_logger/start", "episode_id"),
+    (LabelEpisode, "episode_logger/label", "episode_id"),
+)
+
+
 def test_registry_and_logger_take_names_for_names_and_bound_their_text(ros, start_node, tmp_path):
     start_node("goal_registry", folder=str(tmp_path / "goals"), fresh=False, ready="ready")
     logger = start_node("episode_logger", folder=str(tmp_path / "bags"), ready="ready")
@@ -254,9 +263,9 @@ def test_registry_and_logger_take_names_for_names_and_bound_their_text(ros, star
         answer = ros.call(GetGoal, "goal_registry/get", goal_id=name)
         assert not answer.success and "use 1 to 64 letters" in answer.message
         if name:
-            for service_type, service in ((RecordGoal, "goal_registry/record"), (StartEpisode, "episode_logger/start")):
-                fields = {"goal_id": name} if service_type is RecordGoal else {"episode_id": name}
-                assert "use 1 to 64 letters" in ros.call(service_type, service, **fields).message
+            for service_type, service, field in NAMED:
+                answer = ros.call(service_type, service, **{field: name})
+                assert not answer.success and "use 1 to 64 letters" in answer.message, (service, name)
     answer = ros.call(StartEpisode, "episode_logger/start", episode_id="long", task="t" * (MAX_TEXT + 1))
     assert not answer.success and "task is longer than 200 characters" in answer.message
     events = ros.publisher(EpisodeEvent, "episode_event", RELIABLE_QOS)

@@ -19,6 +19,7 @@ HEADER_BYTES = 10_000  # of a message beside its pixels; what is said of the ima
 IMAGES_IN_SEGMENT = 3  # one being read, one written, one between
 HIGHEST_DOMAIN = 101  # above it, ports of a ROS domain run into those that Linux hands out by itself
 SHARED_MEMORY = Path("/dev/shm")
+SOCKET_BUFFER, SOCKET_BUFFER_BYTES = Path("/proc/sys/net/core/rmem_max"), 4_194_304  # as config/fastdds.xml asks for
 
 
 def check_folders(cell: Cell) -> list[Finding]:
@@ -137,8 +138,8 @@ def _shared_memory(profile: Profile, processes: int, folder: Path) -> list[Findi
     return [ok("shared_memory", what)]
 
 
-def check_discovery(environ: Mapping[str, str]) -> list[Finding]:
-    """Who can find the nodes, and so command the arm?"""
+def check_discovery(environ: Mapping[str, str], socket_buffer: Path = SOCKET_BUFFER) -> list[Finding]:
+    """Who can find the nodes, and so command the arm? And if others can: do images get through to them?"""
     reach = environ.get(RANGE, "").upper() or "SUBNET"
     domain = environ.get("ROS_DOMAIN_ID", "") or "0"
     peers = [peer for peer in environ.get("ROS_STATIC_PEERS", "").split(";") if peer and not _is_local(peer)]
@@ -154,7 +155,20 @@ def check_discovery(environ: Mapping[str, str]) -> list[Finding]:
         return [*findings, ok("discovery_range", f"nodes are found on this host only, domain {domain}")]
     who = ", ".join(peers) if reach == "LOCALHOST" else "everybody on the network"
     mend = f"set {RANGE}=LOCALHOST if driver and camera run here, else separate the network (docs/security.md)"
-    return [*findings, warning("discovery_range", f"{who} can find the nodes and command the arm", mend)]
+    findings.append(warning("discovery_range", f"{who} can find the nodes and command the arm", mend))
+    return [*findings, *_socket_buffer(socket_buffer)]
+
+
+def _socket_buffer(file: Path) -> list[Finding]:
+    """An image between machines is dozens of UDP fragments at once: Linux drops what does not fit its buffer."""
+    try:
+        allowed = int(file.read_text())
+    except (OSError, ValueError):
+        return []
+    if allowed >= SOCKET_BUFFER_BYTES:
+        return []
+    what = f"{file} is {allowed}: images of {allowed / 1e3:.0f} kB and more are lost between machines"
+    return [warning("socket_buffer", what, f"sudo sysctl -w net.core.rmem_max={SOCKET_BUFFER_BYTES}")]
 
 
 def _is_local(peer: str) -> bool:
