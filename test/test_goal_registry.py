@@ -208,6 +208,21 @@ def test_a_missing_joint_state_is_told_or_refused(ros, registry):
                what="the refusal")
 
 
+def test_arm_and_gripper_may_say_apart_where_they_are(ros, registry):
+    _, cell = registry(max_age_s=0.5)
+    gripper = ros.publisher(JointState, "joint_states", SENSOR_QOS)
+    cell.joints = JointState(name=["joint_a1"], position=[0.5])
+    fingers = JointState(name=["finger_left_joint", "finger_right_joint"], position=[0.0225, 0.0225])
+    timer = ros.node.create_timer(0.05, lambda: gripper.publish(fingers))
+    time.sleep(0.7)  # so long that what came before is not current any more
+    goal = record(ros, "cup").goal
+    timer.cancel()
+    assert dict(zip(goal.joint_state.name, goal.joint_state.position)) == {
+        "joint_a1": 0.5, "finger_left_joint": 0.0225, "finger_right_joint": 0.0225
+    }  # fmt: skip
+    assert goal.gripper_opening == pytest.approx(0.5)
+
+
 def test_a_malformed_joint_state_is_refused(ros, registry):
     _, cell = registry()
     for positions in ([0.5], [0.5, math.nan, 0.0]):

@@ -64,7 +64,7 @@ class GoalRegistry(Node):
         self.config = declare(self, GoalRegistryConfig)
         self._library = GoalLibrary(self.config.folder)
         self._image: Received | None = None
-        self._joints: Received | None = None
+        self._joints: dict[tuple[str, ...], Received] = {}  # by their names
         self._waiting: Future | None = None
         self.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
         self.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, SENSOR_QOS)
@@ -87,7 +87,9 @@ class GoalRegistry(Node):
         self._wake()
 
     def _on_joints(self, message: JointState) -> None:
-        self._joints = Received(message, time.monotonic())
+        """Arm and gripper may publish their joints apart."""
+        kept = {names: last for names, last in self._joints.items() if last.age_s <= self.config.max_age_s}
+        self._joints = {**kept, tuple(message.name): Received(message, time.monotonic())}
 
     async def _record(self, request, response):
         try:
@@ -175,13 +177,15 @@ class GoalRegistry(Node):
 
     def _current_joints(self) -> tuple[tuple[str, ...], tuple[float, ...]]:
         """Names and positions; both empty if there is no current joint state and none is required."""
-        topic, joints = self.resolve_topic_name(topics.JOINT_STATES), self._joints
-        if joints is None or joints.age_s > self.config.max_age_s:
+        topic, ages = self.resolve_topic_name(topics.JOINT_STATES), [last.age_s for last in self._joints.values()]
+        current = [last.message for last in self._joints.values() if last.age_s <= self.config.max_age_s]
+        if not current:
             if self.config.require_joint_state:
-                age = "none came yet" if joints is None else f"the newest came {joints.age_s:.1f} s ago"
+                age = f"the newest came {min(ages):.1f} s ago" if ages else "none came yet"
                 raise AmRosError(f"topic {topic}: no current joint state ({age})")
             return (), ()
-        names, positions = tuple(joints.message.name), tuple(joints.message.position)
+        names = tuple(name for message in current for name in message.name)
+        positions = tuple(position for message in current for position in message.position)
         if len(names) != len(positions) or not np.isfinite(positions).all():
             raise AmRosError(
                 f"topic {topic}: {len(names)} names and {len(positions)} positions, of which some are not "
