@@ -131,6 +131,8 @@ def _simulator(a: SimArguments | WorkcellArguments | RecordArguments, files: tup
 
 def _eye(a: WorkcellArguments | RecordArguments, files: tuple[Path, ...]) -> NodeSpec:
     """Where images come from: the camera, or the simulator, which is the arm's driver as well."""
+    if (a.stack, a.model) == ("kuka_drivers", "iiwa7"):  # whose limits are others
+        raise AmRosError("argument model: kuka_drivers drives the iiwa14 only; iiwa7 needs stack:=lbr_fri")
     if a.stack == "sim":
         return _simulator(a, files)
     camera = {"source": a.camera, "width": a.image_size, "height": a.image_size}

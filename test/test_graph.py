@@ -125,6 +125,8 @@ def test_the_workcell_is_told_about_its_arm_and_its_folders():
     assert by_name["cartesian_controller"].parameters["robot_model"] == "iiwa7"
     assert by_name["policy_server"].parameters["checkpoint"].endswith("pretrained/pick_place")
     assert {spec.namespace for spec in nodes} == {"cell"}
+    with pytest.raises(AmRosError, match="argument model: kuka_drivers drives the iiwa14 only"):
+        workcell_nodes(stack="kuka_drivers", model="iiwa7")
     for wrong in ({"stack": "ur"}, {"backend": "magic"}, {"model": "ur5"}):
         with pytest.raises(AmRosError, match=f"parameter {next(iter(wrong))}: .* is not one of "):
             workcell_nodes(**wrong)
