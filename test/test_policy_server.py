@@ -98,8 +98,8 @@ def test_one_goal_at_a_time_and_cancel_ends_it(ros, cell):
     assert events[-1].type == EpisodeEvent.END and events[-1].reason == "cancelled"
 
 
-def test_a_bad_checkpoint_is_refused_and_the_old_one_keeps_serving(ros, cell, untrained, tmp_path):
-    damaged = tmp_path / "damaged"
+def test_a_bad_checkpoint_is_refused_and_the_old_one_keeps_serving(ros, cell, untrained):
+    damaged = untrained.with_name("damaged")
     damaged.mkdir()
     for file in untrained.iterdir():
         (damaged / file.name).write_bytes(file.read_bytes()[:-3])
