@@ -139,9 +139,13 @@ def test_a_plan_that_must_not_be_executed_is_refused_by_name(fault, backend, kin
 
 
 def test_a_planner_that_speaks_of_another_tool_is_found_out(backend):
-    config = replace(CONFIG, tool_length_m=0.18)
-    there = backend(config)
-    there._kinematics = STEPPER.kinematics  # as if the two descriptions differed by 4 cm
+    longer = replace(CONFIG, tool_length_m=0.18)
+    sentence = r"tip_to_tcp: is \[0.0, 0.0, 0.14, .*but the description \(tool_length_m\) has \[0.0, 0.0, 0.18, "
+    with pytest.raises(AmRosError, match=sentence):
+        make_stepper(longer)
+    fits = replace(PLANNER, tip_to_tcp=(0.0, 0.0, 0.18, 0.0, 0.0, np.pi))
+    there = backend(replace(longer, backend=BackendConfig("moveit", fits)))
+    there._kinematics = STEPPER.kinematics  # as if the other program's description were 4 cm shorter
     assert "beside the goal (do planner_tip and tip_to_tcp fit the tool?)" in refusal(there)
 
 
@@ -160,7 +164,7 @@ def test_the_tool_is_where_the_description_has_it_beyond_flange_and_extension():
         kinematics = make_stepper(replace(CONFIG, flange_extension_m=extension)).kinematics
         position, _ = tip_of(*kinematics.forward(np.zeros(7)), TCP)
         assert position == pytest.approx([0, 0, 0.36 + 0.42 + 0.40 + 0.126 + extension], abs=1e-9)
-    longer = make_stepper(replace(CONFIG, tool_length_m=0.2)).kinematics
+    longer = make_stepper(ControllerConfig(tool_length_m=0.2)).kinematics
     assert longer.forward(HOME)[0][2] == pytest.approx(STEPPER.kinematics.forward(HOME)[0][2] - 0.06, abs=1e-6)
     with pytest.raises(AmRosError, match="parameter tip_to_tcp: expected x, y, z, roll, pitch, yaw, got 3 numbers"):
         tcp_in_tip((0.0, 0.0, 0.1))

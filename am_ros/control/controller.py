@@ -14,6 +14,7 @@ from am_ros.control.kinematics import Kinematics
 from am_ros.control.limits import MotionLimits
 from am_ros.control.motion import ArrivalTolerance
 from am_ros.control.robot import MODELS, robot_description, robot_model
+from am_ros.control.tool import check_tool
 from am_ros.control.watch import WatchConfig
 from am_ros.errors import AmRosError
 
@@ -65,6 +66,11 @@ def make_stepper(config: ControllerConfig) -> CartesianStepper:
     names, tip = (config.joint_names, config.tip_frame) if config.robot_description else (facts.joint_names, "tcp")
     margin_rad = config.limits.joint_margin_rad
     kinematics = Kinematics(description(config), names, tip, facts.comfortable_rad, margin_rad)
+    if config.backend.backend != "trajectory":
+        planner = config.backend.planner
+        # The plane that the gripper is mounted on: in the cell's own description by its name, in ours the flange.
+        mount = planner.planner_tip if config.robot_description else "flange"
+        check_tool(kinematics, mount, planner.tip_to_tcp)
     # Servo resolves the redundancy in its own way: a reference that pulls the elbow back would only be left behind.
     posture_step_rad = 0.0 if config.backend.backend == "servo" else MAX_POSTURE_STEP_RAD
     return CartesianStepper(kinematics, config.limits, config.action_space, posture_step_rad)

@@ -85,6 +85,13 @@ class Kinematics:
         values = pin.SE3ToXYZQUAT(self._data.oMf[self._tip]).tolist()
         return values[:3], values[3:]
 
+    def tip_in(self, frame: str) -> pin.SE3 | None:
+        """The tip's placement in a frame of the last link; None if the description has no such frame."""
+        if not self._model.existFrame(frame):
+            return None
+        pin.framesForwardKinematics(self._model, self._data, pin.neutral(self._model))
+        return self._data.oMf[self._model.getFrameId(frame)].actInv(self._data.oMf[self._tip])
+
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """Jacobian [6, joints] of the tip: linear then angular velocity, along the axes of the base frame."""
         pin.computeJointJacobians(self._model, self._data, q)

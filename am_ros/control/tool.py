@@ -3,7 +3,11 @@
 import numpy as np
 import pinocchio as pin
 
+from am_ros.control.kinematics import Kinematics
 from am_ros.errors import AmRosError
+
+TOOL_TOLERANCE_M = 1e-3
+TOOL_TOLERANCE_RAD = 0.01
 
 
 def tcp_in_tip(tip_to_tcp) -> pin.SE3:
@@ -12,6 +16,21 @@ def tcp_in_tip(tip_to_tcp) -> pin.SE3:
     if values.shape != (6,) or not np.isfinite(values).all():
         raise AmRosError(f"parameter tip_to_tcp: expected x, y, z, roll, pitch, yaw, got {values.size} numbers")
     return pin.SE3(pin.rpy.rpyToMatrix(values[3:]), values[:3])
+
+
+def check_tool(kinematics: Kinematics, mount: str, tip_to_tcp) -> None:
+    """Raise AmRosError if `tip_to_tcp` contradicts the description, as far as that has a frame `mount`.
+
+    Or another program would be sent poses that put the tool elsewhere, by as much as the two lengths differ.
+    """
+    told, described = tcp_in_tip(tip_to_tcp), kinematics.tip_in(mount)
+    if described is None:
+        return
+    off = pin.log6(described.actInv(told))
+    if np.linalg.norm(off.linear) > TOOL_TOLERANCE_M or np.linalg.norm(off.angular) > TOOL_TOLERANCE_RAD:
+        numbers = [*described.translation, *pin.rpy.matrixToRpy(described.rotation)]
+        said, is_so = ([round(float(x), 4) + 0.0 for x in values] for values in (tip_to_tcp, numbers))
+        raise AmRosError(f"parameter tip_to_tcp: is {said}, but the description (tool_length_m) has {is_so}")
 
 
 def tip_of(position_m, rotation, tip_to_tcp: pin.SE3) -> tuple[list[float], list[float]]:
