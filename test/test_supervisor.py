@@ -186,3 +186,11 @@ def test_a_node_that_ignores_signals_is_killed(ros_env, tmp_path, monkeypatch):
         process.wait_for_line("ready")
         os.kill(process.pid, signal.SIGSTOP)  # it handles no signal any more
     assert process.returncode == -signal.SIGKILL
+
+
+def test_a_list_without_bringup_is_up_as_it_is(ros, ros_env, tmp_path):
+    registry = NodeSpec("goal_registry", parameters={"folder": str(tmp_path / "goals")})
+    with Supervisor([registry], tmp_path / "log", ros_env) as cell:
+        assert cell.wait_until_up() == ""
+        assert ros.call(ListGoals, "goal_registry/list", timeout_s=20.0).goals == []
+        cell.check()
