@@ -33,7 +33,8 @@ class Commander:
     def __init__(self, node, config: ActingConfig):
         self._node, self._config, self.name = node, config, node.get_name()
         self._commands = False
-        self._heard_s, self._holder = 0.0, ""  # when the controller said something last, and who holds the arm
+        self._heard_s = time.monotonic()  # when the controller said something last
+        self._holder = ""  # who holds the arm
         self._mover = ActionClient(node, MoveCartesian, ACTION)
         self._heartbeats = node.create_publisher(Heartbeat, topics.COMMANDER_HEARTBEAT, RELIABLE_QOS)
         node.create_timer(HEARTBEAT_S, self._beat)

@@ -11,10 +11,12 @@ from am_ros.action import ActionSpace, CartesianAction
 from am_ros.episode import Outcome, check_name, yaw_of_quaternion
 from am_ros.errors import AmRosError
 from am_ros.nodes.acting import ActingConfig, Choice, Label, Seen
+from am_ros.nodes.commander import POLL_S
 from am_ros.nodes.common import to_ns
 from am_ros.nodes.episode_runner import EpisodeRunner
 
 REFUSED = MoveCartesian.Result.REFUSED
+CONTROLLER_WAIT_S = 2.0  # to find it, when both have just been started
 
 
 class ManualEpisodes(EpisodeRunner):
@@ -44,6 +46,7 @@ class ManualEpisodes(EpisodeRunner):
 
         Raises AmRosError with the fault if the controller is gone, or if images may not be acted on in an episode.
         """
+        self._wait_for_controller(halted)
         with self._commander.commanding(halted):
             if self.label is None:
                 now = self.node.get_clock().now().to_msg()
@@ -73,6 +76,14 @@ class ManualEpisodes(EpisodeRunner):
     def withdraw(self, label: Label) -> None:
         """Say of an episode that has ended that it is void."""
         self._publish_event(label, EpisodeEvent.DISCARD, self._last, reason="discarded")
+
+    def _wait_for_controller(self, halted) -> None:
+        """An operator who may quit at any time waits for no long timeout."""
+        deadline_s = time.monotonic() + CONTROLLER_WAIT_S
+        while fault := self._commander.fault(time.monotonic()):
+            if halted.is_set() or time.monotonic() > deadline_s:
+                raise AmRosError(fault)
+            time.sleep(POLL_S)
 
     def _finish(self, kind: int, reason: str) -> None:
         self._publish_event(self.label, kind, self._last, self.steps, Outcome.UNKNOWN, reason)
