@@ -109,6 +109,18 @@ def test_actions_of_other_moments_come_with_every_item_and_are_the_datas(store):
     np.testing.assert_array_equal(np.stack(halves, axis=1).reshape(8, 5, ACTION_DIM), batch.other_actions)
 
 
+def test_a_share_of_the_random_goals_is_of_the_items_own_scene(store):
+    episode = {store.observations[row].tobytes(): store.first_row[row] for row in range(store.rows)}
+
+    def own_scene(share):
+        config = GoalConfig(random_share=0.9, same_scene_share=share, at_goal_share=0, random_shift_px=0)
+        batch = Sampler(store, config, 400, seed=0).batch(0)
+        pairs = zip(batch.image[batch.steps_to_goal < 0], batch.goal_image[batch.steps_to_goal < 0], strict=True)
+        return np.mean([episode[image.tobytes()] == episode[goal.tobytes()] for image, goal in pairs])
+
+    assert own_scene(0.0) < 0.3 and 0.45 < own_scene(0.5) < 0.75 and own_scene(1.0) == 1.0  # one of six by chance
+
+
 def test_a_policy_searches_from_the_actions_in_its_checkpoint(store, tmp_path):
     config = LearnerConfig(
         network=NetworkConfig(image_size=16, width=8, channels=4),

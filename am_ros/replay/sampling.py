@@ -36,6 +36,12 @@ class GoalConfig:
     """How goals are drawn. Shares: the rest is hindsight."""
 
     random_share: float = parameter(0.1, "share of items with a random goal (goal chaining)", range=(0.0, 0.95))
+    # In a scene of another episode other things lie about, and a goal that shows them is told from this scene's at a
+    # glance: it never teaches that being where the goal's arm is does not reach a goal whose object is elsewhere.
+    same_scene_share: float = parameter(
+        0.0, "share of the random goals that are any observation of the item's own episode, before or after it",
+        range=(0.0, 1.0),
+    )  # fmt: skip
     at_goal_share: float = parameter(0.08, "share of items already at their goal, to learn terminate", range=(0.0, 0.5))
     near_goal_m: float = parameter(
         0.03, "how far the tool may be from the goal to be there, with the same gripper and turn [m]", range=(0.0, 0.5)
@@ -143,6 +149,10 @@ class Sampler:
         others = self._transitions[rng.integers(len(self._transitions), size=(size, config.other_actions))]
         offset = rng.integers(-NEAR_STEPS, NEAR_STEPS + 1, size=size)
         stop, half = rewarded & (rng.random(size) < config.stop_share), rng.random(size) < 0.5
+        if config.same_scene_share:
+            first = store.first_row[row]
+            own = first + (rng.random(size) * (last + 1 - first)).astype(np.int64)
+            goal = np.where(random_goal & (rng.random(size) < config.same_scene_share), own, goal)
         row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset = (
             x[self.mine] for x in (row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset)
         )
