@@ -1,6 +1,6 @@
 """How well a camera that has moved since a goal was recorded is told, in the simulated cell.
 
-    python benchmarks/goal_consistency.py --still 120 --moved 40 --rows runs/consistency.jsonl \
+    python benchmarks/goal_consistency.py --still 150 --moved 32 --rows runs/consistency.jsonl \
         --json docs/consistency.json --picture docs/images/consistency.png \
         --overlay docs/images/consistency_overlay.png
 
@@ -61,7 +61,7 @@ def main() -> None:
         plot(rows, table, arguments.picture)
     if arguments.overlay:
         arguments.overlay.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(overlay()).quantize(96).save(arguments.overlay, optimize=True)
+        Image.fromarray(overlay()).quantize(256).save(arguments.overlay, optimize=True)
 
 
 def measure(arguments) -> None:
@@ -208,9 +208,10 @@ def plot(rows: list[dict], table: dict, path: Path) -> None:
     left.set(xlabel="turn of the camera [deg]", ylabel="flagged [%]", ylim=(-2, 102))
     right.set(xlabel="limit [deg]", ylabel="false alarms, camera still [%]", xlim=(0, 3), yscale="log", ylim=(0.3, 100))
     right.axvline(ConsistencyConfig().max_shift_deg, color="grey", lw=0.8, ls="--")
+    left.legend(fontsize=8, loc="lower right")
+    right.legend(fontsize=8)
     for axis in (left, right):
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 
