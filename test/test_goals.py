@@ -251,3 +251,30 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
         GoalLibrary(tmp_path / "file")
     with pytest.raises(AmRosError, match="goal library .*file/goals: Not a directory"):
         GoalLibrary(tmp_path / "file" / "goals")
+
+
+def test_a_larger_view_is_kept_beside_the_image_and_goes_with_it(tmp_path):
+    library = GoalLibrary(tmp_path)
+    library.record("cup", picture(), Goal("cup", focal_px=80.0), picture(1, 96, 128))
+    goal, rgb = library.get("cup")
+    np.testing.assert_array_equal(rgb, picture())
+    np.testing.assert_array_equal(library.view(goal), picture(1, 96, 128))
+    assert (goal.focal_px, goal.view_width, goal.view_height) == (80.0, 128, 96)
+    data = bytearray((tmp_path / "cup.view.png").read_bytes())
+    data[100] ^= 4
+    (tmp_path / "cup.view.png").write_bytes(data)
+    with pytest.raises(AmRosError, match=r"cup.view.png: is not the image that was recorded .*cup.json"):
+        library.view(goal)
+    library.delete("cup")
+    assert not list(tmp_path.glob("*.*g*"))
+
+
+def test_goals_recorded_before_there_were_views_are_read(tmp_path):
+    library = GoalLibrary(tmp_path)
+    library.record("old", picture())
+    content = json.loads((tmp_path / "old.json").read_text())
+    for name in ("focal_px", "view_width", "view_height", "view_sha256"):
+        del content[name]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    goal, _ = library.get("old")
+    assert goal.focal_px is None and library.view(goal) is None and library.list()[1] == []
