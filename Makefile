@@ -24,7 +24,7 @@ COLCON := $(STAMPS)/colcon-$(call hash,Makefile constraints.txt)
 # pybullet has wheels for 3.10 and 3.11; those come first. A version that pyenv only pretends to have does not count.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3 python3.12 python3.13,$(shell $(p) -c '' 2>/dev/null && echo $(p))))
 
-.PHONY: help setup demo faults test slow lint clean distclean check-machine
+.PHONY: help setup demo faults test slow colcon lint clean distclean check-machine
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +44,11 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 test: setup  ## Every test but the slow ones
 	@$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE)
 
-slow: setup $(COLCON)  ## The slow tests: the colcon build and long runs
+slow: setup $(COLCON)  ## The slow tests: the colcon build and long runs; before a release
 	@$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE)
+
+colcon: setup $(COLCON)  ## The colcon build alone, and a node started from it
+	@$(BIN)/python -m pytest -m slow test/test_packaging.py
 
 lint: setup  ## Style and import rules
 	@$(BIN)/ruff check .

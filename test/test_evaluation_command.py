@@ -54,6 +54,7 @@ def test_figures_and_pictures_of_the_expert(tmp_path, capsys):
     assert drawn == ["reach.gif", "reach.png", *(f"reach/{i:04d}.png" for i in range(2, 6))]
 
 
+@pytest.mark.slow
 def test_all_tasks_means_all(tmp_path):
     figures = tmp_path / "figures.json"
     assert evaluate("random", "--trials", 1, "--workers", 2, "--json", figures) == 0
@@ -183,9 +184,9 @@ def test_a_network_with_another_state_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("victim", "number", "code", "sentence"),
     [
-        ("parent", signal.SIGINT, 130, "evaluate: interrupted after"),
+        pytest.param("parent", signal.SIGINT, 130, "evaluate: interrupted after", marks=pytest.mark.slow),
         ("worker", signal.SIGKILL, 2, "evaluate: a worker process died"),
-        ("parent", signal.SIGKILL, -signal.SIGKILL, ""),
+        pytest.param("parent", signal.SIGKILL, -signal.SIGKILL, "", marks=pytest.mark.slow),
     ],
 )
 def test_whatever_ends_it_nothing_runs_on(tmp_path, victim, number, code, sentence):

@@ -186,6 +186,7 @@ def test_the_map_is_drawn_where_its_displacements_lie(planted, tmp_path):
     assert drawn["opposite"][0][2] > drawn["opposite"][0][0]  # blue
 
 
+@pytest.mark.slow
 def test_the_command_draws_the_same_picture_again(untrained, tmp_path):
     pictures = [tmp_path / f"{i}.png" for i in (1, 2)]
     for path in pictures:

@@ -27,7 +27,11 @@ def facts(trials):
     return {k: (t.success, t.success_once, t.steps, t.end, t.distance_m, t.best_distance_m) for k, t in key.items()}
 
 
-@pytest.mark.parametrize("config", [ActorConfig("random"), ActorConfig("expert", noise=0.5)], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(ActorConfig("random"), marks=pytest.mark.slow), ActorConfig("expert", noise=0.5)],
+    ids=lambda c: c.name,
+)
 def test_the_number_of_workers_changes_nothing(config):
     plan = TrialPlan(config, BOTH, 3, seed=4)
     one, two = facts(list(run_trials([plan], 1))), facts(list(run_trials([plan], 2)))

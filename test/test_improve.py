@@ -193,6 +193,7 @@ def test_workers_collect_what_one_process_collects(tmp_path):
     assert content(tmp_path / "1") == content(tmp_path / "2")
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_it_learns_loses_nothing(tmp_path):
     def plan():
         return Plan("reach", small("default"), LoopConfig(rounds=1, episodes=1, updates=600, trials=1))

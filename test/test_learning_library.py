@@ -155,6 +155,7 @@ def test_vectors_are_not_shifted(tmp_path):
     assert {row.tobytes() for row in np.concatenate([batch.image, batch.next_image, batch.goal_image])} <= known
 
 
+@pytest.mark.slow
 def test_the_example_learns_to_go_where_it_is_told():
     rates = runpy.run_path(str(ROOT / "docs" / "examples" / "point_mass.py"))["main"](300, 300, 60)
     assert rates["Q"] > rates["chance"] + 0.15 and rates["cloning"] > rates["chance"] + 0.15

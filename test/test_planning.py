@@ -196,6 +196,7 @@ def test_the_command_line_plans_and_refuses_what_cannot_be(tmp_path, capsys):
     assert "belongs to a checkpoint, not to expert" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_example_gets_behind_the_wall_by_planning_alone(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     example = runpy.run_path(str(EXAMPLES / "planning.py"))

@@ -123,7 +123,10 @@ def test_a_downstream_task_always_shows_its_food_and_wants_it(food):
         assert scenario.wanted == (food,) and food in scenario.start.objects
 
 
-@pytest.mark.parametrize(("task", "scenes"), [("food_grasping", 100), ("instance_grasping", 30)])
+@pytest.mark.parametrize(
+    ("task", "scenes"),
+    [pytest.param("food_grasping", 100, marks=pytest.mark.slow), ("instance_grasping", 30)],
+)
 def test_nothing_rolls_or_topples_before_it_is_touched(task, scenes):
     with Environment(TASKS[task]) as environment:
         environment.workcell.stock(FOODS)
