@@ -58,6 +58,8 @@ def test_a_running_cell_is_well_and_moves_nothing_and_the_policy_allows_all_that
         code, faults = check("policy:=pick_place", "image_size:=96")
         assert code == 1 and faults["image_wrong_size"].startswith("wrong /image_raw: image of 64x64 px, but 96x96")
 
+        policy = read_policy(policy_file())
+        assert survey(ros.node, "test_client").beyond(policy[OPERATOR]) == []
         publisher = ros.node.create_publisher(JointTrajectory, "joint_trajectory", RELIABLE_QOS)
         description = ros.node.create_publisher(String, "robot_description", LATCHED_QOS)
         description.publish(String(data=urdf(lower=-1.0)))
@@ -67,10 +69,8 @@ def test_a_running_cell_is_well_and_moves_nothing_and_the_policy_allows_all_that
         ros.node.destroy_publisher(publisher)
         ros.node.destroy_publisher(description)
 
-        policy = read_policy(policy_file())
         for spec in specs:
             assert survey(ros.node, spec.label).beyond(policy[spec.executable]) == [], spec.label
-        assert survey(ros.node, "test_client").beyond(policy[OPERATOR]) == []
         assert not commands
         status = ros.wait_for_message(ControllerStatus, "controller_status", qos=LATCHED_QOS)
         assert status.steps_done == status.steps_refused == 0

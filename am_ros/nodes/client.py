@@ -100,7 +100,8 @@ class RosClient:
         try:
             return received.wait(1, timeout_s)[0]
         finally:
-            self.node.destroy_subscription(received.subscription)
+            # Not from here: the executor's thread dies if it waits for what is being destroyed.
+            in_executor(self._executor, lambda: self.node.destroy_subscription(received.subscription), timeout_s)
 
     def publisher(self, message_type, topic: str, qos=RELIABLE_QOS, subscribers: int = 1, timeout_s: float = 10.0):
         """A publisher to which at least so many subscribers are connected, so that no message is lost."""

@@ -21,16 +21,17 @@ POLL_S = 0.05
 SILENT_S = 60.0
 FIRST_IMAGE_S = 5.0
 EVENT_TIMEOUT_S = 2.0  # the action's result and the event that ends its episode come by different ways
-KEPT_IMAGES = 200  # until the step that names one of them has come
+KEPT_IMAGES = 100  # until the step that names one of them has come
 
 
 class Pursuit:
-    """A goal of the registry by name, or a picture by its file; `frames` are what the policy saw [height, width, 3]."""
+    """A goal of the registry by name, or a picture by its file."""
 
     def __init__(self, client: RosClient, goal: str, task: str = ""):
         self._client, self._run = client, None
         self.fault = ""
-        self.frames: list[np.ndarray] = []
+        self._stamps: list[int] = []  # of the images that the policy says it saw
+        self._images: dict[int, np.ndarray] = {}  # those, and the newest ones: a step may come before its image
         self._goal = {"task": task, "seed": -1}
         path = Path(goal)
         if path.suffix.lower() in (".png", ".jpg", ".jpeg"):
@@ -42,11 +43,15 @@ class Pursuit:
                 raise AmRosError(f"goal_registry/get: {answer.message}")
             self._goal["goal_id"] = goal
             self.goal_image = images.array_from_image(answer.image)
-        self._images: dict[int, Image] = {}
         self._ended = ""
         client.node.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
         client.node.create_subscription(Step, topics.STEP, lambda m: self._see(m.observation), RELIABLE_QOS)
         client.node.create_subscription(EpisodeEvent, topics.EPISODE_EVENT, self._on_event, RELIABLE_QOS)
+
+    @property
+    def frames(self) -> list[np.ndarray]:
+        """What the policy saw at the start and after each step, [height, width, 3] each; what was lost is left out."""
+        return [self._images[stamp] for stamp in self._stamps if stamp in self._images]
 
     def run(self, max_steps: int = 0) -> Iterator[str]:
         """Send the goal; yield a sentence for each step and one for the end. `fault` says why, if one ended it."""
@@ -73,9 +78,10 @@ class Pursuit:
 
     def draw(self, path: Path) -> Path:
         """Start, steps, end and goal as one picture."""
-        last = len(self.frames) - 1
+        frames = self.frames
+        last = len(frames) - 1
         words = ["start", *(f"step {i}" for i in range(1, last)), *(["end"] if last else [])]
-        tiles = [tile(frame, word, GREY) for frame, word in zip(self.frames, words, strict=True)]
+        tiles = [tile(frame, word, GREY) for frame, word in zip(frames, words, strict=True)]
         return write_png(path, grid([*tiles, goal_tile(self.goal_image)], 8))
 
     def _wait_until_connected(self) -> None:
@@ -90,7 +96,9 @@ class Pursuit:
     def _end(self, run: GoalRun, timeout_s: float) -> str:
         result = run.result(timeout_s)
         deadline_s = time.monotonic() + EVENT_TIMEOUT_S
-        while self._ended != result.episode_id and time.monotonic() < deadline_s:
+        while time.monotonic() < deadline_s:
+            if self._ended == result.episode_id and len(self.frames) == len(self._stamps):
+                break
             time.sleep(POLL_S)
         self.fault = result.reason if result.end == ReachGoal.Result.FAULT else ""
         how = {
@@ -104,14 +112,13 @@ class Pursuit:
         )
 
     def _on_image(self, image: Image) -> None:
-        self._images[to_ns(image.header.stamp)] = image
-        if len(self._images) > KEPT_IMAGES:
-            del self._images[next(iter(self._images))]
+        self._images[to_ns(image.header.stamp)] = images.array_from_image(image)
+        idle = [stamp for stamp in self._images if stamp not in self._stamps]
+        for stamp in idle[:-KEPT_IMAGES]:
+            del self._images[stamp]
 
     def _see(self, observation) -> None:
-        image = self._images.get(to_ns(observation.image_stamp))
-        if image is not None:
-            self.frames.append(images.array_from_image(image))
+        self._stamps.append(to_ns(observation.image_stamp))
 
     def _on_event(self, event: EpisodeEvent) -> None:
         if event.type == EpisodeEvent.END:

@@ -44,7 +44,7 @@ class RosTrials:
         node = client.node
         self._subscriptions = [
             node.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS),
-            node.create_subscription(Step, topics.STEP, self._steps.append, RELIABLE_QOS),
+            node.create_subscription(Step, topics.STEP, self._on_step, RELIABLE_QOS),
             node.create_subscription(EpisodeEvent, topics.EPISODE_EVENT, self._on_event, RELIABLE_QOS),
         ]
 
@@ -108,10 +108,9 @@ class RosTrials:
     def _judge(self, task: str, scene: int, goal_image, episode_id: str, steps: int) -> Trial:
         """The trial as it has just ended, from the cell's outcome and the messages of its episode."""
         outcome = self.client.call(GetOutcome, "sim_workcell/outcome")
-        with self._news:
-            self._news.wait_for(lambda: any(e.episode_id == episode_id for e in self._ends), EVENT_TIMEOUT_S)
-            ends = [e for e in self._ends if e.episode_id == episode_id]
-        mine = [s for s in self._steps if s.episode_id == episode_id]
+        with self._news:  # the result, the steps, the END and the images come by different ways
+            self._news.wait_for(lambda: self._complete(episode_id, steps), EVENT_TIMEOUT_S)
+            mine, ends = self._of(episode_id)
         stamps = [to_ns(seen.observation.image_stamp) for seen in (*mine, *ends)]
         frames = [images.array_from_image(self._images[s]) for s in stamps if s in self._images]
         if goal_image is None and frames:
@@ -122,6 +121,17 @@ class RosTrials:
             best_distance_m=outcome.best_distance, decision_ms=[s.decision_ms for s in mine],
             frames=frames, goal_image=goal_image,
         )  # fmt: skip
+
+    def _of(self, episode_id: str) -> tuple[list[Step], list[EpisodeEvent]]:
+        """What came of an episode: its steps, and its END, if that came."""
+        mine = [s for s in self._steps if s.episode_id == episode_id]
+        return mine, [e for e in self._ends if e.episode_id == episode_id]
+
+    def _complete(self, episode_id: str, steps: int) -> bool:
+        """Whether all steps of an episode are here, its END, and the images that they name."""
+        mine, ends = self._of(episode_id)
+        stamps = [to_ns(seen.observation.image_stamp) for seen in (*mine, *ends)]
+        return len(mine) == steps and bool(ends) and all(s in self._images for s in stamps)
 
     def _reset(self, task: str, scene: int, phase: int) -> None:
         answer = self.client.call(
@@ -140,9 +150,16 @@ class RosTrials:
             self._ends.clear()
 
     def _on_image(self, image: Image) -> None:
-        self._images[to_ns(image.header.stamp)] = image
-        if len(self._images) > KEPT_IMAGES:
-            self._images.popitem(last=False)
+        with self._news:
+            self._images[to_ns(image.header.stamp)] = image
+            if len(self._images) > KEPT_IMAGES:
+                self._images.popitem(last=False)
+            self._news.notify_all()
+
+    def _on_step(self, step: Step) -> None:
+        with self._news:
+            self._steps.append(step)
+            self._news.notify_all()
 
     def _on_event(self, event: EpisodeEvent) -> None:
         if event.type == EpisodeEvent.END:
