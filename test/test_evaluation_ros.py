@@ -26,6 +26,10 @@ def untrained(tmp_path_factory):
     return checkpoint.save(tmp_path_factory.mktemp("policy") / "checkpoint", meta, {"model": network.state_dict()})
 
 
+# An untrained network answers a shade of grey with another step: of a busy machine's millimetre it makes centimetres.
+AIMLESS_M, EXPERT_M = 0.03, 0.01
+
+
 def assert_same(through, direct, tolerance_m):
     assert (through.task, through.seed) == (direct.task, direct.seed)
     assert (through.steps, through.end, through.success) == (direct.steps, direct.end, direct.success)
@@ -50,7 +54,7 @@ def test_one_cell_runs_policy_and_expert_on_all_tasks_as_without_nodes(ros_env, 
     assert len(through) == len(direct) == 6
     for one, other in zip(by_scene(through), by_scene(direct), strict=True):
         assert one.actor == other.actor
-        assert_same(one, other, 0.01)
+        assert_same(one, other, EXPERT_M if one.actor == "expert" else AIMLESS_M)
     assert all(t.success and t.end == "terminated" for t in through if t.actor == "expert")
     assert not any(t.decision_ms for t in through if t.actor == "expert")
     assert all(t.decision_ms and 0 < t.final_q < 1 for t in through if t.actor != "expert")
@@ -64,7 +68,7 @@ def test_a_task_without_goal_image_gives_the_policy_zeros_on_both_ways(ros, star
     plan = TrialPlan(ActorConfig(str(untrained), search=searching(samples=8)), ("grasp_milk",), 1, seed=2, frames_px=64)
     (direct,) = run_trials([plan])
     assert not through.goal_image.any() and not direct.goal_image.any()
-    assert_same(through, direct, 0.01)
+    assert_same(through, direct, AIMLESS_M)
 
 
 def test_the_server_loads_relative_folders_and_names(ros, start_node, untrained, monkeypatch):

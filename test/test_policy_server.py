@@ -136,7 +136,7 @@ def test_trials_with_and_without_the_nodes_agree(ros, cell, untrained, start_nod
     plan = TrialPlan(ActorConfig(str(untrained), search=searching(samples=8)), ("reach",), trials=2, frames_px=64)
     for direct, through in zip(run_trials([plan]), [trials.run("reach", 0), trials.run("reach", 1)], strict=True):
         assert (through.steps, through.end, through.success) == (direct.steps, direct.end, direct.success)
-        assert math.isclose(through.distance_m, direct.distance_m, abs_tol=0.01)
+        assert math.isclose(through.distance_m, direct.distance_m, abs_tol=0.03)
         assert len(through.frames) == len(direct.frames)
     published, received = trials.count_images()
     assert published == received > 0
