@@ -1,6 +1,7 @@
 """Where the tool was: a track of positions and headings from poses, TF frames or joint angles."""
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import NamedTuple
 
@@ -88,16 +89,16 @@ class Track:
         return min((abs(t - stamp) / 1e9 for t, _ in self._samples), default=None)
 
 
-class PoseSource:
+class PoseSource(ABC):
     """Turns the messages of the mapped topics into tool poses. Of the subclasses, `pose_source` makes the right one."""
 
     def __init__(self, role: PoseRole):
         self.role = role
         self._base, self._tool = _offset(role.base_offset), _offset(role.tool_offset)
 
+    @abstractmethod
     def sample(self, message, receive_ns: int, static: bool = False) -> tuple[int, ToolPose] | None:
         """Stamp and pose that a message brings; None if it brings none. AmRosError if the mapping does not fit it."""
-        raise NotImplementedError
 
     def missing(self) -> str:
         """Why there was no pose so far, in words."""
