@@ -1,7 +1,7 @@
 """Where the time of an update goes: small preset, batch 128 of 64x64 pairs, one thread; milliseconds of CPU time.
 
-    python benchmarks/bench_update.py [recipe]
-    python benchmarks/bench_update.py --compile    # the network alone, forward and backward, eager and torch.compile
+python benchmarks/bench_update.py [recipe]
+python benchmarks/bench_update.py --compile    # the network alone, forward and backward, eager and torch.compile
 """
 
 import sys
@@ -64,8 +64,10 @@ def measure(recipe: str) -> None:
         began, wall = time.process_time(), time.monotonic()
         trainer.fit(store, until_update=10 + ROUNDS)
         cpu, wall = time.process_time() - began, time.monotonic() - wall
-        print(f"{'whole updates':<38}{1e3 * cpu / ROUNDS:7.1f} ms, {ROUNDS / cpu:.1f} per CPU second, "
-              f"{ROUNDS / wall:.1f} per second, {'bf16' if trainer.bf16 else 'fp32'}")
+        print(
+            f"{'whole updates':<38}{1e3 * cpu / ROUNDS:7.1f} ms, {ROUNDS / cpu:.1f} per CPU second, "
+            f"{ROUNDS / wall:.1f} per second, {'bf16' if trainer.bf16 else 'fp32'}"
+        )
 
 
 def parts(clock: Clock, trainer: Trainer, sampler: Sampler, step: int) -> None:

@@ -168,9 +168,7 @@ def ways_to_act(config: LearnerConfig) -> dict[str, tuple]:
         if replace(config.acting, **Q_ALONE) != config.acting:
             ways["q_alone"] = searching(**Q_ALONE)
         if config.network.behaviour_prior:
-            ways["prior"] = searching(
-                objective="prior", samples=2, iterations=1, prior_share=1.0, prior_weight=1.0
-            )
+            ways["prior"] = searching(objective="prior", samples=2, iterations=1, prior_share=1.0, prior_weight=1.0)
     return ways
 
 

@@ -29,7 +29,7 @@ from am_ros.replay.store import ReplayStore
 from am_ros.sim.camera import CameraConfig
 from am_ros.sim.collect import Collection, collect
 from am_ros.sim.environment import Environment
-from am_ros.sim.episodes import fixed_noise
+from am_ros.sim.episodes import as_episode, fixed_noise
 from am_ros.sim.tasks import TASKS
 from am_ros.sim.workcell import SimConfig
 
@@ -97,7 +97,7 @@ def explorer(tmp_path):
 def test_an_episode_ends_with_its_reward(explorer):
     expert = explorer(exploration=0.0, noise_std=0.0)
     with Environment(TASKS["grasp_bottle"], SIM) as environment:
-        episodes = [play(environment, expert, seed, f"e{seed}") for seed in range(4)]
+        episodes = [as_episode(play(environment, expert, seed, f"e{seed}")) for seed in range(4)]
     reached = [e for e in episodes if e.info.reason == "reached"]
     assert len(reached) >= 3
     for episode in reached:
@@ -108,7 +108,7 @@ def test_an_episode_ends_with_its_reward(explorer):
 def test_a_policy_that_terminates_short_of_the_goal_has_failed(explorer):
     early = explorer(CartesianAction(terminate=True), exploration=0.0)
     with Environment(TASKS["reach"], SIM) as environment:
-        episode = play(environment, early, 0, "early")
+        episode = as_episode(play(environment, early, 0, "early"))
     assert (episode.info.outcome, episode.info.reason, len(episode)) == (Outcome.FAILURE, "terminated", 1)
 
 

@@ -20,11 +20,11 @@ from am_ros.action import CLOSE, CONTINUOUS_DIM, OPEN, ActionSpace, CartesianAct
 from am_ros.bags.episodes import write_episode
 from am_ros.bags.writer import UNFINISHED
 from am_ros.configuration import parameter
-from am_ros.episode import Episode, EpisodeInfo, Outcome
+from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.evaluation.actors import ActorConfig, PolicyActor
 from am_ros.sim.dataset_card import BagFacts, read_facts
 from am_ros.sim.environment import Environment, Observation
-from am_ros.sim.episodes import as_episode, execute
+from am_ros.sim.episodes import Performance, as_episode, execute
 from am_ros.sim.expert import TOGGLE
 from am_ros.sim.tasks import find_task, train_seed
 from am_ros.sim.workcell import SimConfig
@@ -78,12 +78,13 @@ class Explorer:
         return space.from_vector(vector)  # which keeps it within the limits
 
 
-def play(environment: Environment, explorer: Explorer, seed: int, name: str) -> Episode:
+def play(environment: Environment, explorer: Explorer, seed: int, name: str) -> Performance:
     """One episode on the scene of that seed, judged by the simulator."""
     task, goal_image = environment.task, None
     if task.goal_image:
         goal_image = environment.reset(seed, "goal").image
     observations, vectors, end = [environment.reset(seed)], [], STEP_LIMIT
+    scenes = [environment.scene()]
     if goal_image is None:
         goal_image = np.zeros_like(observations[0].image)
     explorer.begin(environment, seed)
@@ -96,6 +97,7 @@ def play(environment: Environment, explorer: Explorer, seed: int, name: str) -> 
         vector, observation = execute(environment, observations[-1], action)
         vectors.append(vector)
         observations.append(observation)
+        scenes.append(environment.scene())
     info = EpisodeInfo(
         name,
         task.name,
@@ -105,7 +107,7 @@ def play(environment: Environment, explorer: Explorer, seed: int, name: str) -> 
         reason=end,
         extra={"random_steps": str(explorer.random_steps)},
     )
-    return as_episode(info, observations, vectors)
+    return Performance(info, observations, vectors, scenes)
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,8 @@ def _work(what: PolicyRound, index: int) -> BagFacts:
     shutil.rmtree(what.folder / (name + UNFINISHED), ignore_errors=True)  # of a worker that was killed
     environment = _environment(what.task, what.sim)
     explorer = _explorer(what.policy, what.weights, what.exploration)
-    episode = play(environment, explorer, train_seed(what.first_scene + index), name)
-    return read_facts(write_episode(episode, what.folder, ActionSpace()))
+    done = play(environment, explorer, train_seed(what.first_scene + index), name)
+    return read_facts(write_episode(as_episode(done), what.folder, ActionSpace()))
 
 
 @lru_cache(maxsize=1)

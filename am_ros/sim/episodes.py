@@ -82,7 +82,7 @@ def demonstrator_rng(task: Task, seed: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Performance:
-    """A demonstrator's trial: T action vectors, T+1 observations, and the ground truth at each of these."""
+    """A trial: T action vectors, T+1 observations, and the ground truth at each of these."""
 
     info: EpisodeInfo
     observations: list[Observation]
@@ -117,19 +117,18 @@ def perform(environment: Environment, seed: int, mixture: Mixture) -> Performanc
 
 def play(environment: Environment, seed: int, mixture: Mixture) -> Episode:
     """One episode: what a camera and the robot's joints show of a demonstrator's trial."""
-    done = perform(environment, seed, mixture)
-    return as_episode(done.info, done.observations, done.actions)
+    return as_episode(perform(environment, seed, mixture))
 
 
-def as_episode(info: EpisodeInfo, observations: list[Observation], actions: list[np.ndarray]) -> Episode:
-    """T action vectors and T+1 observations of the cell as an episode; its simulated clock depends on its name."""
-    start_ns = first_stamp_ns(info.episode_id)
+def as_episode(done: Performance) -> Episode:
+    """A trial as its robot saw it; the simulated clock depends on the episode's name."""
+    start_ns = first_stamp_ns(done.info.episode_id)
     return Episode(
-        info,
-        np.stack([o.image for o in observations]),
-        np.stack([o.state for o in observations]),
-        np.stack(actions),
-        np.array([start_ns + round(o.time_s * 1e9) for o in observations], np.int64),
+        done.info,
+        np.stack([o.image for o in done.observations]),
+        np.stack([o.state for o in done.observations]),
+        np.stack(done.actions),
+        np.array([start_ns + round(o.time_s * 1e9) for o in done.observations], np.int64),
     )
 
 

@@ -100,11 +100,11 @@ def _jobs(tasks, episodes: int, seed: int, mixture: Mixture | None, split: bool)
 def _work(task: str, scenes: range, mixture: Mixture, split: bool) -> tuple[tuple, int, list[Rows]]:
     with Environment(find_task(task), SimConfig(variety=0.0), sees=False) as environment:
         done = [perform(environment, train_seed(scene), mixture) for scene in scenes]
-    return (task, scenes.start), len(scenes), [row for one in done for row in _rows(one, split)]
+    return (task, scenes.start), len(scenes), [row for one in done for row in performance_rows(one, split)]
 
 
-def _rows(done: Performance, split: bool) -> list[Rows]:
-    """The episode of a demonstrator, or its parts."""
+def performance_rows(done: Performance, split: bool = False) -> list[Rows]:
+    """A trial as an episode of vectors, or, with `split`, as its unconnected parts."""
     observations = np.stack([scene_vector(state) for state in done.scenes])
     states, actions = np.stack([o.state for o in done.observations]), np.stack(done.actions)
     parts = cut(done.info, actions) if split else [(0, len(actions), done.info)]

@@ -80,25 +80,29 @@ def search_actions(score, seen: Tensor, count: int, generator=None) -> Tensor:
 
 
 def skew_goals(lagged, batch: dict[str, Tensor], config: MethodConfig, generator=None) -> dict[str, Tensor]:
-    """The batch with its random goals chosen anew, each among `goal_candidates` of them by softmax(Q / temperature).
+    """The batch with each random goal drawn anew from `goal_candidates` by softmax(Q / goal_temperature).
 
     Section 4.2: chaining learns most from goals that can be reached from where the sub-trajectory ends. The candidates
-    are the random goals of the batch itself, so that nothing more has to be read.
+    are the goals of the batch itself, its random ones first, so that nothing more has to be read.
     """
-    rows = torch.nonzero((batch["steps_to_goal"] < 0) & ~batch["rewarded"]).squeeze(1)
-    count = min(config.goal_candidates, len(rows))
-    if count < 2:
+    chained = (batch["steps_to_goal"] < 0) & ~batch["rewarded"]
+    rows = torch.nonzero(chained).squeeze(1)
+    pool = torch.cat([rows, torch.nonzero(~chained & ~batch["rewarded"]).squeeze(1)])
+    if config.goal_candidates <= len(rows):
+        pool = rows
+    count = min(config.goal_candidates, len(pool))
+    if count < 2 or not len(rows):
         return batch
     network = lagged[0] if isinstance(lagged, (list, tuple)) else lagged
     offsets = torch.arange(count, device=rows.device)
-    which = rows[(torch.arange(len(rows), device=rows.device).unsqueeze(1) + offsets) % len(rows)]  # [R, count]
+    which = pool[(torch.arange(len(rows), device=rows.device).unsqueeze(1) + offsets) % len(pool)]  # [R, count]
     repeated = rows.repeat_interleave(count)
     with torch.no_grad():
         encoding = network.encode(
             batch["image"][repeated], batch["goal_image"][which.flatten()], batch["state"][repeated]
         )
         q = network.score(encoding, batch["action"][repeated].unsqueeze(1)).float().sigmoid().view(-1, count)
-    chosen = draws.categorical((q / config.temperature).softmax(dim=1), 1, _alone(generator))
+    chosen = draws.categorical((q / config.goal_temperature).softmax(dim=1), 1, _alone(generator))
     goals = batch["goal_image"].clone()
     goals[rows] = batch["goal_image"][which.gather(1, chosen).squeeze(1)]
     return batch | {"goal_image": goals}

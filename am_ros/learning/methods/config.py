@@ -50,8 +50,9 @@ class MethodConfig:
         0.3, "candidates nearer than this to the seen action are dropped", range=(0.0, 4.0)
     )
     goal_candidates: int = parameter(
-        1, "each random goal is the best of about so many, by softmax(Q / temperature); 1: not skewed", range=(1, 256)
+        1, "each random goal is drawn from so many, by softmax(Q / goal_temperature); 1: not skewed", range=(1, 256)
     )
+    goal_temperature: float = parameter(0.3, "how little Q counts in that draw", range=(0.001, 100.0))
     target_cem: CemConfig = CemConfig(samples=8, iterations=1, elite_fraction=0.25, prior_share=0.5, prior_weight=0.0)
     cloning_weight: float = parameter(
         1.0, "weight of cloning the behaviour prior, if the network has one", range=(0.0, 10.0)
