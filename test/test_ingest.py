@@ -7,14 +7,12 @@ import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import yaml
 from bag_data import make_episode
-from rosbags.typesys import Stores, get_typestore
 
-from am_ros import cli, images
+from am_ros import cli
 from am_ros.action import CLOSE, OPEN, TERMINATE, ActionSpace
 from am_ros.bags.episodes import find_bags, read_episode, write_episode
 from am_ros.bags.verify import verify
@@ -24,9 +22,7 @@ from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
 from am_ros.ingest.foreign import ForeignBag
 from am_ros.ingest.ingest import BagReport, ingest_bag
-from am_ros.ingest.mapping import SECTIONS, ImageRole, PoseRole, describe_keys, load_mapping
-from am_ros.ingest.pictures import COMPRESSED, IMAGE, Pictures
-from am_ros.ingest.poses import ToolPose, Track, pose_source
+from am_ros.ingest.mapping import SECTIONS, describe_keys, load_mapping
 from am_ros.sim.environment import Environment
 from am_ros.sim.episodes import fixed_noise
 from am_ros.sim.foreign_cell import LBR_JOINTS, PAUSE_S, START_NS, BagOut, drive, write_bag, write_lbr_fri
@@ -304,57 +300,6 @@ def test_topics_of_a_foreign_bag_are_listed_with_counts_and_rates(bags, capsys):
     assert "ROS 1" in printed and "iiwa_msgs/msg/CartesianPose" in printed and " Hz" in printed
 
 
-def message(encoding: str, channels: int, rows: np.ndarray):
-    """An Image message."""
-
-    class Image:
-        height, width, step, data = rows.shape[0], rows.shape[1] // channels, rows.shape[1], rows.reshape(-1)
-
-    Image.encoding = encoding
-    return Image
-
-
-@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
-def test_each_bayer_pattern_gives_the_colours_that_were_seen(pattern, tmp_path):
-    colour = {"r": 200, "g": 120, "b": 40}
-    mosaic = np.array([[colour[pattern[2 * (y % 2) + x % 2]] for x in range(32)] for y in range(32)], np.uint8)
-    pictures = Pictures(ImageRole(topic="/c", width=16, height=16, crop=(2, 2, 28, 28)), IMAGE)
-    told = message(f"bayer_{pattern}8", 1, mosaic)
-    pictures.check(told)
-    with pytest.raises(AmRosError, match="uniform"):  # one colour all over shows nothing
-        pictures.decode(told)
-    mosaic[:, 16:] //= 2
-    np.testing.assert_array_equal(pictures.decode(told)[8, 2], [200, 120, 40])
-
-
-@pytest.mark.parametrize("encoding", ["16UC1", "mono16", "rgb16", "bayer_rggb16", "32FC1", "nv12"])
-def test_images_of_more_than_eight_bits_or_of_an_unknown_kind_are_refused_by_name(encoding):
-    role = ImageRole(topic="/c")
-    with pytest.raises(AmRosError, match=encoding):
-        Pictures(role, IMAGE).check(message(encoding, 2, np.zeros((8, 16), np.uint8)))
-    deep = cv2.imencode(".png", np.full((8, 8), 40_000, np.uint16))[1]
-    with pytest.raises(AmRosError, match="more than 8 bits"):
-        Pictures(role, COMPRESSED).check(type("Compressed", (), {"format": "png", "data": deep}))
-
-
-def test_crop_channel_order_and_yuv(tmp_path):
-    rgb = np.zeros((40, 60, 3), np.uint8)
-    rgb[:, 10:] = (250, 30, 60)
-    rgb[:, 35:] = (20, 200, 90)
-    role = ImageRole(topic="/c", width=16, height=16, crop=(30, 5, 20, 20))
-    seen = Pictures(role, IMAGE).decode(message("bgr8", 3, rgb[..., ::-1].reshape(40, -1)))
-    assert tuple(seen[8, 1]) == (250, 30, 60) and tuple(seen[8, 14]) == (20, 200, 90)
-    swapped = ImageRole(topic="/c", width=16, height=16, swap_red_blue=True)
-    data = np.frombuffer(images.encode_png(rgb[..., ::-1]), np.uint8)
-    png = type("Compressed", (), {"format": "png", "data": data})
-    assert tuple(Pictures(swapped, COMPRESSED).decode(png)[8, 14]) == (20, 200, 90)
-    rgb[:, 34:] = (20, 200, 90)  # two pixels share their colour
-    yuv = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_UYVY).reshape(40, -1)
-    seen = Pictures(role, IMAGE).decode(message("yuv422", 2, yuv))
-    assert np.abs(seen[8, 1].astype(int) - (250, 30, 60)).max() < 8
-    assert np.abs(seen[8, 14].astype(int) - (20, 200, 90)).max() < 8
-
-
 def test_a_damaged_bag_is_refused_by_name(bags, tmp_path):
     rules = mapping(tmp_path, "lbr_fri")
     bag = shutil.copytree(bags["lbr_fri"], tmp_path / "damaged")
@@ -405,20 +350,6 @@ def test_a_description_of_ones_own_gives_the_same_poses_as_ours(bags, tmp_path):
         np.testing.assert_allclose(a.states, b.states, atol=1e-6)
 
 
-def test_units_frames_and_offsets_are_those_of_the_mapping():
-    store = get_typestore(Stores.ROS2_HUMBLE)
-    point, rotation = store.types["geometry_msgs/msg/Point"], store.types["geometry_msgs/msg/Quaternion"]
-    turned = PoseRole(topic="/p", unit="mm", base_offset=(1, 0, 0, 0, 0, np.pi / 2), tool_offset=(0, 0, 0.1, 0, 0, 0))
-    down = rotation(x=1.0, y=0.0, z=0.0, w=0.0)
-    message = store.types["geometry_msgs/msg/Pose"](position=point(x=300.0, y=0.0, z=400.0), orientation=down)
-    stamp, pose = pose_source(turned, "geometry_msgs/msg/Pose").sample(message, 7)
-    assert stamp == 7  # a type without a header has the time of its reception
-    np.testing.assert_allclose(pose.position_m, [1.0, 0.3, 0.3], atol=1e-9)
-    assert pose.yaw_rad == pytest.approx(np.pi / 2) and pose.tilt_rad == pytest.approx(0, abs=1e-6)
-    message.orientation = rotation(x=0.0, y=0.0, z=0.0, w=0.0)  # a driver that has no pose yet
-    assert pose_source(turned, "geometry_msgs/msg/Pose").sample(message, 8) is None
-
-
 def test_a_recording_of_an_older_ros_without_definitions_is_read(bags, drives, tmp_path):
     bag = write_bag(tmp_path / "humble", "lbr_fri_tf", drives)
     with closing(sqlite3.connect(next(bag.glob("*.db3")))) as database:
@@ -459,17 +390,6 @@ def test_clocks_that_were_set_back_in_mid_recording_end_the_episode(drives, tmp_
     episodes, _ = ingested(tmp_path / "set_back", mapping(tmp_path, "lbr_fri", episodes={"cut": "gap"}))
     assert [e.info.extra["ingested_cut"] for e in episodes] == ["stamps_went_back", "bag_end"]
     assert episodes[1].stamps_ns[0] < episodes[0].stamps_ns[0]
-
-
-def test_poses_are_interpolated_the_short_way_round_and_not_across_gaps():
-    track = Track(max_gap_s=0.1)
-    for t, x, yaw in ((0, 0.0, 3.0), (100, 1.0, -3.0), (500, 2.0, -3.0)):
-        track.add(t * 1_000_000, ToolPose(np.array([x, 0, 0]), yaw, 0.0))
-    pose = track.at(25_000_000)
-    assert pose.position_m[0] == pytest.approx(0.25)
-    assert pose.yaw_rad == pytest.approx(3.0 + 0.25 * (2 * np.pi - 6.0))
-    assert track.at(300_000_000) is None and track.at(600_000_000) is None and track.at(-1) is None
-    assert track.at(500_000_000).position_m[0] == 2.0 and not track.covers(500_000_001)
 
 
 def test_every_key_is_documented_as_the_command_prints_it():

@@ -3,7 +3,10 @@
 import queue
 import threading
 
+from rclpy.task import Future
+
 SMALL_BYTES = 1000  # of a message that holds no array of bytes
+NOTHING = "nothing"  # kind of the job that a thread gets when there is none
 
 
 class Backlog:
@@ -29,11 +32,24 @@ class Backlog:
         return True
 
     def get(self, timeout_s: float):
-        """The next job; raises queue.Empty."""
-        job, size = self._jobs.get(timeout=timeout_s)
+        """The next job; (NOTHING, None, None) if none comes in that time."""
+        try:
+            job, size = self._jobs.get(timeout=timeout_s)
+        except queue.Empty:
+            return NOTHING, None, None
         with self._lock:
             self._bytes -= size
         return job
 
     def empty(self) -> bool:
         return self._jobs.empty()
+
+
+class Answer:
+    """A future that the thread completes with (report, sentence) and an async callback of the executor awaits."""
+
+    def __init__(self, executor):
+        self.future = Future(executor=executor)
+
+    def __call__(self, report, sentence: str) -> None:
+        self.future.set_result((report, sentence))

@@ -1,6 +1,5 @@
 """Trainer node: takes bags from a folder and replayed topics, trains in a worker process, always answers."""
 
-import queue
 import sys
 import time
 from dataclasses import dataclass, fields, replace
@@ -11,7 +10,6 @@ from am_msgs.msg import EpisodeEvent, Step, TrainingMetrics
 from am_msgs.srv import IngestBags
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
-from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import SetBool, Trigger
 
@@ -25,7 +23,7 @@ from am_ros.learning.progress import Progress
 from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.learning.trainer import LearnerConfig
 from am_ros.learning.worker import TrainingWorker
-from am_ros.nodes.backlog import Backlog
+from am_ros.nodes.backlog import NOTHING, Answer, Backlog
 from am_ros.nodes.common import KEEP_ALL_QOS, RELIABLE_QOS, NodeThread, declare, run
 from am_ros.paths import inside
 from am_ros.replay.ingest import ingest
@@ -105,7 +103,7 @@ class TrainerNode(Node):
     def _work(self) -> None:
         """The ingestion thread: the only writer of the store."""
         began, look_s = False, 0.0
-        while (job := self._next_job()) is not None:
+        while (job := self._jobs.get(LOOK_S)) is not None:
             try:
                 self._do(*job)
             except AmRosError as error:
@@ -118,14 +116,8 @@ class TrainerNode(Node):
                 began = True
                 self._start_training()
 
-    def _next_job(self) -> tuple | None:
-        try:
-            return self._jobs.get(LOOK_S)
-        except queue.Empty:
-            return "nothing", None, None
-
     def _do(self, kind: str, what, extra) -> None:
-        if kind == "nothing":
+        if kind == NOTHING:
             return
         if kind == "message":
             episode = self._assembler.add(what, extra)
@@ -202,7 +194,7 @@ class TrainerNode(Node):
 
     async def _on_ingest(self, request, response):
         """Read bags now; the answer comes when they are in the store."""
-        done, folder = _Answer(self.executor), self.config.ingest_folder or self.config.bags
+        done, folder = Answer(self.executor), self.config.ingest_folder or self.config.bags
         try:
             path = inside(request.path, [folder] if folder else [], "ingest_folder")
         except AmRosError as error:
@@ -241,16 +233,6 @@ def _declare_learner(node, recipe: LearnerConfig) -> LearnerConfig:
     if learner.network.preset == "state":
         raise AmRosError("parameter preset: 'state' learns from vectors, bags hold images: use small or qt_opt")
     return learner
-
-
-class _Answer:
-    """A future that the ingestion thread completes and an async callback of the executor awaits."""
-
-    def __init__(self, executor):
-        self.future = Future(executor=executor)
-
-    def __call__(self, report, sentence: str) -> None:
-        self.future.set_result((report, sentence))
 
 
 def main(args=None) -> int:
