@@ -36,6 +36,12 @@ VECTOR_SIZE = _TOOL + _OBJECT * len(TRACKED)
 _CHUNK = 20  # episodes per job
 
 
+def place_of(name: str) -> slice:
+    """Where x, y, z of one of `TRACKED` lie in a vector."""
+    first = _TOOL + _OBJECT * TRACKED.index(name) + 1
+    return slice(first, first + 3)
+
+
 def scene_vector(state: SceneState) -> np.ndarray:
     """The scene as it is, float32 [VECTOR_SIZE]."""
     poses = {thing.name: thing.pose for thing in state.objects}
