@@ -72,7 +72,7 @@ def test_the_help_names_the_checkpoints_of_the_package(capsys, verb):
     with pytest.raises(SystemExit):
         main([verb, "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "a checkpoint folder or one that comes with the package (four_tasks, pick_place)" in said
+    assert "a checkpoint folder or one that comes with the package (pick_place, seven_tasks)" in said
 
 
 def test_noise_makes_the_expert_worse(tmp_path):
@@ -129,7 +129,7 @@ def test_images_of_another_size_are_drawn_for_a_checkpoint_that_wants_them(tmp_p
         (("expert", "--json", "/proc"), "json /proc: is a folder"),
         (("expert", "--pictures", "/proc/pictures"), "pictures /proc/pictures: cannot be written"),
         (("random", "--through-ros"), "through-ros: random actions have no node"),
-        (("/nowhere",), "/nowhere: is neither a checkpoint folder nor one of expert, random, four_tasks, pick_place"),
+        (("/nowhere",), "/nowhere: is neither a checkpoint folder nor one of expert, random, pick_place, seven_tasks"),
         ((), "the following arguments are required: actor"),
     ],
 )

@@ -22,7 +22,7 @@ def test_it_is_small_and_searches_as_it_was_measured():
 
 
 def test_every_name_that_is_listed_can_be_loaded():
-    assert checkpoint_names() == ["four_tasks", "pick_place"]
+    assert checkpoint_names() == ["pick_place", "seven_tasks"]
     assert all(Policy.load(name) for name in checkpoint_names())
 
 
