@@ -80,7 +80,9 @@ $(BIN)/pip:
 
 AMENT_PACKAGES := $(VENV)/share/ament_index/resource_index/packages
 # An editable install, so that edits count at once; what pip leaves out of one, ROS's share/ and marker, are links.
-PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt $(PIP_INSTALL_FLAGS)
+# A connection that stalls is tried again after half a minute.
+PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check --timeout 30 --retries 8 install -q -c constraints.txt \
+	$(PIP_INSTALL_FLAGS)
 
 $(PACKAGES): | $(BIN)/pip
 	@echo "Installing the Python packages that constraints.txt names (about a minute)"
