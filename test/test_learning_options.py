@@ -73,6 +73,9 @@ def test_random_goals_are_skewed_to_those_that_q_calls_near():
     before = (batch["image"] - batch["goal_image"])[free].abs().mean()
     after = (skewed["image"] - skewed["goal_image"])[free].abs().mean()
     assert after < before / 2
+    few = skew_goals(NearGoals(), batch, MethodConfig(goal_candidates=4), torch.Generator().manual_seed(0))
+    own = set(batch["goal_image"][free].flatten().tolist())  # while the random goals suffice, no other is taken
+    assert set(few["goal_image"][free].flatten().tolist()) <= own
 
 
 def test_a_loss_with_both_options_is_finite_and_leaves_the_batch_alone():

@@ -87,9 +87,9 @@ def skew_goals(lagged, batch: dict[str, Tensor], config: MethodConfig, generator
     """
     chained = (batch["steps_to_goal"] < 0) & ~batch["rewarded"]
     rows = torch.nonzero(chained).squeeze(1)
-    pool = torch.cat([rows, torch.nonzero(~chained & ~batch["rewarded"]).squeeze(1)])
-    if config.goal_candidates <= len(rows):
-        pool = rows
+    pool = rows
+    if config.goal_candidates > len(rows):
+        pool = torch.cat([rows, torch.nonzero(~chained & ~batch["rewarded"]).squeeze(1)])
     count = min(config.goal_candidates, len(pool))
     if count < 2 or not len(rows):
         return batch
