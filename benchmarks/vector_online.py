@@ -18,7 +18,7 @@ import argparse
 import json
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from vector_study import FIRST_SCENE, first_episodes, variant
@@ -54,6 +54,7 @@ class Online:
     episodes: int
     updates: int
     trials: int
+    exploration: float
     start_from: Path | None = None
 
 
@@ -77,7 +78,7 @@ def run_one(name: str, seed: int, study: Online) -> dict:
             rounds.append({"episodes": study.given + number * study.episodes, "success_rate": judge(policy, study)})
             if number < study.rounds:
                 first = (FIRST_SEED + seed) * SCENES_PER_SEED + number * study.episodes
-                explorer, reached = Explorer(policy, Exploration()), 0
+                explorer, reached = Explorer(policy, Exploration(exploration=study.exploration)), 0
                 for scene in range(first, first + study.episodes):
                     done = play(environment, explorer, train_seed(scene), f"{study.task}_{scene}_{name}_{seed}")
                     store.append_rows(performance_rows(done))
@@ -91,6 +92,7 @@ def run_one(name: str, seed: int, study: Online) -> dict:
         "given": study.given,
         "first_updates": study.first_updates,
         "updates_per_round": study.updates,
+        "exploration": study.exploration,
         "trials": study.trials,
         "minutes_of_training": round(trainer.trained_s / 60, 1),
         "rounds": rounds,
@@ -170,6 +172,7 @@ def main() -> int:
     running.add_argument("--rounds", type=int, default=8)
     running.add_argument("--episodes", type=int, default=100, help="per round")
     running.add_argument("--updates", type=int, default=500, help="per round")
+    running.add_argument("--exploration", type=float, default=Exploration().exploration, help="share of random steps")
     running.add_argument("--trials", type=int, default=50)
     running.add_argument("--seeds", type=int, default=1)
     running.add_argument("--workers", type=int, default=1)
@@ -187,9 +190,7 @@ def main() -> int:
         if a.picture:
             draw(runs, a.picture)
         return 0
-    study = Online(
-        a.data, a.task, a.out, a.given, a.first_updates, a.rounds, a.episodes, a.updates, a.trials, a.start_from
-    )
+    study = Online(**{field.name: getattr(a, field.name) for field in fields(Online)})
     jobs = [(name, seed, study) for seed in range(a.seeds) for name in a.variants]
     for _ in run_jobs(run_one, jobs, a.workers, "online"):
         print(table(results([a.out])), flush=True)

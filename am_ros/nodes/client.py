@@ -61,6 +61,9 @@ class RosClient:
         """Stop spinning and leave the graph."""
         self._executor.shutdown(timeout_sec=2.0)
         self._thread.join(2.0)
+        for client in self._clients.values():
+            if isinstance(client, ActionClient):  # the node destroys those of services alone
+                client.destroy()
         self.node.destroy_node()
         self.context.try_shutdown()
 
