@@ -23,6 +23,17 @@ def pytest_sessionfinish():
     remove_stale_segments()
 
 
+_crashed = set()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem, report):
+    """xdist runs a test again whose process has crashed; with --reruns the first crash counts like a first failure."""
+    if "--reruns" in os.environ.get("PYTEST_ADDOPTS", "") and crashitem not in _crashed:
+        _crashed.add(crashitem)
+        report.outcome = "rerun"
+
+
 def wait_until(condition, timeout_s: float = 10.0, what: str = "the condition") -> None:
     """Poll until `condition()` is true; fail with `what` after the timeout."""
     deadline = time.monotonic() + timeout_s
