@@ -81,8 +81,11 @@ def start_node(ros_env):
 
 
 @pytest.fixture
-def ros(ros_env):
-    """A RosClient in the test's own process: call services, send goals, receive and publish messages."""
+def ros(start_node):
+    """A RosClient in the test's own process: call services, send goals, receive and publish messages.
+
+    It is closed before the nodes are stopped, while the graph is quiet.
+    """
     from am_ros.nodes.client import RosClient
 
     with RosClient("test_client") as client:

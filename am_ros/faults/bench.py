@@ -43,9 +43,12 @@ class Bench:
         return self
 
     def __exit__(self, *_error) -> None:
-        stop_all(self._started)
-        if self._client is not None:
-            self._client.close()
+        try:
+            # First, while the graph is quiet: to destroy a participant while others leave has crashed in DDS.
+            if self._client is not None:
+                self._client.close()
+        finally:
+            stop_all(self._started)
         for undo in reversed(self._at_end):
             undo()
         self._lock.close()
