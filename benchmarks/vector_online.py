@@ -113,10 +113,10 @@ def results(folders: list[Path]) -> list[dict]:
 
 
 def grouped(runs: list[dict]) -> dict[tuple[str, str], list[dict]]:
-    """Runs that differ in their seed alone, by (task, variant)."""
+    """Runs that differ in their seed alone, by (task, variant and the episodes that it began with)."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for run in runs:
-        groups.setdefault((run["task"], run["variant"]), []).append(run)
+        groups.setdefault((run["task"], f"{run['variant']}, {run['given']} given"), []).append(run)
     return groups
 
 
