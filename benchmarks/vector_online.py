@@ -144,7 +144,7 @@ def draw(runs: list[dict], path: Path) -> None:
     """A panel per task: success over episodes, a line per variant, thin ones per seed."""
     groups = grouped(runs)
     tasks = list(dict.fromkeys(task for task, _ in groups))
-    figure, (axes,) = new_figure(1, len(tasks), figsize=(5.5 * len(tasks), 4))
+    figure, (axes,) = new_figure(1, len(tasks), figsize=(6 * len(tasks), 4.8))
     for task, axis in zip(tasks, axes, strict=True):
         for (_, name), same in ((key, runs) for key, runs in groups.items() if key[0] == task):
             episodes = [r["episodes"] for r in same[0]["rounds"]]
@@ -155,7 +155,7 @@ def draw(runs: list[dict], path: Path) -> None:
         axis.axhline(ENOUGH, color="grey", linestyle=":")
         axis.set(title=task, xlabel="episodes", ylabel="success, judged", ylim=(-0.02, 1.02))
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False, fontsize="small")
+        axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15))
     save_figure(figure, path)
 
 
