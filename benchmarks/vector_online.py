@@ -23,6 +23,7 @@ from pathlib import Path
 
 from vector_study import FIRST_SCENE, first_episodes, variant
 
+from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import ActorConfig
 from am_ros.evaluation.curves import new_figure, save_figure
 from am_ros.evaluation.policy_episodes import Exploration, Explorer, play
@@ -62,8 +63,18 @@ def run_one(name: str, seed: int, study: Online) -> dict:
     """One run; its figures are kept in a file of their own, and what ran already is not run again."""
     folder = study.out / (name.replace(",", "+") + ("_started" if study.start_from else "")) / str(seed)
     result = folder / "result.json"
+    sizes = {
+        "given": study.given,
+        "first_updates": study.first_updates,
+        "updates_per_round": study.updates,
+        "exploration": study.exploration,
+        "trials": study.trials,
+    }
     if result.exists():
-        return json.loads(result.read_text())
+        answer = json.loads(result.read_text())
+        if any(answer.get(name, value) != value for name, value in sizes.items()):
+            raise AmRosError(f"{result}: ran with other sizes; choose another --out")
+        return answer
     shutil.rmtree(folder, ignore_errors=True)
     config = variant(name, study.first_updates + study.rounds * study.updates, seed)
     config = replace(config, trainer=replace(config.trainer, decay_from=1.0))
@@ -89,11 +100,7 @@ def run_one(name: str, seed: int, study: Online) -> dict:
         "task": study.task,
         "variant": name + (" from the Actionable Model" if study.start_from else ""),
         "seed": seed,
-        "given": study.given,
-        "first_updates": study.first_updates,
-        "updates_per_round": study.updates,
-        "exploration": study.exploration,
-        "trials": study.trials,
+        **sizes,
         "minutes_of_training": round(trainer.trained_s / 60, 1),
         "rounds": rounds,
     }
