@@ -27,9 +27,9 @@ from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from am_ros.diagnostics import LatencyWindow  # noqa: E402
 from am_ros.graph import NodeSpec  # noqa: E402
 from am_ros.images import encode_jpeg  # noqa: E402
-from am_ros.nodes.client import RosClient  # noqa: E402
-from am_ros.nodes.common import SENSOR_QOS, from_ns, to_ns  # noqa: E402
 from am_ros.processes import NodeProcess, stop_all  # noqa: E402
+from am_ros.ros.introspection.client import RosClient  # noqa: E402
+from am_ros.ros.node.common import SENSOR_QOS, from_ns, to_ns  # noqa: E402
 
 
 def cpu_s(pid: int) -> float:

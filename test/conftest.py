@@ -86,7 +86,7 @@ def ros(start_node):
 
     It is closed before the nodes are stopped, while the graph is quiet.
     """
-    from am_ros.nodes.client import RosClient
+    from am_ros.ros.introspection.client import RosClient
 
     with RosClient("test_client") as client:
         yield client

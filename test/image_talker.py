@@ -6,8 +6,8 @@ import time
 
 from sensor_msgs.msg import Image
 
-from am_ros.nodes.client import RosClient
-from am_ros.nodes.common import SENSOR_QOS, from_ns
+from am_ros.ros.introspection.client import RosClient
+from am_ros.ros.node.common import SENSOR_QOS, from_ns
 
 SIDE = 472
 

@@ -22,8 +22,8 @@ from am_ros.control.motion import End, MotionMonitor
 from am_ros.control.tool import tcp_in_tip, tip_of
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
-from am_ros.nodes.controller_messages import trajectory_message
-from am_ros.nodes.moveit_planner import from_message
+from am_ros.ros.arm.moveit_planner import from_message
+from am_ros.ros.messages.controller import trajectory_message
 
 STEP = CartesianAction((0.05, -0.03, -0.04), 0.3)
 PLANNER = PlannerConfig(planner="pinocchio", planner_timeout_s=1.0, planner_start_s=20.0)

@@ -10,7 +10,7 @@ from am_ros.action import ActionSpace
 from am_ros.bags.assembler import EpisodeAssembler
 from am_ros.bags.episodes import read_episode, write_episode
 from am_ros.bags.reader import BagReader
-from am_ros.nodes.message_types import message_class
+from am_ros.ros.messages.types import message_class
 
 SPACE = ActionSpace()
 TOPICS = {"image_raw/compressed": IMAGE_TYPE, "step": STEP_TYPE, "episode_event": EVENT_TYPE}

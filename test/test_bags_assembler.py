@@ -81,7 +81,7 @@ def test_constants_are_those_of_the_interface():
 def test_messages_of_rclpy_and_of_rosbags_give_the_same(tmp_path, episode):
     from rclpy.serialization import deserialize_message
 
-    from am_ros.nodes.message_types import message_class
+    from am_ros.ros.messages.types import message_class
 
     bag = write_episode(make_episode(), tmp_path, SPACE)
     live = [(t, deserialize_message(raw, message_class(n))) for t, _, raw, n in recorded(bag)]

@@ -13,7 +13,7 @@ from test_camera import CALIBRATION, MjpegServer, number_of, picture, write_fold
 
 from am_ros.camera.calibration import pinhole
 from am_ros.images import array_from_image, crop_resize, decode, encode_png
-from am_ros.nodes.common import from_ns, to_ns
+from am_ros.ros.node.common import from_ns, to_ns
 
 
 def values_of(array: DiagnosticArray) -> dict:

@@ -17,7 +17,7 @@ from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.robot import robot_model
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS, SENSOR_QOS
+from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS, SENSOR_QOS
 
 MOVE = "cartesian_controller/move_cartesian"
 MODEL = robot_model("iiwa14")

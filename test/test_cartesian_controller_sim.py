@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 from am_ros.control.limits import MotionLimits
 from am_ros.episode import yaw_of_quaternion
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS
+from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS
 
 DONE, STOPPED = MoveCartesian.Result.DONE, MoveCartesian.Result.STOPPED
 LOW, HIGH = MotionLimits().box

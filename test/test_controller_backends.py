@@ -16,8 +16,8 @@ from test_cartesian_controller import STEPPER, ExactArm, move, position_of, wait
 from trajectory_msgs.msg import JointTrajectory
 
 from am_ros.graph import workcell_nodes
-from am_ros.nodes.common import RELIABLE_QOS
 from am_ros.processes import NodeProcess
+from am_ros.ros.node.common import RELIABLE_QOS
 
 RESULT = MoveCartesian.Result
 

@@ -16,8 +16,8 @@ from std_srvs.srv import Trigger
 from test_cartesian_controller import MOVE, ExactArm, wait_for_state, way_from_home
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMsg
 
-from am_ros.nodes.common import RELIABLE_QOS, from_ns
-from am_ros.nodes.publisher_watch import foreign
+from am_ros.ros.introspection.publisher_watch import foreign
+from am_ros.ros.node.common import RELIABLE_QOS, from_ns
 
 RESULT = MoveCartesian.Result
 RESET = "cartesian_controller/reset"

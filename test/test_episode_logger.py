@@ -20,8 +20,8 @@ from am_ros.bags.episodes import find_bags, read_episode, write_episode
 from am_ros.bags.reader import BagReader
 from am_ros.bags.salvage import salvage
 from am_ros.images import decode, fill_image
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, from_ns
-from am_ros.nodes.message_types import message_class
+from am_ros.ros.messages.types import message_class
+from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, from_ns
 
 SPACE = ActionSpace()
 EPISODE_TOPICS = {"/episode_event": EVENT_TYPE, "/image_raw/compressed": IMAGE_TYPE, "/step": STEP_TYPE}

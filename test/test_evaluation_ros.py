@@ -11,8 +11,8 @@ from am_ros.evaluation.actors import ActorConfig, searching
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning import checkpoint
 from am_ros.learning.networks import NetworkConfig, make_network
-from am_ros.nodes.acting import ActingConfig
-from am_ros.nodes.trials import RosTrials, load_checkpoint, run_trials_through_ros
+from am_ros.ros.messages.acting import ActingConfig
+from am_ros.ros.trials import RosTrials, load_checkpoint, run_trials_through_ros
 
 
 @pytest.fixture(scope="module")

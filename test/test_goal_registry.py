@@ -15,8 +15,8 @@ from test_images import picture
 from am_ros.errors import AmRosError
 from am_ros.goals import GoalLibrary
 from am_ros.images import array_from_image, fill_image
-from am_ros.nodes.client import RosClient
-from am_ros.nodes.common import SENSOR_QOS, from_ns, to_ns
+from am_ros.ros.introspection.client import RosClient
+from am_ros.ros.node.common import SENSOR_QOS, from_ns, to_ns
 
 HZ = 25.0
 BLACK, GREY = np.zeros((48, 64, 3), np.uint8), np.full((48, 64, 3), 100, np.uint8)

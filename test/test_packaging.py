@@ -59,7 +59,10 @@ def test_a_process_without_any_setting_finds_interfaces_and_transport():
     assert kept["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
     assert "ROS_LOG_DIR" not in kept
 
-    code = "from am_ros.nodes.client import RosClient; from am_msgs.msg import Step; RosClient().close(); print(Step())"
+    code = (
+        "from am_ros.ros.introspection.client import RosClient; from am_msgs.msg import Step; "
+        "RosClient().close(); print(Step())"
+    )
     done = subprocess.run([sys.executable, "-c", code], env=child_environment(bare), capture_output=True, text=True)
     assert done.stdout.startswith("am_msgs.msg.Step("), done.stderr
 

@@ -21,8 +21,8 @@ from test_transport import TALKER
 
 from am_ros import images
 from am_ros.environment import child_environment
-from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS, from_ns
 from am_ros.nodes.image_relay import IMAGE_IN, set_relay
+from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS, from_ns
 
 GOAL = Image()
 images.fill_image(GOAL, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))

@@ -18,8 +18,8 @@ from am_ros.evaluation.actors import ActorConfig, searching
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning import checkpoint
 from am_ros.learning.networks import NetworkConfig, make_network
-from am_ros.nodes.common import RELIABLE_QOS, to_ns
-from am_ros.nodes.trials import RosTrials
+from am_ros.ros.node.common import RELIABLE_QOS, to_ns
+from am_ros.ros.trials import RosTrials
 
 assert GoalStatus  # the statuses that RosClient names
 

@@ -15,8 +15,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from am_ros.cli import main
 from am_ros.graph import sim_nodes
-from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS
-from am_ros.nodes.graph_survey import survey
+from am_ros.ros.introspection.survey import survey
+from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS
 from am_ros.security_policy import OPERATOR, policy_file, read_policy
 from am_ros.supervisor import Supervisor
 

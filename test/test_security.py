@@ -27,11 +27,11 @@ from am_ros.episode import MAX_REASON, MAX_TEXT, EpisodeInfo
 from am_ros.errors import AmRosError
 from am_ros.graph import NodeSpec, sim_nodes
 from am_ros.learning import checkpoint
-from am_ros.nodes.backlog import Backlog
-from am_ros.nodes.client import RosClient
-from am_ros.nodes.common import RELIABLE_QOS
 from am_ros.paths import inside
 from am_ros.pretrained import find_checkpoint
+from am_ros.ros.introspection.client import RosClient
+from am_ros.ros.node.backlog import Backlog
+from am_ros.ros.node.common import RELIABLE_QOS
 from am_ros.security import check_security, enclave, security_environment, why_unavailable
 from am_ros.security_policy import OPERATOR, cell_policy, policy_file, policy_text, read_policy
 

@@ -18,7 +18,7 @@ from std_msgs.msg import String
 from test_cartesian_controller import MOVE, STEPPER, move, position_of, wait_for_state
 
 from am_ros.environment import child_environment
-from am_ros.nodes.common import RELIABLE_QOS
+from am_ros.ros.node.common import RELIABLE_QOS
 
 ROOT = Path(__file__).parents[1]
 RESULT = MoveCartesian.Result

@@ -17,7 +17,7 @@ from am_ros import images
 from am_ros.action import CartesianAction
 from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.robot import robot_model
-from am_ros.nodes.common import RELIABLE_QOS, to_ns
+from am_ros.ros.node.common import RELIABLE_QOS, to_ns
 from am_ros.sim.environment import Environment
 from am_ros.sim.tasks import TASKS, evaluation_seed
 

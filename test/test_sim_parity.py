@@ -11,7 +11,7 @@ from am_ros import topics
 from am_ros.action import ActionSpace
 from am_ros.bags.assembler import EpisodeAssembler
 from am_ros.bags.episodes import find_bags, read_episode
-from am_ros.nodes.common import RELIABLE_QOS
+from am_ros.ros.node.common import RELIABLE_QOS
 from am_ros.sim.collect import Collection, collect
 from am_ros.sim.episodes import fixed_noise
 

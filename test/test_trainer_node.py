@@ -16,7 +16,7 @@ from am_ros.action import ActionSpace
 from am_ros.bags.episodes import write_episode
 from am_ros.learning.policy import Policy
 from am_ros.learning.recipes import find_recipe
-from am_ros.nodes.common import RELIABLE_QOS
+from am_ros.ros.node.common import RELIABLE_QOS
 
 SMALL = {"image_size": 16, "batch_size": 16, "updates": 40, "precision": "fp32"}
 

@@ -78,8 +78,8 @@ def read_cell(words: list[str]) -> tuple[str, list[NodeSpec]]:
 
 def _look(cell: Cell, arguments) -> list[Finding]:
     """What the cell shows; starts the camera node for as long as that takes, if nobody publishes images."""
-    from am_ros.nodes.client import RosClient
-    from am_ros.nodes.prober import Prober
+    from am_ros.ros.introspection.client import RosClient
+    from am_ros.ros.introspection.prober import Prober
 
     with ExitStack() as stack:
         prober = Prober(stack.enter_context(RosClient("am_ros_check", args=[])), cell)

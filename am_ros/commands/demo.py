@@ -138,8 +138,8 @@ class Demo:
 
         from am_ros.evaluation.curves import learning_curve
         from am_ros.graph import NodeSpec
-        from am_ros.nodes.client import RosClient
-        from am_ros.nodes.common import RELIABLE_QOS
+        from am_ros.ros.introspection.client import RosClient
+        from am_ros.ros.node.common import RELIABLE_QOS
         from am_ros.supervisor import Supervisor
 
         training, report = self.out / "training", self.out / "training" / "trained.json"
@@ -196,7 +196,7 @@ class Demo:
 
         from am_ros.evaluation.pictures import contact_sheet, overview
         from am_ros.evaluation.statistics import percentiles, summarise, table
-        from am_ros.nodes.trials import RosTrials
+        from am_ros.ros.trials import RosTrials
 
         shutil.rmtree(self.goals, ignore_errors=True)
         counts = {"reach": self.config.reach_trials, "pick_place": self.config.pick_place_trials}
@@ -276,7 +276,7 @@ class _Cell:
     """Supervisor and client of a cell as one context manager."""
 
     def __init__(self, nodes, log: Path):
-        from am_ros.nodes.client import RosClient
+        from am_ros.ros.introspection.client import RosClient
         from am_ros.supervisor import Supervisor
 
         self._supervisor = Supervisor(nodes, log)

@@ -133,7 +133,7 @@ def _albums(folder: Path | None, names: list[str]) -> dict[str, Album]:
 def _trials(plans: list[TrialPlan], arguments) -> Iterator[Trial]:
     if not arguments.through_ros:
         return run_trials(plans, arguments.workers)
-    from am_ros.nodes.trials import run_trials_through_ros
+    from am_ros.ros.trials import run_trials_through_ros
 
     return run_trials_through_ros(plans, arguments.real_time_factor)
 

@@ -105,7 +105,7 @@ def _now(arguments) -> int:
 
 def _ask(arguments, service, name: str, **request):
     """The registry's answer; raises AmRosError with its sentence where it refuses."""
-    from am_ros.nodes.client import RosClient
+    from am_ros.ros.introspection.client import RosClient
 
     with RosClient("goals", namespace=arguments.namespace) as client:
         answer = client.call(service, f"goal_registry/{name}", **request)

@@ -26,8 +26,8 @@ def run(arguments) -> int:
     """Pursue; see the parser for the exit code."""
     if not 0 <= arguments.max_steps <= 10_000:
         raise AmRosError(f"--max-steps {arguments.max_steps}: is outside 0 ... 10000")
-    from am_ros.nodes.client import RosClient
-    from am_ros.nodes.pursuit import Pursuit
+    from am_ros.ros.commanding.pursuit import Pursuit
+    from am_ros.ros.introspection.client import RosClient
 
     with RosClient("reach", namespace=arguments.namespace) as client:
         pursuit = Pursuit(client, arguments.goal, arguments.task)

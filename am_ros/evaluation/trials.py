@@ -18,7 +18,7 @@ from am_ros.sim.tasks import evaluation_seed, find_task
 from am_ros.sim.workcell import SimConfig
 from am_ros.workers import run_jobs
 
-# The default of ActingConfig.max_refusals in nodes/acting.py, so that an episode ends alike with and without
+# The default of ActingConfig.max_refusals in ros/messages/acting.py, so that an episode ends alike with and without
 # the nodes.
 MAX_REFUSALS = 5
 

@@ -11,8 +11,8 @@ from trajectory_msgs.msg import JointTrajectory
 from am_ros import topics
 from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.robot import robot_model
-from am_ros.nodes.client import RosClient
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, to_ns
+from am_ros.ros.introspection.client import RosClient
+from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, to_ns
 
 KEPT = 60_000  # joint states: ten minutes
 SPEED_WINDOW_S = 0.05

@@ -17,7 +17,7 @@ from am_ros.errors import AmRosError
 from am_ros.faults.bench import Bench, wait_until
 from am_ros.faults.stream import EpisodeStream, newest_message_ns
 from am_ros.faults.suite import Result
-from am_ros.nodes.common import RELIABLE_QOS
+from am_ros.ros.node.common import RELIABLE_QOS
 
 SPACE = ActionSpace()
 MOST_LOST_S = 1.0

@@ -14,8 +14,8 @@ from am_ros.errors import AmRosError
 from am_ros.faults.bench import Bench, wait_until
 from am_ros.faults.cell import NAME, Cell, cell_of
 from am_ros.faults.suite import Result
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, from_ns
 from am_ros.nodes.image_relay import set_relay
+from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, from_ns
 
 # A driver finishes the trajectory it was given last: the rest of one step, 8 cm along each axis.
 LONGEST_STEP_MM = 139.0

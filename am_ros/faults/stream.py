@@ -18,8 +18,8 @@ from am_ros.errors import AmRosError
 from am_ros.faults.bench import Bench, wait_until
 from am_ros.faults.synthetic import make_episode
 from am_ros.images import encode_jpeg
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS
-from am_ros.nodes.message_types import message_class
+from am_ros.ros.messages.types import message_class
+from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS
 
 SPACE = ActionSpace()
 

@@ -1,4 +1,4 @@
-"""ROS 2 nodes: parameters, topics and services around the plain Python of the other packages."""
+"""The ROS 2 nodes, one executable per file: parameters, topics and services around plain Python."""
 
 from am_ros.environment import enter_ros_environment
 

@@ -15,8 +15,8 @@ from am_ros.bags.episodes import find_bags
 from am_ros.bags.reader import BagReader
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import KEEP_ALL_QOS, declare, run
-from am_ros.nodes.message_types import message_class
+from am_ros.ros.messages.types import message_class
+from am_ros.ros.node.common import KEEP_ALL_QOS, declare, run
 
 # Messages on the way before the player waits for all subscribers. Large enough that the wait, one heartbeat (20 ms,
 # config/fastdds.xml), does not limit the speed; small enough for a subscriber that keeps the last 200 of a topic.

@@ -11,9 +11,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from am_ros.bringup import TRANSITIONS, Bringup, BringupConfig, NodeLost, check_first
 from am_ros.errors import AmRosError
-from am_ros.nodes.client import MATCH_S, RosClient
-from am_ros.nodes.common import StopOnSignal, declare
-from am_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
+from am_ros.ros.introspection.client import MATCH_S, RosClient
+from am_ros.ros.node.common import StopOnSignal, declare
+from am_ros.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics
 
 TRANSITION_IDS = {name: getattr(Transition, f"TRANSITION_{name.upper()}") for name in TRANSITIONS}
 REASON_WAIT_S = 0.5  # the log and the answer of a service come by different ways

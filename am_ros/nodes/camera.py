@@ -18,8 +18,8 @@ from am_ros.configuration import parameter
 from am_ros.diagnostics import StampLog
 from am_ros.errors import AmRosError
 from am_ros.images import encode_jpeg, fill_image, larger_view
-from am_ros.nodes.common import SENSOR_QOS, declare, from_ns, run, to_ns
-from am_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
+from am_ros.ros.node.common import SENSOR_QOS, declare, from_ns, run, to_ns
+from am_ros.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics
 
 VIEW_PERIOD_S = 1.0
 

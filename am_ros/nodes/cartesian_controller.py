@@ -17,14 +17,14 @@ from am_ros.control.motion import End, MotionMonitor
 from am_ros.control.supervision import Supervision
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
-from am_ros.nodes.backends import make_backend
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, completed, declare, run, to_ns
-from am_ros.nodes.controller_messages import ArmCommands, action_of
-from am_ros.nodes.controller_report import INACTIVE, ControllerReport
-from am_ros.nodes.gripper import GripperOutput
-from am_ros.nodes.lifecycle import ActingNode
-from am_ros.nodes.publisher_watch import PublisherWatch
-from am_ros.nodes.step_server import StepServer
+from am_ros.ros.arm.backends import make_backend
+from am_ros.ros.arm.gripper import GripperOutput
+from am_ros.ros.arm.report import INACTIVE, ControllerReport
+from am_ros.ros.introspection.publisher_watch import PublisherWatch
+from am_ros.ros.messages.controller import ArmCommands, action_of
+from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, completed, declare, run, to_ns
+from am_ros.ros.node.lifecycle import ActingNode
+from am_ros.ros.node.step_server import StepServer
 
 OPENING = {Gripper.OPEN: 1.0, Gripper.CLOSE: 0.0}
 

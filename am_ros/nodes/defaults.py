@@ -19,7 +19,6 @@ from am_ros.configuration import flat_fields
 from am_ros.consistency import ConsistencyConfig
 from am_ros.control.controller import ControllerConfig
 from am_ros.learning.recipes import find_recipe
-from am_ros.nodes.acting import ActingConfig
 from am_ros.nodes.bag_player import PlayerConfig
 from am_ros.nodes.camera import CameraConfig
 from am_ros.nodes.goal_registry import GoalRegistryConfig
@@ -30,6 +29,7 @@ from am_ros.nodes.sim_workcell import SimWorkcellConfig
 from am_ros.nodes.teleop import TeleopNodeConfig
 from am_ros.nodes.trainer import TrainerNodeConfig
 from am_ros.preflight.cell import CheckConfig
+from am_ros.ros.messages.acting import ActingConfig
 from am_ros.teleop import TeleopConfig
 from am_ros.topics import REMAPPED
 

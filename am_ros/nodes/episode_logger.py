@@ -15,8 +15,8 @@ from am_ros.bags import types
 from am_ros.bags.recorder import EpisodeRecorder, Received, RecorderConfig
 from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import completed, declare, run
-from am_ros.nodes.message_types import message_class
+from am_ros.ros.messages.types import message_class
+from am_ros.ros.node.common import completed, declare, run
 
 # Best effort hears reliable and best-effort publishers alike. 100 deep: three seconds of images.
 BEST_EFFORT_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)

@@ -21,9 +21,9 @@ from am_ros.episode import check_name, gripper_opening
 from am_ros.errors import AmRosError
 from am_ros.goals import Goal, GoalLibrary
 from am_ros.images import array_from_image, fill_image
-from am_ros.nodes.common import SENSOR_QOS, declare, from_ns, run, to_ns
-from am_ros.nodes.goal_check import GoalCheck
-from am_ros.nodes.goal_messages import goal_message
+from am_ros.ros.introspection.goal_check import GoalCheck
+from am_ros.ros.messages.goal import goal_message
+from am_ros.ros.node.common import SENSOR_QOS, declare, from_ns, run, to_ns
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image, JointState
 
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import SENSOR_QOS, declare, from_ns, run, to_ns
+from am_ros.ros.node.common import SENSOR_QOS, declare, from_ns, run, to_ns
 
 HOUR_NS = 3600 * 1_000_000_000
 IMAGE_IN = {"image_raw": "image_in"}  # the remapping of whoever publishes the images

@@ -15,14 +15,14 @@ from am_ros.episode import check_name
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.policy import Policy
-from am_ros.nodes.acting import ActingConfig, Choice, Label, action_message
-from am_ros.nodes.common import declare, from_ns, run, to_ns
-from am_ros.nodes.diagnostics import OK, WARN, Diagnostics
-from am_ros.nodes.episode_runner import EpisodeRunner
-from am_ros.nodes.lifecycle import ActingNode
-from am_ros.nodes.single_goal import SingleGoalServer, call_service
 from am_ros.paths import inside
 from am_ros.pretrained import FOLDER, checkpoint_names
+from am_ros.ros.commanding.episode_runner import EpisodeRunner
+from am_ros.ros.messages.acting import ActingConfig, Choice, Label, action_message
+from am_ros.ros.node.common import declare, from_ns, run, to_ns
+from am_ros.ros.node.diagnostics import OK, WARN, Diagnostics
+from am_ros.ros.node.lifecycle import ActingNode
+from am_ros.ros.node.single_goal import SingleGoalServer, call_service
 
 MAX_STEPS = 1000  # of a goal: a number from the network must not keep the arm for ever
 

@@ -13,11 +13,11 @@ from am_ros import topics
 from am_ros.configuration import parameter
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
-from am_ros.nodes.acting import ActingConfig, Choice, Label, Seen, action_message
-from am_ros.nodes.common import RELIABLE_QOS, declare, run, to_ns
-from am_ros.nodes.episode_runner import EpisodeRunner
-from am_ros.nodes.scene_messages import scene_from_message
-from am_ros.nodes.single_goal import SingleGoalServer, call_service
+from am_ros.ros.commanding.episode_runner import EpisodeRunner
+from am_ros.ros.messages.acting import ActingConfig, Choice, Label, Seen, action_message
+from am_ros.ros.messages.scene import scene_from_message
+from am_ros.ros.node.common import RELIABLE_QOS, declare, run, to_ns
+from am_ros.ros.node.single_goal import SingleGoalServer, call_service
 from am_ros.sim.episodes import SOURCE, demonstrator_rng, episode_id, fixed_noise
 from am_ros.sim.scene import SceneState
 from am_ros.sim.tasks import find_task

@@ -16,8 +16,8 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMsg
 from am_ros import images, topics
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, declare, from_ns, run, to_ns
-from am_ros.nodes.scene_messages import scene_message
+from am_ros.ros.messages.scene import scene_message
+from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, declare, from_ns, run, to_ns
 from am_ros.sim.camera import intrinsics
 from am_ros.sim.runtime import CellRuntime, Frame, RuntimeConfig, trajectory_from_points
 from am_ros.sim.workcell import JointState, SimConfig

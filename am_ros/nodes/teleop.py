@@ -14,10 +14,10 @@ from sensor_msgs.msg import Joy
 from am_ros.bags.labels import DISCARDED
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
-from am_ros.nodes.acting import ActingConfig, Label
-from am_ros.nodes.common import LAST_ACTS, RELIABLE_QOS, NodeThread, declare, run
-from am_ros.nodes.manual_episodes import REFUSED, ManualEpisodes
-from am_ros.nodes.single_goal import call_service
+from am_ros.ros.commanding.manual_episodes import REFUSED, ManualEpisodes
+from am_ros.ros.messages.acting import ActingConfig, Label
+from am_ros.ros.node.common import LAST_ACTS, RELIABLE_QOS, NodeThread, declare, run
+from am_ros.ros.node.single_goal import call_service
 from am_ros.teleop import (
     HELP,
     Control,

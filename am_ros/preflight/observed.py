@@ -1,4 +1,4 @@
-"""What was seen of a running cell; `am_ros.nodes.prober` fills it, the checks read it."""
+"""What was seen of a running cell; `am_ros.ros.introspection.prober` fills it, the checks read it."""
 
 from dataclasses import dataclass, field
 

@@ -26,7 +26,7 @@ END_TOLERANCE_RAD = 0.02
 # How far the tool may lean out of the vertical on the way, beyond where it starts.
 TILT_TOLERANCE_RAD = 0.05
 
-MODULES = {"moveit": "am_ros.nodes.moveit_planner", "pinocchio": "am_ros.control.backends.pinocchio_planner"}
+MODULES = {"moveit": "am_ros.ros.arm.moveit_planner", "pinocchio": "am_ros.control.backends.pinocchio_planner"}
 
 
 class MoveItBackend(TrajectoryBackend):

@@ -8,7 +8,7 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 
 from am_ros.control.command import OPERATOR, Lease, commander_name
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import RESULT_KEPT_S
+from am_ros.ros.node.common import RESULT_KEPT_S
 
 
 class StepServer:

@@ -16,7 +16,7 @@ from am_ros.consistency.picture import draw
 from am_ros.errors import AmRosError
 from am_ros.goals import Goal, GoalLibrary
 from am_ros.images import array_from_image, decode, fill_image
-from am_ros.nodes.common import SENSOR_QOS, declare
+from am_ros.ros.node.common import SENSOR_QOS, declare
 
 
 class GoalCheck:

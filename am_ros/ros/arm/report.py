@@ -11,8 +11,8 @@ from am_ros.control.controller import ControllerConfig
 from am_ros.control.kinematics import Kinematics
 from am_ros.control.motion import End
 from am_ros.control.supervision import Supervision
-from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS, from_ns
-from am_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
+from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS, from_ns
+from am_ros.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics
 
 INACTIVE = "inactive: activate the controller first"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import RESULT_KEPT_S, NodeThread
+from am_ros.ros.node.common import RESULT_KEPT_S, NodeThread
 
 
 class SingleGoalServer:

@@ -20,9 +20,9 @@ from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import PolicyActor, make_actor
 from am_ros.evaluation.statistics import Trial
 from am_ros.evaluation.trials import TrialPlan, shrink
-from am_ros.nodes.client import RosClient
-from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS, SENSOR_QOS, to_ns
 from am_ros.pretrained import find_checkpoint
+from am_ros.ros.introspection.client import RosClient
+from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS, SENSOR_QOS, to_ns
 from am_ros.sim.tasks import evaluation_seed, find_task
 
 KEPT_IMAGES = 4000  # received ones, of which the frames of a trial are taken

@@ -25,9 +25,9 @@ from am_ros.control.limits import MotionLimits
 from am_ros.diagnostics import LatencyWindow, StampLog
 from am_ros.episode import Outcome, check_name, gripper_opening, state_vector, yaw_of_quaternion
 from am_ros.errors import AmRosError
-from am_ros.nodes.acting import ActingConfig, Choice, Ended, Label, Seen, action_message
-from am_ros.nodes.commander import FINAL_REFUSALS, POLL_S, Commander
-from am_ros.nodes.common import IMAGES_QOS, RELIABLE_QOS, SENSOR_QOS, from_ns, to_ns
+from am_ros.ros.commanding.commander import FINAL_REFUSALS, POLL_S, Commander
+from am_ros.ros.messages.acting import ActingConfig, Choice, Ended, Label, Seen, action_message
+from am_ros.ros.node.common import IMAGES_QOS, RELIABLE_QOS, SENSOR_QOS, from_ns, to_ns
 
 
 class EpisodeRunner:

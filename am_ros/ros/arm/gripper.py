@@ -11,7 +11,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from am_ros import topics
 from am_ros.control.gripper import AssumedOpening, GripperConfig
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS
+from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS
 
 REPORT_S = 0.05
 POSITIONS, TRAJECTORY, SWITCH = "gripper_positions", "gripper_trajectory", "gripper_switch"

@@ -12,11 +12,11 @@ from am_ros import topics
 from am_ros.bags.marks import SequenceGaps
 from am_ros.errors import AmRosError
 from am_ros.images import array_from_image
-from am_ros.nodes.client import RosClient
-from am_ros.nodes.common import IMAGES_QOS, LATCHED_QOS, SENSOR_QOS, to_ns
 from am_ros.preflight.cell import CONTROLLER, Cell
 from am_ros.preflight.commands import commands
 from am_ros.preflight.observed import Endpoint, ImageSeen, JointsSeen, Observed, TopicSeen
+from am_ros.ros.introspection.client import RosClient
+from am_ros.ros.node.common import IMAGES_QOS, LATCHED_QOS, SENSOR_QOS, to_ns
 
 POLL_S = 0.05
 # After the last endpoint has been found, others of the same node may still be on their way.

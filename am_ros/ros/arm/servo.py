@@ -18,7 +18,7 @@ from am_ros.control.motion import JointStateBuffer, MotionMonitor
 from am_ros.control.tool import tcp_in_tip
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import RELIABLE_QOS
+from am_ros.ros.node.common import RELIABLE_QOS
 
 PERIOD_S = 0.02
 UNITS = "moveit_servo.command_in_type"

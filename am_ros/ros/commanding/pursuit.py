@@ -13,8 +13,8 @@ from sensor_msgs.msg import Image
 from am_ros import images, topics
 from am_ros.errors import AmRosError
 from am_ros.evaluation.drawing import GREY, goal_tile, grid, tile, write_png
-from am_ros.nodes.client import MATCH_S, GoalRun, RosClient
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, to_ns
+from am_ros.ros.introspection.client import MATCH_S, GoalRun, RosClient
+from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, to_ns
 
 POLL_S = 0.05
 # A step lasts some seconds at most; a server that says nothing for so long is not waited for.

@@ -5,7 +5,7 @@ import math
 from am_msgs.msg import Goal as GoalMsg
 
 from am_ros.goals import Goal
-from am_ros.nodes.common import from_ns
+from am_ros.ros.node.common import from_ns
 
 
 def goal_message(goal: Goal) -> GoalMsg:

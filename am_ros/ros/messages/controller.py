@@ -10,7 +10,7 @@ from am_ros import topics
 from am_ros.action import CartesianAction, Gripper
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import RELIABLE_QOS
+from am_ros.ros.node.common import RELIABLE_QOS
 
 
 def action_of(msg: CartesianActionMsg) -> CartesianAction:

@@ -13,7 +13,7 @@ from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from am_ros.errors import AmRosError
-from am_ros.nodes.common import RELIABLE_QOS, SENSOR_QOS, in_executor
+from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, in_executor
 from am_ros.security import check_security
 
 __all__ = ["GoalRun", "Received", "RosClient"]

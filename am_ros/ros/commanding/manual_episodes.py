@@ -10,10 +10,10 @@ from am_msgs.msg import EpisodeEvent
 from am_ros.action import ActionSpace, CartesianAction
 from am_ros.episode import Outcome, check_name, yaw_of_quaternion
 from am_ros.errors import AmRosError
-from am_ros.nodes.acting import ActingConfig, Choice, Label, Seen
-from am_ros.nodes.commander import POLL_S
-from am_ros.nodes.common import to_ns
-from am_ros.nodes.episode_runner import EpisodeRunner
+from am_ros.ros.commanding.commander import POLL_S
+from am_ros.ros.commanding.episode_runner import EpisodeRunner
+from am_ros.ros.messages.acting import ActingConfig, Choice, Label, Seen
+from am_ros.ros.node.common import to_ns
 
 REFUSED = MoveCartesian.Result.REFUSED
 CONTROLLER_WAIT_S = 2.0  # to find it, when both have just been started

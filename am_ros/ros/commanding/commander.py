@@ -12,8 +12,8 @@ from rclpy.action import ActionClient
 from am_ros import topics
 from am_ros.action import CartesianAction
 from am_ros.errors import AmRosError
-from am_ros.nodes.acting import ActingConfig, action_message
-from am_ros.nodes.common import LATCHED_QOS, RELIABLE_QOS, in_executor
+from am_ros.ros.messages.acting import ActingConfig, action_message
+from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS, in_executor
 
 ACTION = "cartesian_controller/move_cartesian"
 HEARTBEAT_S = 0.1

@@ -1,0 +1,1 @@
+"""The arm's side: backends, gripper, and what the controller reports."""

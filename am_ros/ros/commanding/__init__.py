@@ -1,0 +1,1 @@
+"""Whoever commands the arm: steps, episodes, goals."""

@@ -1,0 +1,1 @@
+"""Looking at a running graph: a client, a prober, who publishes what."""

@@ -1,0 +1,1 @@
+"""Messages of ROS, to and from what the other packages work with."""
