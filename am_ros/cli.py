@@ -5,7 +5,7 @@ import importlib
 import sys
 
 from am_ros import __version__
-from am_ros.environment import enter_ros_environment
+from am_ros.cell.environment import enter_ros_environment
 from am_ros.errors import AmRosError
 
 # One line per verb: its module in am_ros/commands and the line that `am-ros --help` shows. Only the module of the

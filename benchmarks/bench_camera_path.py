@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from am_ros.environment import enter_ros_environment
+from am_ros.cell.environment import enter_ros_environment
 
 enter_ros_environment()  # before rclpy is imported
 
@@ -24,10 +24,10 @@ from am_msgs.srv import CountImages  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 
+from am_ros.cell.graph import NodeSpec  # noqa: E402
+from am_ros.cell.processes import NodeProcess, stop_all  # noqa: E402
 from am_ros.diagnostics import LatencyWindow  # noqa: E402
-from am_ros.graph import NodeSpec  # noqa: E402
 from am_ros.images import encode_jpeg  # noqa: E402
-from am_ros.processes import NodeProcess, stop_all  # noqa: E402
 from am_ros.ros.introspection.client import RosClient  # noqa: E402
 from am_ros.ros.node.common import SENSOR_QOS, from_ns, to_ns  # noqa: E402
 

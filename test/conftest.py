@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from am_ros.environment import enter_ros_environment
+from am_ros.cell.environment import enter_ros_environment
+from am_ros.cell.shared_memory import remove_stale_segments
 from am_ros.faults.domain import claim_domain
-from am_ros.shared_memory import remove_stale_segments
 
 enter_ros_environment()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -62,8 +62,8 @@ def start_node(ros_env):
     Other arguments: `name`, `namespace`, `remap={"from": "to"}`, `params_file`, `env` (changes), `ready` (wait until
     a line of output contains it). All are stopped when the test ends, whether it passed or not.
     """
-    from am_ros.graph import NodeSpec
-    from am_ros.processes import NodeProcess, stop_all
+    from am_ros.cell.graph import NodeSpec
+    from am_ros.cell.processes import NodeProcess, stop_all
 
     started = []
 

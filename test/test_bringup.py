@@ -12,7 +12,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
-from am_ros.bringup import TRANSITIONS, Bringup, BringupConfig, NodeLost
+from am_ros.cell.bringup import TRANSITIONS, Bringup, BringupConfig, NodeLost
 from am_ros.configuration import from_dict
 from am_ros.errors import AmRosError
 

@@ -15,8 +15,8 @@ from std_msgs.msg import Bool, Float64MultiArray
 from test_cartesian_controller import STEPPER, ExactArm, move, position_of, wait_for_state
 from trajectory_msgs.msg import JointTrajectory
 
-from am_ros.graph import workcell_nodes
-from am_ros.processes import NodeProcess
+from am_ros.cell.graph import workcell_nodes
+from am_ros.cell.processes import NodeProcess
 from am_ros.ros.node.common import RELIABLE_QOS
 
 RESULT = MoveCartesian.Result

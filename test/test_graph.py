@@ -10,15 +10,15 @@ import pytest
 import yaml
 from rcl_interfaces.srv import ListParameters
 
-from am_ros.arguments import STACKS, RecordArguments, SimArguments, WorkcellArguments, arguments_from_text
-from am_ros.environment import share_directory
+from am_ros.cell.arguments import STACKS, RecordArguments, SimArguments, WorkcellArguments, arguments_from_text
+from am_ros.cell.environment import share_directory
+from am_ros.cell.graph import GRAPHS, NodeSpec, record_nodes, sim_nodes, train_nodes, workcell_nodes
+from am_ros.cell.supervisor import Supervisor
 from am_ros.errors import AmRosError
-from am_ros.graph import GRAPHS, NodeSpec, record_nodes, sim_nodes, train_nodes, workcell_nodes
 from am_ros.nodes import defaults
 from am_ros.preflight.cell import Cell
 from am_ros.preflight.findings import WRONG
 from am_ros.preflight.settings import EVERY_NODE, check_parameters, known_parameters
-from am_ros.supervisor import Supervisor
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_launch_files_describe_the_same_nodes_or_say_what_is_missing(cell):
         with pytest.raises(AmRosError, match=f"is not installed: source ROS 2, or use `am-ros up {cell}`"):
             module.generate_launch_description()
     else:
-        from am_ros.launching import _actions
+        from am_ros.cell.launching import _actions
 
         arguments, make = GRAPHS[cell]
         described = module.generate_launch_description().get_launch_arguments()

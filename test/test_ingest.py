@@ -16,8 +16,8 @@ from am_ros import cli
 from am_ros.action import CLOSE, OPEN, TERMINATE, ActionSpace
 from am_ros.bags.episodes import find_bags, read_episode, write_episode
 from am_ros.bags.verify import verify
+from am_ros.cell.environment import share_directory
 from am_ros.control.robot import robot_description, robot_model
-from am_ros.environment import share_directory
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
 from am_ros.ingest.foreign import ForeignBag

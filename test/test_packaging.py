@@ -13,8 +13,8 @@ from am_msgs.srv import ListGoals
 from ament_index_python.packages import get_package_share_directory
 
 import am_ros
-from am_ros.environment import child_environment, ros_environment, share_directory
-from am_ros.processes import die_with_parent
+from am_ros.cell.environment import child_environment, ros_environment, share_directory
+from am_ros.cell.processes import die_with_parent
 
 ROOT = Path(__file__).parents[1]
 PREFIX = Path(sys.prefix)
@@ -68,7 +68,7 @@ def test_a_process_without_any_setting_finds_interfaces_and_transport():
 
 
 def test_a_process_whose_parent_is_gone_does_not_start():
-    code = f"from am_ros.processes import die_with_parent; die_with_parent({os.getpid()}); print('on')"
+    code = f"from am_ros.cell.processes import die_with_parent; die_with_parent({os.getpid()}); print('on')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "on\n"
     orphan = subprocess.run([sys.executable, "-c", code.replace(str(os.getpid()), "1")], capture_output=True)
     assert (orphan.returncode, orphan.stdout) == (1, b"")
@@ -95,7 +95,7 @@ def test_colcon_builds_both_packages_and_a_node_starts_from_them(ros, ros_env, t
     def sourced(line):
         return ["bash", "-c", f"source install/setup.bash && {line}"]
 
-    where = sourced("python -c 'from am_ros.environment import share_directory as f; print(f())'")
+    where = sourced("python -c 'from am_ros.cell.environment import share_directory as f; print(f())'")
     assert subprocess.run(where, cwd=workspace, env=env, capture_output=True, text=True).stdout == (
         f"{install}/share/am_ros\n"
     )

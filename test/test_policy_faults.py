@@ -20,7 +20,7 @@ from test_policy_server import pursue, save_untrained
 from test_transport import TALKER
 
 from am_ros import images
-from am_ros.environment import child_environment
+from am_ros.cell.environment import child_environment
 from am_ros.nodes.image_relay import IMAGE_IN, set_relay
 from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS, from_ns
 

@@ -9,11 +9,11 @@ import pytest
 from test_images import picture
 
 from am_ros import topics
+from am_ros.cell.environment import ros_environment, share_directory
+from am_ros.cell.graph import sim_nodes
 from am_ros.cli import main
-from am_ros.environment import ros_environment, share_directory
 from am_ros.errors import AmRosError
 from am_ros.goals import GoalLibrary
-from am_ros.graph import sim_nodes
 from am_ros.preflight.arm import check_arm, limits_of
 from am_ros.preflight.cell import Cell, matches
 from am_ros.preflight.checks import check_cell, check_configuration

@@ -13,12 +13,12 @@ from test_preflight import urdf
 from test_trainer_node import write_bags
 from trajectory_msgs.msg import JointTrajectory
 
+from am_ros.cell.graph import sim_nodes
+from am_ros.cell.security_policy import OPERATOR, policy_file, read_policy
+from am_ros.cell.supervisor import Supervisor
 from am_ros.cli import main
-from am_ros.graph import sim_nodes
 from am_ros.ros.introspection.survey import survey
 from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS
-from am_ros.security_policy import OPERATOR, policy_file, read_policy
-from am_ros.supervisor import Supervisor
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pytest
 
+from am_ros.cell.graph import sim_nodes
 from am_ros.evaluation.actors import ActorConfig
 from am_ros.evaluation.trials import TrialPlan, run_trials
-from am_ros.graph import sim_nodes
 from am_ros.learning.policy import Policy
 from am_ros.pretrained import FOLDER, checkpoint_names, find_checkpoint
 

@@ -21,19 +21,19 @@ from conftest import wait_until
 from am_ros import images
 from am_ros.action import ActionSpace
 from am_ros.bags.assembler import EpisodeAssembler
+from am_ros.cell.environment import child_environment
+from am_ros.cell.graph import NodeSpec, sim_nodes
+from am_ros.cell.security import check_security, enclave, security_environment, why_unavailable
+from am_ros.cell.security_policy import OPERATOR, cell_policy, policy_file, policy_text, read_policy
 from am_ros.cli import main
-from am_ros.environment import child_environment
 from am_ros.episode import MAX_REASON, MAX_TEXT, EpisodeInfo
 from am_ros.errors import AmRosError
-from am_ros.graph import NodeSpec, sim_nodes
 from am_ros.learning import checkpoint
 from am_ros.paths import inside
 from am_ros.pretrained import find_checkpoint
 from am_ros.ros.introspection.client import RosClient
 from am_ros.ros.node.backlog import Backlog
 from am_ros.ros.node.common import RELIABLE_QOS
-from am_ros.security import check_security, enclave, security_environment, why_unavailable
-from am_ros.security_policy import OPERATOR, cell_policy, policy_file, policy_text, read_policy
 
 PACKAGE = Path(__file__).parents[1] / "am_ros"
 ON = {"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce"}
@@ -153,11 +153,11 @@ def test_nodes_and_programs_refuse_to_run_open_in_one_sentence(start_node, ros_e
 
 
 def test_every_way_into_ros_asks_first():
-    ways = {path.name for path in PACKAGE.rglob("*.py") if "rclpy.init(" in path.read_text()}
-    assert ways == {"common.py", "client.py"}
+    ways = {path for path in PACKAGE.rglob("*.py") if "rclpy.init(" in path.read_text()}
+    assert {path.name for path in ways} == {"common.py", "client.py"}
     assert not [path for path in PACKAGE.rglob("*.py") if "from rclpy import init" in path.read_text()]
-    for name in ways:
-        assert "check_security()" in (PACKAGE / "nodes" / name).read_text()
+    for path in ways:
+        assert "check_security()" in path.read_text()
 
 
 def test_a_keystore_gives_every_node_its_enclave_and_is_refused_where_it_is_of_no_use(monkeypatch, capsys):

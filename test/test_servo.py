@@ -17,7 +17,7 @@ from conftest import wait_until
 from std_msgs.msg import String
 from test_cartesian_controller import MOVE, STEPPER, move, position_of, wait_for_state
 
-from am_ros.environment import child_environment
+from am_ros.cell.environment import child_environment
 from am_ros.ros.node.common import RELIABLE_QOS
 
 ROOT = Path(__file__).parents[1]

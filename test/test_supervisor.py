@@ -13,10 +13,10 @@ from am_msgs.srv import ListGoals
 from conftest import wait_until
 
 from am_ros import pretrained
-from am_ros.environment import child_environment
+from am_ros.cell.environment import child_environment
+from am_ros.cell.graph import NodeSpec, sim_nodes
+from am_ros.cell.supervisor import NodeDied, Supervisor
 from am_ros.errors import AmRosError
-from am_ros.graph import NodeSpec, sim_nodes
-from am_ros.supervisor import NodeDied, Supervisor
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_names_must_be_unique(tmp_path):
 
 
 def test_a_node_that_ignores_signals_is_killed(ros_env, tmp_path, monkeypatch):
-    from am_ros import processes
+    from am_ros.cell import processes
 
     short = ((signal.SIGINT, 0.5), (signal.SIGTERM, 0.5), (signal.SIGKILL, 5.0))
     monkeypatch.setattr(processes, "STOP_TIMEOUTS_S", short)

@@ -11,8 +11,8 @@ import pytest
 
 from am_ros.action import CartesianAction, Gripper
 from am_ros.errors import AmRosError
+from am_ros.ros.commanding.terminal import KeyTerminal
 from am_ros.teleop import Control, Effect, EpisodeState, Joystick, KeyDecoder, TeleopConfig, Wishes, meaning
-from am_ros.terminal import KeyTerminal
 
 CONFIG = TeleopConfig()
 
@@ -113,7 +113,7 @@ def test_a_keyboard_needs_a_terminal_and_leaves_it_as_it_was():
         _ = 1 / 0
     assert termios.tcgetattr(side) == before
     # Without any unwinding: the interpreter's own exit puts it back.
-    code = "import sys; from am_ros.terminal import KeyTerminal; KeyTerminal().__enter__(); sys.exit(3)"
+    code = "import sys; from am_ros.ros.commanding.terminal import KeyTerminal; KeyTerminal().__enter__(); sys.exit(3)"
     assert subprocess.run([sys.executable, "-c", code], stdin=side).returncode == 3
     assert termios.tcgetattr(side) == before
     for end in (hand, side):

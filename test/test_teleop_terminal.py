@@ -21,8 +21,8 @@ from am_ros import cli
 from am_ros.action import CLOSE, TERMINATE, ActionSpace
 from am_ros.bags.episodes import find_bags, read_episode
 from am_ros.bags.verify import verify
-from am_ros.environment import child_environment
-from am_ros.processes import die_with_parent
+from am_ros.cell.environment import child_environment
+from am_ros.cell.processes import die_with_parent
 
 SPACE = ActionSpace()
 

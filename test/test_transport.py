@@ -10,10 +10,10 @@ from am_msgs.srv import ListGoals
 from conftest import wait_until
 from sensor_msgs.msg import Image
 
-from am_ros.environment import child_environment
+from am_ros.cell.environment import child_environment
+from am_ros.cell.shared_memory import MIN_AGE_S, SHARED_MEMORY, remove_stale_segments
 from am_ros.ros.introspection.client import RosClient
 from am_ros.ros.node.common import to_ns
-from am_ros.shared_memory import MIN_AGE_S, SHARED_MEMORY, remove_stale_segments
 
 TALKER = Path(__file__).with_name("image_talker.py")
 

@@ -7,16 +7,16 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from am_ros.arguments import arguments_from_text
+from am_ros.cell.arguments import arguments_from_text
+from am_ros.cell.graph import GRAPHS, NodeSpec
+from am_ros.cell.security import security_environment
 from am_ros.commands.up import describe_arguments, split_settings
 from am_ros.errors import AmRosError
-from am_ros.graph import GRAPHS, NodeSpec
 from am_ros.preflight.cell import CAMERA, CONTROLLER, Cell
 from am_ros.preflight.checks import check_cell, check_configuration
 from am_ros.preflight.findings import WRONG, Finding, as_json, summary, worst, wrong
 from am_ros.preflight.machine import environment
 from am_ros.preflight.settings import known_parameters
-from am_ros.security import security_environment
 
 CAMERA_START_S = 10.0
 LOOK_FIRST_S = 1.5  # for topics of nodes that run already: the graph of another process takes so long at most
@@ -91,7 +91,7 @@ def _look(cell: Cell, arguments) -> list[Finding]:
 
 
 def _start_camera(stack: ExitStack, camera: NodeSpec) -> list[Finding]:
-    from am_ros.processes import NodeProcess
+    from am_ros.cell.processes import NodeProcess
 
     process = NodeProcess(camera)
     stack.callback(process.stop)

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from am_ros.cell.environment import child_environment
 from am_ros.configuration import add_flags, from_flags, parameter
-from am_ros.environment import child_environment
 from am_ros.errors import AmRosError
 
 
@@ -136,11 +136,11 @@ class Demo:
         """Trainer node: takes the collected bags from their folder and the recorded ones as replayed topics."""
         from am_msgs.msg import TrainingMetrics
 
+        from am_ros.cell.graph import NodeSpec
+        from am_ros.cell.supervisor import Supervisor
         from am_ros.evaluation.curves import learning_curve
-        from am_ros.graph import NodeSpec
         from am_ros.ros.introspection.client import RosClient
         from am_ros.ros.node.common import RELIABLE_QOS
-        from am_ros.supervisor import Supervisor
 
         training, report = self.out / "training", self.out / "training" / "trained.json"
         if report.exists() and self.checkpoint.exists():
@@ -246,7 +246,7 @@ class Demo:
 
     def cell(self, stage: str, expert: bool = False):
         """The simulated cell with all its nodes as processes, and a client of them."""
-        from am_ros.graph import sim_nodes
+        from am_ros.cell.graph import sim_nodes
 
         nodes = sim_nodes(
             goals=str(self.goals),
@@ -276,8 +276,8 @@ class _Cell:
     """Supervisor and client of a cell as one context manager."""
 
     def __init__(self, nodes, log: Path):
+        from am_ros.cell.supervisor import Supervisor
         from am_ros.ros.introspection.client import RosClient
-        from am_ros.supervisor import Supervisor
 
         self._supervisor = Supervisor(nodes, log)
         self._make_client = lambda: RosClient("demo")

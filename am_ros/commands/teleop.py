@@ -1,7 +1,7 @@
 """am-ros teleop: move the arm by keys or joystick, and record what is played."""
 
 from am_ros import configuration
-from am_ros.graph import NodeSpec
+from am_ros.cell.graph import NodeSpec
 from am_ros.teleop import HELP, TeleopConfig
 
 

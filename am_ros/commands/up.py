@@ -10,12 +10,12 @@ import threading
 import time
 from pathlib import Path
 
-from am_ros.arguments import arguments_from_text
+from am_ros.cell.arguments import arguments_from_text
+from am_ros.cell.graph import GRAPHS
+from am_ros.cell.security import check_security, security_environment
+from am_ros.cell.security_policy import cell_policy
+from am_ros.cell.supervisor import NodeDied, Supervisor
 from am_ros.errors import AmRosError
-from am_ros.graph import GRAPHS
-from am_ros.security import check_security, security_environment
-from am_ros.security_policy import cell_policy
-from am_ros.supervisor import NodeDied, Supervisor
 
 
 def register(subparsers) -> None:

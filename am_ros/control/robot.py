@@ -6,7 +6,7 @@ from functools import lru_cache
 from xml.etree import ElementTree
 from xml.parsers.expat import ExpatError
 
-from am_ros.environment import share_directory
+from am_ros.cell.environment import share_directory
 from am_ros.errors import AmRosError
 
 MODELS = ("iiwa14", "iiwa7")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from am_ros.cell.graph import NodeSpec
+from am_ros.cell.processes import NodeProcess, stop_all
+from am_ros.cell.shared_memory import remove_stale_segments
 from am_ros.errors import AmRosError
 from am_ros.faults.domain import claim_domain
-from am_ros.graph import NodeSpec
-from am_ros.processes import NodeProcess, stop_all
 from am_ros.ros.introspection.client import RosClient
-from am_ros.shared_memory import remove_stale_segments
 
 
 class Bench:

@@ -18,13 +18,13 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from am_ros import images, topics
+from am_ros.cell.processes import NodeProcess
 from am_ros.errors import AmRosError
 from am_ros.faults.arm import SPEED_WINDOW_S, ArmRecord
 from am_ros.faults.bench import Bench, wait_until
 from am_ros.faults.checkpoints import aimless_checkpoint
 from am_ros.faults.synthetic import make_episode
 from am_ros.nodes.image_relay import IMAGE_IN, JOINTS_IN, set_relay
-from am_ros.processes import NodeProcess
 from am_ros.ros.introspection.client import GoalRun
 from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS
 

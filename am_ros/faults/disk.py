@@ -11,10 +11,10 @@ from am_msgs.srv import StartEpisode
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import find_bags
 from am_ros.bags.verify import verify
+from am_ros.cell.processes import NodeProcess
 from am_ros.faults.bench import Bench, wait_until
 from am_ros.faults.stream import EpisodeStream
 from am_ros.faults.suite import Result
-from am_ros.processes import NodeProcess
 
 SPACE = ActionSpace()
 DISK_MB = 4

@@ -9,7 +9,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from am_ros.bringup import TRANSITIONS, Bringup, BringupConfig, NodeLost, check_first
+from am_ros.cell.bringup import TRANSITIONS, Bringup, BringupConfig, NodeLost, check_first
 from am_ros.errors import AmRosError
 from am_ros.ros.introspection.client import MATCH_S, RosClient
 from am_ros.ros.node.common import StopOnSignal, declare

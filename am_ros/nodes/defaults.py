@@ -13,8 +13,8 @@ import yaml
 
 from am_ros.action import ActionSpace
 from am_ros.bags.recorder import RecorderConfig
-from am_ros.bringup import BringupConfig
 from am_ros.camera.sources import SourceConfig
+from am_ros.cell.bringup import BringupConfig
 from am_ros.configuration import flat_fields
 from am_ros.consistency import ConsistencyConfig
 from am_ros.control.controller import ControllerConfig

@@ -15,6 +15,7 @@ from am_ros.bags.labels import DISCARDED
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.ros.commanding.manual_episodes import REFUSED, ManualEpisodes
+from am_ros.ros.commanding.terminal import KeyTerminal
 from am_ros.ros.messages.acting import ActingConfig, Label
 from am_ros.ros.node.common import LAST_ACTS, RELIABLE_QOS, NodeThread, declare, run
 from am_ros.ros.node.single_goal import call_service
@@ -29,7 +30,6 @@ from am_ros.teleop import (
     Wishes,
     meaning,
 )
-from am_ros.terminal import KeyTerminal
 
 SOURCE = "teleoperation"
 CLOSE_S = 3.0  # for the last motion to be braked and the last END to be published

@@ -10,10 +10,10 @@ from pathlib import Path
 import yaml
 
 from am_ros import configuration, topics
+from am_ros.cell.graph import NodeSpec
 from am_ros.configuration import parameter
 from am_ros.control.controller import ControllerConfig
 from am_ros.errors import AmRosError
-from am_ros.graph import NodeSpec
 
 CHECK = "check"  # the name under which parameter files speak to the check itself
 CONTROLLER, CAMERA, SIM, POLICY = "cartesian_controller", "camera", "sim_workcell", "policy_server"

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+from am_ros.cell.graph import BRINGUP
+from am_ros.cell.security import ENABLE, check_security
 from am_ros.errors import AmRosError
-from am_ros.graph import BRINGUP
 from am_ros.preflight.arm import check_arm
 from am_ros.preflight.cell import Cell
 from am_ros.preflight.commands import check_commands
@@ -13,7 +14,6 @@ from am_ros.preflight.observed import Observed
 from am_ros.preflight.serving import check_policy
 from am_ros.preflight.settings import check_parameters
 from am_ros.preflight.streams import check_image, check_stamps, check_streams
-from am_ros.security import ENABLE, check_security
 
 # An image of the size that the papers use, where nothing says how large it will be.
 USUAL_SIZE = (472, 472)

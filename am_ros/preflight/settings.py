@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from am_ros import topics
-from am_ros.environment import share_directory
+from am_ros.cell.environment import share_directory
 from am_ros.errors import AmRosError
 from am_ros.preflight.cell import CHECK, Cell, CheckConfig, configured, matches, read_parameter_file
 from am_ros.preflight.findings import Finding, ok, wrong

@@ -193,8 +193,8 @@ def run_trials_through_ros(plans: Sequence[TrialPlan], real_time_factor: float =
 
 
 def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, float], real_time_factor: float) -> Iterator[Trial]:
-    from am_ros.graph import sim_nodes
-    from am_ros.supervisor import Supervisor
+    from am_ros.cell.graph import sim_nodes
+    from am_ros.cell.supervisor import Supervisor
 
     with tempfile.TemporaryDirectory(prefix="am_ros_") as folder:
         nodes = sim_nodes(

@@ -13,10 +13,10 @@ import threading
 import time
 from concurrent.futures import Future, InvalidStateError
 
+from am_ros.cell.environment import child_environment
+from am_ros.cell.processes import die_with_parent
 from am_ros.control.backends.wire import Answer, PlanRequest, parse_answer
-from am_ros.environment import child_environment
 from am_ros.errors import AmRosError
-from am_ros.processes import die_with_parent
 
 
 class PlannerProcess:

@@ -12,9 +12,9 @@ from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+from am_ros.cell.security import check_security
 from am_ros.errors import AmRosError
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, in_executor
-from am_ros.security import check_security
 
 __all__ = ["GoalRun", "Received", "RosClient"]
 

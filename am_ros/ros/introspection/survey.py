@@ -2,7 +2,7 @@
 
 from rclpy.action.graph import get_action_client_names_and_types_by_node, get_action_server_names_and_types_by_node
 
-from am_ros.security_policy import Interfaces
+from am_ros.cell.security_policy import Interfaces
 
 # Names that nodes give as they stand, whatever their namespace.
 ABSOLUTE = ("/rosout", "/parameter_events", "/diagnostics", "/clock", "/tf", "/tf_static")

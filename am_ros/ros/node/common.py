@@ -19,8 +19,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.task import Future
 
 from am_ros import configuration
+from am_ros.cell.security import check_security
 from am_ros.errors import AmRosError
-from am_ros.security import check_security
 
 # Images and joint states: a late one is worthless, so nothing is sent twice. Ten are kept because a
 # single-threaded executor that is busy for 100 ms must not lose what came meanwhile.

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from am_ros.cell.processes import die_with_parent
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
-from am_ros.processes import die_with_parent
 
 UP = "up: "  # begins the one line that says that all nodes are active; the supervisor waits for it
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from am_ros.arguments import (
+from am_ros.cell.arguments import (
     ArmArguments,
     CommonArguments,
     PolicyArguments,
@@ -18,11 +18,11 @@ from am_ros.arguments import (
     TrainArguments,
     WorkcellArguments,
 )
+from am_ros.cell.environment import share_directory
+from am_ros.cell.security import enclave
 from am_ros.configuration import from_dict
-from am_ros.environment import share_directory
 from am_ros.errors import AmRosError
 from am_ros.pretrained import find_checkpoint
-from am_ros.security import enclave
 from am_ros.topics import REMAPPED
 
 

@@ -17,7 +17,7 @@ def share_directory() -> Path:
 
     Raises AmRosError if neither is there.
     """
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     if (checkout / "package.xml").is_file() and (checkout / "config").is_dir():
         return checkout
     prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p] + [sys.prefix]

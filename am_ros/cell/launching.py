@@ -1,13 +1,13 @@
-"""Turns the node list of `am_ros.graph` into launch_ros actions: the one place that imports launch and launch_ros."""
+"""Turns the node list of graph.py into launch_ros actions: the one place that imports launch and launch_ros."""
 
 import dataclasses
 import os
 
-from am_ros.arguments import arguments_from_text
-from am_ros.environment import ros_environment
+from am_ros.cell.arguments import arguments_from_text
+from am_ros.cell.environment import ros_environment
+from am_ros.cell.graph import GRAPHS, NodeSpec
+from am_ros.cell.security import check_security, security_environment
 from am_ros.errors import AmRosError
-from am_ros.graph import GRAPHS, NodeSpec
-from am_ros.security import check_security, security_environment
 
 # Only what launch itself does not set.
 ENVIRONMENT = ("FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE")

@@ -10,8 +10,8 @@ import time
 from collections import deque
 from pathlib import Path
 
-from am_ros.environment import child_environment
-from am_ros.graph import NodeSpec
+from am_ros.cell.environment import child_environment
+from am_ros.cell.graph import NodeSpec
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: after fork, before exec, little else is safe

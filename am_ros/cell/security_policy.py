@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from am_ros.environment import share_directory
+from am_ros.cell.environment import share_directory
+from am_ros.cell.graph import NodeSpec
+from am_ros.cell.security import enclave
 from am_ros.errors import AmRosError
-from am_ros.graph import NodeSpec
-from am_ros.security import enclave
 
 # What is granted: list and right in the file, and the field of Interfaces that it fills.
 _RIGHTS = {

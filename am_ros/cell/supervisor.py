@@ -4,11 +4,11 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from am_ros.bringup import UP
+from am_ros.cell.bringup import UP
+from am_ros.cell.graph import BRINGUP, NodeSpec
+from am_ros.cell.processes import NodeProcess, stop_all
+from am_ros.cell.shared_memory import remove_stale_segments
 from am_ros.errors import AmRosError
-from am_ros.graph import BRINGUP, NodeSpec
-from am_ros.processes import NodeProcess, stop_all
-from am_ros.shared_memory import remove_stale_segments
 
 WATCH_PERIOD_S = 0.1
 

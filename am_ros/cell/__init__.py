@@ -1,0 +1,1 @@
+"""A cell: how it is described, started, watched and secured. No ROS."""
