@@ -17,8 +17,8 @@ from am_ros.cli import main
 from am_ros.configuration import from_dict
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
-from am_ros.evaluation.improve import improve
-from am_ros.evaluation.improvement_plan import LoopConfig, Plan
+from am_ros.evaluation.online.loop import improve
+from am_ros.evaluation.online.plan import LoopConfig, Plan
 from am_ros.evaluation.policy_episodes import Exploration, Explorer, PolicyRound, collect_round, play
 from am_ros.learning import checkpoint
 from am_ros.learning.networks import NetworkConfig, make_network

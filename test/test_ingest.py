@@ -20,8 +20,8 @@ from am_ros.cell.environment import share_directory
 from am_ros.control.robot import robot_description, robot_model
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
+from am_ros.ingest.conversion import BagReport, ingest_bag
 from am_ros.ingest.foreign import ForeignBag
-from am_ros.ingest.ingest import BagReport, ingest_bag
 from am_ros.ingest.mapping import SECTIONS, describe_keys, load_mapping
 from am_ros.sim.environment import Environment
 from am_ros.sim.episodes import fixed_noise

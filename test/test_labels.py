@@ -18,7 +18,7 @@ from am_ros.bags.salvage import salvage
 from am_ros.bags.verify import verify
 from am_ros.episode import EpisodeInfo
 from am_ros.errors import AmRosError
-from am_ros.replay.ingest import ingest
+from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
 
 SPACE = ActionSpace()

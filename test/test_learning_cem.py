@@ -9,7 +9,7 @@ from am_ros.action import ACTION_DIM, CONTINUOUS_DIM, OPEN, TERMINATE
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig, Prior, maximise, one_hot_actions, uniform_actions
 from am_ros.learning.networks import NetworkConfig, make_network, parameter_count
-from am_ros.learning.qt_opt import QtOptNetwork
+from am_ros.learning.qt_opt_network import QtOptNetwork
 
 
 def _peak_at(target: torch.Tensor, choice: int):

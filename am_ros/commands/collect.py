@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from am_ros.commands.arguments import add_tasks_flag, add_variety_flag, find_tasks
+from am_ros.commands.shared_flags import add_tasks_flag, add_variety_flag, find_tasks
 from am_ros.configuration import add_flags, from_flags
 from am_ros.errors import AmRosError
 from am_ros.evaluation.outputs import check_file

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from am_ros.commands.arguments import CHECKPOINT_HELP, add_tasks_flag, add_variety_flag, find_tasks
+from am_ros.commands.shared_flags import CHECKPOINT_HELP, add_tasks_flag, add_variety_flag, find_tasks
 from am_ros.configuration import add_flags, given_flags
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import ActorConfig, searching

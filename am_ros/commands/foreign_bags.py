@@ -61,8 +61,8 @@ def mapping(_arguments) -> int:
 def ingest(arguments) -> int:
     """Exit code 1 if a bag, or a part of it, was refused, or nothing came of all of them."""
     # Not at the top: `am-ros bags info` need not wait for the kinematics.
+    from am_ros.ingest.conversion import BagReport, bag_names, ingest_bag, write_bags
     from am_ros.ingest.foreign import find_bags
-    from am_ros.ingest.ingest import BagReport, bag_names, ingest_bag, write_bags
     from am_ros.ingest.mapping import load_mapping
 
     rules = load_mapping(arguments.mapping)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from am_ros.commands.learner_flags import add_learner_flags, learner_config
 from am_ros.configuration import add_flags, from_flags
-from am_ros.evaluation.improve import Status, improve
-from am_ros.evaluation.improvement import NAME, PICTURE
-from am_ros.evaluation.improvement_plan import LoopConfig, Plan, start_network
+from am_ros.evaluation.online.ledger import NAME, PICTURE
+from am_ros.evaluation.online.loop import Status, improve
+from am_ros.evaluation.online.plan import LoopConfig, Plan, start_network
 from am_ros.evaluation.policy_episodes import Exploration
 from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.learning.trainer import LearnerConfig

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from am_ros import configuration
-from am_ros.commands.arguments import CHECKPOINT_HELP
+from am_ros.commands.shared_flags import CHECKPOINT_HELP
 from am_ros.errors import AmRosError
 from am_ros.evaluation.outputs import check_file, check_folder
 from am_ros.learning import checkpoint

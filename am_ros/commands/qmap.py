@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from am_ros.commands.arguments import CHECKPOINT_HELP, add_variety_flag
+from am_ros.commands.shared_flags import CHECKPOINT_HELP, add_variety_flag
 from am_ros.configuration import add_flags, check, from_flags
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import load_policy

@@ -14,7 +14,7 @@ from am_ros.evaluation.outputs import check_file
 from am_ros.learning.group import launched
 from am_ros.learning.parallel import train
 from am_ros.learning.recipes import RECIPES, find_recipe
-from am_ros.replay.ingest import ingest
+from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
 
 

@@ -9,7 +9,7 @@ from am_ros.action import DISCRETE_DIM
 from am_ros.episode import STATE_DIM
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.networks import NetworkConfig, make_network, parameter_count
-from am_ros.learning.qt_opt import QtOptNetwork
+from am_ros.learning.qt_opt_network import QtOptNetwork
 
 
 def describe(config: NetworkConfig, search: CemConfig) -> dict:

@@ -4,7 +4,7 @@
     logits = network.score(encoding, actions)               # [B, N, D + 3] -> [B, N]; Q = sigmoid(logit)
     proposal = network.prior(encoding)                      # what the data would do, or None
 
-`SmallQNetwork` is made for 64x64 images on a CPU; `QtOptNetwork` (qt_opt.py) is the published full-size network;
+`SmallQNetwork` is made for 64x64 images on a CPU; `QtOptNetwork` (qt_opt_network.py) is the published full-size network;
 `StateQNetwork` takes vectors in place of images.
 """
 
@@ -48,7 +48,7 @@ class NetworkConfig:
 def make_network(config: NetworkConfig) -> nn.Module:
     """The network of a preset, freshly initialised."""
     if config.preset == "qt_opt":
-        from am_ros.learning.qt_opt import QtOptNetwork
+        from am_ros.learning.qt_opt_network import QtOptNetwork
 
         return QtOptNetwork(config)
     return StateQNetwork(config) if config.preset == "state" else SmallQNetwork(config)

@@ -24,7 +24,7 @@ from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.learning.trainer import LearnerConfig
 from am_ros.learning.worker import TrainingWorker
 from am_ros.paths import inside
-from am_ros.replay.ingest import ingest
+from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
 from am_ros.ros.node.backlog import NOTHING, Answer, Backlog
 from am_ros.ros.node.common import KEEP_ALL_QOS, RELIABLE_QOS, NodeThread, declare, run

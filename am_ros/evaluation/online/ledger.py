@@ -11,7 +11,7 @@ NAME, PICTURE = "improvement.json", "improvement.png"
 
 
 class Ledger:
-    """`plan` (flat JSON data) says what is run, `rounds` what was done of it: one row per policy, see improve.py.
+    """`plan` (flat JSON data) says what is run, `rounds` what was done of it: one row per policy, see loop.py.
 
     Raises AmRosError if the folder holds the ledger of another plan: its curve would mix two experiments.
     """

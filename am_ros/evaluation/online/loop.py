@@ -28,8 +28,8 @@ from am_ros.bags.episodes import find_bags
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import ActorConfig
-from am_ros.evaluation.improvement import PICTURE, Ledger, improvement_curve
-from am_ros.evaluation.improvement_plan import Plan
+from am_ros.evaluation.online.ledger import PICTURE, Ledger, improvement_curve
+from am_ros.evaluation.online.plan import Plan
 from am_ros.evaluation.outputs import check_folder
 from am_ros.evaluation.policy_episodes import PolicyRound, collect_round
 from am_ros.evaluation.statistics import summarise, wilson_interval
@@ -37,7 +37,7 @@ from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning import checkpoint
 from am_ros.learning.progress import Progress
 from am_ros.learning.trainer import Trainer
-from am_ros.replay.ingest import ingest
+from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
 
 JUDGED = ("trials", "successes", "success_rate", "ci95", "success_once_rate", "mean_steps", "ends")

@@ -1,0 +1,1 @@
+"""Online fine-tuning: its plan, its loop, its ledger."""
