@@ -1,7 +1,7 @@
 """How well a camera that has moved since a goal was recorded is told, in the simulated cell.
 
     python benchmarks/goal_consistency.py --still 150 --moved 32 --rows runs/consistency.jsonl \
-        --json docs/consistency.json --picture docs/images/consistency.png \
+        --json docs/data/consistency.json --picture docs/images/consistency.png \
         --overlay docs/images/consistency_overlay.png
 
 A pair is a goal image of one scene and a view of another one of the same task: arm, objects, colours, light and the

@@ -1,6 +1,6 @@
 """Success of the noisy demonstrators against their noise, from the expert (0) to random actions (1).
 
-    python benchmarks/noise.py --trials 50 --workers 2 --json docs/noise.json --picture docs/images/noise.png
+    python benchmarks/noise.py --trials 50 --workers 2 --json docs/data/noise.json --picture docs/images/noise.png
 
 Scenes are those of the evaluation set, the same at every noise.
 """

@@ -6,7 +6,7 @@
         --out runs/online/bottle
     python benchmarks/vector_online.py run runs/bottle --task grasp_bottle --variants qt_opt \
         --start-from runs/pre/q_alone_12000/0/checkpoint --out runs/online/bottle
-    python benchmarks/vector_online.py table runs/online/bottle runs/online/banana --json docs/online_study.json \
+    python benchmarks/vector_online.py table runs/online/bottle runs/online/banana --json docs/data/online_study.json \
         --picture docs/images/online.png
 
 Every run begins with the first `--given` episodes of the data, because exploration alone never lifts a bottle. Then,

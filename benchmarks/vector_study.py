@@ -2,7 +2,7 @@
 
     python benchmarks/vector_study.py collect --task pick_place --episodes 3000 --workers 2 --out runs/vectors
     python benchmarks/vector_study.py run runs/vectors --updates 20000 --seeds 3 --workers 2 --out runs/vector_study
-    python benchmarks/vector_study.py table runs/vector_study --json docs/vector_study.json
+    python benchmarks/vector_study.py table runs/vector_study --json docs/data/vector_study.json
 
     python benchmarks/vector_study.py run runs/bottle --task grasp_bottle --variants qt_opt --episodes 300 \
         --start-from runs/foods/q_alone_8000/0/checkpoint --out runs/bottle_study       # fine-tune on 300 episodes

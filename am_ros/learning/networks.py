@@ -4,7 +4,7 @@
     logits = network.score(encoding, actions)               # [B, N, D + 3] -> [B, N]; Q = sigmoid(logit)
     proposal = network.prior(encoding)                      # what the data would do, or None
 
-`SmallQNetwork` is made for 64x64 images on a CPU; `QtOptNetwork` (qt_opt_network.py) is the published full-size network;
+`SmallQNetwork` is made for 64x64 images on a CPU; `QtOptNetwork` (qt_opt_network.py) is the published full-size one;
 `StateQNetwork` takes vectors in place of images.
 """
 
