@@ -61,9 +61,10 @@ def mapping(_arguments) -> int:
 def ingest(arguments) -> int:
     """Exit code 1 if a bag, or a part of it, was refused, or nothing came of all of them."""
     # Not at the top: `am-ros bags info` need not wait for the kinematics.
-    from am_ros.ingest.conversion import BagReport, bag_names, ingest_bag, write_bags
+    from am_ros.ingest.conversion import BagReport, ingest_bag
     from am_ros.ingest.foreign import find_bags
     from am_ros.ingest.mapping import load_mapping
+    from am_ros.ingest.writing import bag_names, write_bags
 
     rules = load_mapping(arguments.mapping)
     action_space = configuration.from_flags(ActionSpace, arguments)
@@ -131,6 +132,8 @@ def _print_report(report) -> None:
         )
     for reason, count in report.dropped.most_common():
         print(f"  {count:8} {reason}")
+        if reason in report.dropped.first:
+            print(f"           first: {report.dropped.first[reason]}")
     if report.hint:
         print(f"  hint: {report.hint}")
     if report.problem:

@@ -1,8 +1,5 @@
 """A foreign bag to episodes, and what came of it in numbers."""
 
-import hashlib
-import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from am_ros.action import CONTINUOUS_DIM, TERMINATE, ActionSpace
-from am_ros.bags.episodes import read_episode, write_episode
 from am_ros.bags.labels import LABEL
 from am_ros.episode import Episode, EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
 from am_ros.ingest.cutting import Cutter, End
+from am_ros.ingest.dropped import Dropped
 from am_ros.ingest.foreign import ForeignBag
 from am_ros.ingest.mapping import Mapping
 from am_ros.ingest.steps import StepPicker
@@ -37,7 +34,7 @@ class BagReport:
     episodes: int = 0
     steps: int = 0
     step_sizes_m: list[float] = field(default_factory=list)  # of SIZES_KEPT steps
-    dropped: Counter = field(default_factory=Counter)  # images, steps and episodes, by reason
+    dropped: Dropped = field(default_factory=Dropped)  # images, steps and episodes, by reason
     hint: str = ""  # the likely cause, where nothing or little could be used
     problem: str = ""  # why the bag, or the rest of it, was refused
 
@@ -50,7 +47,7 @@ class BagReport:
             "bag": str(self.path), "storage": self.storage, "duration_s": round(self.duration_s, 3),
             "messages": self.messages, "images": self.images, "episodes": self.episodes, "steps": self.steps,
             "step_median_m": sizes[0], "step_largest_m": sizes[1], "dropped": dict(self.dropped.most_common()),
-            "hint": self.hint, "problem": self.problem,
+            "first_dropped": self.dropped.first, "hint": self.hint, "problem": self.problem,
         }  # fmt: skip
 
 
@@ -67,51 +64,10 @@ def ingest_bag(path, name: str, mapping: Mapping, action_space: ActionSpace, rep
             try:
                 yield from _cut(synchroniser, name, Path(path), mapping, action_space, report)
             finally:
-                report.dropped.update(synchroniser.dropped)
+                report.dropped.take(synchroniser.dropped)
                 report.hint = synchroniser.hint
         except AmRosError as error:
             raise error if str(error).startswith("bag ") else bag.error(str(error)) from None
-
-
-def write_bags(episodes: Iterator[Episode], out, action_space: ActionSpace, report: BagReport) -> Iterator[Episode]:
-    """Write each episode as a bag of ours, unless it is there from an earlier run, and pass it on."""
-    for episode in episodes:
-        try:
-            if _is_there(episode, out, action_space):
-                report.dropped["episodes: there already, not written again"] += 1
-            else:
-                write_episode(episode, out, action_space)
-        except OSError as error:
-            path = Path(out) / episode.info.episode_id
-            raise AmRosError(f"bag {path}: cannot be written: {error.strerror}") from None
-        yield episode
-
-
-def _is_there(episode: Episode, out, action_space: ActionSpace) -> bool:
-    """Whether the folder holds this very episode; another one of the same name is for the writer to refuse."""
-    path = Path(out) / episode.info.episode_id
-    if not path.exists():
-        return False
-    there = read_episode(path, action_space)
-    return np.array_equal(there.stamps_ns, episode.stamps_ns) and np.array_equal(there.actions, episode.actions)
-
-
-def bag_names(paths: list[Path]) -> dict[Path, str]:
-    """A name for each bag that its episodes' names begin with; of bags of the same name, the folder's name is in it."""
-    stems = Counter(_stem(path) for path in paths)
-    names = {}
-    for path in paths:
-        stem = _stem(path)
-        if stems[stem] > 1:
-            where = hashlib.sha256(str(path.resolve().parent).encode()).hexdigest()[:6]
-            stem = f"{stem}_{where}"
-        names[path] = stem
-    return names
-
-
-def _stem(path: Path) -> str:
-    name = path.stem if path.is_file() else path.name
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", name or path.resolve().name)[:45]
 
 
 def _cut(synchroniser, name: str, path: Path, mapping: Mapping, action_space: ActionSpace, report: BagReport):
@@ -144,7 +100,7 @@ def _cut(synchroniser, name: str, path: Path, mapping: Mapping, action_space: Ac
     current, cutter = picker(), Cutter(mapping)
     for item in cutter.run(synchroniser.items()):
         if isinstance(item, Unusable):
-            report.dropped[f"images: {item.reason}"] += 1
+            report.dropped.note(f"images: {item.reason}", item.detail)
         elif isinstance(item, End):
             yield from finish(item)
             current = picker()

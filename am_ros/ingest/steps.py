@@ -1,7 +1,6 @@
 """From images with poses to an episode: which images, and the actions that led from one to the next."""
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from am_ros.action import OPEN_ABOVE, ActionSpace, CartesianAction, Gripper
 from am_ros.episode import Episode, EpisodeInfo, state_vector
 from am_ros.errors import AmRosError
+from am_ros.ingest.dropped import Dropped
 from am_ros.ingest.mapping import Steps
 from am_ros.ingest.sync import Seen
 
@@ -17,6 +17,7 @@ COMMAND_OPENS_ABOVE = 0.5
 # Stamps jitter: an image that comes this much of the step time early is the one that was meant.
 EARLY = 0.02
 SHOWS_NOTHING = ("black image", "uniform image")  # as images.fault_of begins
+NOT_DECODED = "cannot be decoded"
 
 
 class Kept(NamedTuple):
@@ -29,7 +30,7 @@ class Kept(NamedTuple):
 class StepPicker:
     """Picks the observations of one episode as images come by."""
 
-    def __init__(self, config: Steps, action_space: ActionSpace, decode: Callable, counts: Counter):
+    def __init__(self, config: Steps, action_space: ActionSpace, decode: Callable, counts: Dropped):
         self._config, self._space, self._decode, self._counts = config, action_space, decode, counts
         self.kept: list[Kept] = []
         self.shared = 0  # observations that another episode has too
@@ -95,7 +96,8 @@ class StepPicker:
             image = self._decode(seen.message)
         except AmRosError as error:
             what = str(error).partition(":")[0]  # without the numbers, of which each image has its own
-            self._counts[f"images: {what if what in SHOWS_NOTHING else 'damaged'}"] += 1
+            kind = what if what in SHOWS_NOTHING else NOT_DECODED
+            self._counts.note(f"images: {kind}", f"the image of {seen.stamp_ns / 1e9:.3f} s: {error}")
             return False
         if replace:
             self.kept.pop()

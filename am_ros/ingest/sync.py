@@ -1,6 +1,6 @@
 """Brings images together with where the tool and the gripper were at their stamps, in the order of the stamps."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from am_ros.bags.types import stamp_ns
 from am_ros.errors import AmRosError
+from am_ros.ingest.dropped import Dropped
 from am_ros.ingest.fields import FieldPath
 from am_ros.ingest.foreign import ForeignBag, Received
 from am_ros.ingest.mapping import RECEIVE, TF, GripperRole, Mapping, MarkerRole, as_text
@@ -36,7 +37,8 @@ class Unusable(NamedTuple):
     """An image that cannot be used, and why."""
 
     stamp_ns: int
-    reason: str
+    reason: str  # the kind, which is counted
+    detail: str = ""  # this very case: topic, numbers, mend; the first of each kind is shown
 
 
 class Marker(NamedTuple):
@@ -58,7 +60,7 @@ class Synchroniser:
     def __init__(self, bag: ForeignBag, mapping: Mapping):
         """Looks for the topics; raises AmRosError, naming mapping key and topic, if one is missing or does not fit."""
         self._mapping, self._bag = mapping, bag
-        self.dropped: Counter[str] = Counter()  # messages that could not be used, by reason
+        self.dropped = Dropped()  # messages that could not be used
         self.hint = ""  # why no image has a pose, if none has
         pose = mapping.pose
         image_topic = bag.find(mapping.image.topic, "image")
@@ -91,7 +93,10 @@ class Synchroniser:
 
     def decode(self, message) -> np.ndarray:
         """The picture of a Seen, RGB uint8 [height, width, 3]; raises AmRosError if it is damaged or shows nothing."""
-        return self._pictures.decode(message)
+        try:
+            return self._pictures.decode(message)
+        except AmRosError as error:
+            raise AmRosError(f"{error} (on {self._mapping.image.topic})") from None
 
     def items(self) -> Iterator[Seen | Unusable | Marker | Jump]:
         """Everything in the bag, in the order of its stamps."""
