@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from action_msgs.msg import GoalStatus, GoalStatusArray
 from am_msgs.action import RunExpert
 from am_msgs.msg import SceneState
 from am_msgs.srv import CountImages, GetOutcome, ResetScene
@@ -11,13 +12,14 @@ from builtin_interfaces.msg import Duration
 from conftest import wait_until
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from am_ros import images
 from am_ros.action import CartesianAction
 from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.robot import robot_model
-from am_ros.ros.node.common import RELIABLE_QOS, to_ns
+from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS, to_ns
 from am_ros.sim.environment import Environment
 from am_ros.sim.tasks import TASKS, evaluation_seed
 
@@ -87,6 +89,53 @@ def test_a_trajectory_of_other_joints_moves_nothing_and_is_named(ros, start_node
     np.testing.assert_allclose(arm_of(joints.wait(len(joints) + 5)[-1]), before, atol=1e-4)
 
 
+def test_a_driver_that_is_not_ideal_lags_and_is_stopped_and_deactivated_by_services(ros, start_node):
+    node = start_node("sim_workcell", ready=READY, driver="controller", driver_lag_s=0.05, driver_velocities="nan")
+    joints = ros.receive(JointState, "joint_states")
+    commanded = ros.receive(JointState, "sim_workcell/commanded", RELIABLE_QOS)
+    status = ros.receive(GoalStatusArray, "follow_joint_trajectory/_action/status", LATCHED_QOS)
+    commands = ros.publisher(JointTrajectory, "joint_trajectory")
+    goals = ros.publisher(JointTrajectory, "sim_workcell/action_trajectory")
+    reset(ros)
+    start = arm_of(joints.wait(len(joints) + 1)[-1])
+    assert np.isnan(joints[-1].velocity).all()
+    planned = CartesianStepper.for_model("iiwa14").plan(start, CartesianAction((0.0, 0.06, 0.0)))
+
+    def ends_at(angles):
+        return lambda: np.abs(arm_of(joints[-1]) - angles).max() < 1e-3
+
+    for tell in (commands, goals):  # by the topic and as a goal of the action; there and back
+        tell.publish(trajectory_message(planned))
+        wait_until(ends_at(planned.positions[-1]), what="the arm's arrival")
+        back = JointTrajectoryPoint(positions=start, time_from_start=Duration(sec=1))
+        tell.publish(JointTrajectory(joint_names=list(JOINTS), points=[back]))
+        wait_until(ends_at(start), what="the arm's return")
+    assert len(status) == 2 and status[-1].status_list[0].status == GoalStatus.STATUS_EXECUTING
+    ticks = np.array([to_ns(m.header.stamp) for m in commanded])
+    assert set(np.diff(ticks[-100:])) == {10_000_000}
+
+    assert ros.call(SetBool, "sim_workcell/emergency_stop", data=True).success
+    commands.publish(trajectory_message(planned))
+    wait_until(
+        lambda: np.abs(np.array(commanded[-1].position) - planned.positions[-1]).max() < 1e-6, what="the command"
+    )
+    assert ends_at(start)()
+    assert ros.call(SetBool, "sim_workcell/emergency_stop", data=False).success
+    wait_until(ends_at(planned.positions[-1]), what="the released arm at its command")
+    assert ros.call(SetBool, "sim_workcell/controller_active", data=False).success
+    commands.publish(JointTrajectory(joint_names=list(JOINTS), points=[back]))
+    joints.wait(len(joints) + 50)
+    assert ends_at(planned.positions[-1])()
+    commands.publish(JointTrajectory(joint_names=list(JOINTS)))
+    node.wait_for_line("joint_trajectory: it has no points")
+
+
+def test_the_ideal_driver_says_that_it_has_no_emergency_stop(ros, start_node):
+    start_node("sim_workcell", ready=READY)
+    answer = ros.call(SetBool, "sim_workcell/emergency_stop", data=True)
+    assert (answer.success, answer.message[:23]) == (False, "parameter driver: the i")
+
+
 def test_the_gripper_closes_and_opens_on_command(ros, start_node):
     node = start_node("sim_workcell", ready=READY, **FAST)
     joints = ros.receive(JointState, "joint_states")
@@ -147,7 +196,12 @@ def test_a_wrong_scene_is_refused_in_one_sentence_and_the_cell_goes_on(ros, star
 
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
-    [({"real_time_factor": 50.0}, "real_time_factor"), ({"image_size": 4}, "image_size"), ({"task": "x"}, "task 'x'")],
+    [
+        ({"real_time_factor": 50.0}, "real_time_factor"),
+        ({"image_size": 4}, "image_size"),
+        ({"task": "x"}, "task 'x'"),
+        ({"driver": "controller", "driver_rate_hz": 130}, "parameter driver_rate_hz: 130 is no divisor"),
+    ],
 )
 def test_a_wrong_parameter_ends_the_node_in_one_sentence(start_node, parameters, sentence):
     node = start_node("sim_workcell", **parameters)

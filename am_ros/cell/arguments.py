@@ -8,6 +8,7 @@ from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 
 STACKS = ("lbr_fri", "kuka_drivers", "sim")
+IDEAL = "ideal"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class SimulatorArguments:
         "simulation: how far light, colours and camera pose differ from scene to scene: 0 not at all",
         range=(0, 1),
     )
+    driver: str = parameter(
+        IDEAL, "simulation: whose driver the arm lags, sags and is refused like; ideal: none of it",
+        choices=(IDEAL, "lbr_fri", "kuka_drivers"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

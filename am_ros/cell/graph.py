@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from am_ros.cell.arguments import (
+    IDEAL,
     ArmArguments,
     CommonArguments,
     PolicyArguments,
@@ -201,6 +202,8 @@ def _managed(nodes: list[NodeSpec], files: tuple[Path, ...], check: Mapping[str,
 
 
 def _parameter_files(a: CommonArguments, *names: str) -> tuple[Path, ...]:
+    driver = getattr(a, "driver", IDEAL)
+    names += (f"driver_{driver}",) if driver != IDEAL else ()
     files = [share_directory() / "config" / f"{name}.yaml" for name in names]
     if a.params_file:
         files.append(Path(_path(a.params_file)))

@@ -15,11 +15,13 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMsg
 
 from am_ros import images, topics
 from am_ros.configuration import parameter
+from am_ros.control.robot import robot_model
 from am_ros.errors import AmRosError
+from am_ros.ros.arm.driver_model import DriverModel, trajectory_command
 from am_ros.ros.messages.scene import scene_message
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, declare, from_ns, run, to_ns
 from am_ros.sim.camera import intrinsics
-from am_ros.sim.runtime import CellRuntime, Frame, RuntimeConfig, trajectory_from_points
+from am_ros.sim.runtime import CellRuntime, Frame, RuntimeConfig, ideal_trajectory
 from am_ros.sim.workcell import JointState, SimConfig
 
 MAX_POINTS = 10_000  # of a trajectory; the controller sends some hundred
@@ -52,7 +54,11 @@ class SimWorkcellNode(Node):
         self._info = self.create_publisher(CameraInfo, topics.CAMERA_INFO, SENSOR_QOS)
         self._joints = self.create_publisher(JointStateMsg, topics.JOINT_STATES, SENSOR_QOS)
         self._scene = self.create_publisher(SceneStateMsg, topics.SCENE_STATE, RELIABLE_QOS)
-        self._runtime = CellRuntime(config.sim, config.runtime, self._now, self._on_joints, self._on_frame)
+        self._driver = DriverModel(self, config.runtime.driver, robot_model(config.sim.model).joint_names)
+        self._runtime = CellRuntime(
+            config.sim, config.runtime, self._now, self._on_joints, self._on_frame, self._driver.publish_command
+        )
+        self._driver.serve(self._runtime)
         self._runtime.start(config.task, config.seed)
         self.create_subscription(JointTrajectoryMsg, topics.JOINT_TRAJECTORY, self._on_trajectory, RELIABLE_QOS)
         self.create_subscription(Float64MultiArray, topics.GRIPPER_COMMAND, self._on_gripper, RELIABLE_QOS)
@@ -99,18 +105,14 @@ class SimWorkcellNode(Node):
     # -- in --------------------------------------------------------------------------------------------------------
 
     def _on_trajectory(self, msg: JointTrajectoryMsg) -> None:
-        points = msg.points[: MAX_POINTS + 1]
-        times = [p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in points]
-        positions, velocities = [p.positions for p in points], [p.velocities for p in points]
-        names = self._runtime.joint_names
         try:
             if len(msg.points) > MAX_POINTS:
                 raise AmRosError(f"joint_trajectory: {len(msg.points)} points, at most {MAX_POINTS} are followed")
-            if to_ns(msg.header.stamp):
-                raise AmRosError("joint_trajectory: header.stamp must be zero, which means: start now")
-            self._runtime.follow(
-                lambda q: trajectory_from_points(names, msg.joint_names, times, positions, velocities, q)
-            )
+            command = trajectory_command(msg, self._now())
+            if self._driver.ideal:
+                self._runtime.follow(lambda q: ideal_trajectory(self._runtime.joint_names, command, q))
+            else:
+                self._runtime.accept(command)
         except AmRosError as error:
             self.get_logger().error(str(error))
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from am_ros.configuration import parameter
 from am_ros.control.robot import robot_model
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
+from am_ros.sim.driver import IDEAL, Driver, DriverConfig
 from am_ros.sim.environment import SETTLE_S
 from am_ros.sim.scene import SceneState
 from am_ros.sim.tasks import find_task
+from am_ros.sim.trajectory_controller import TrajectoryCommand
 from am_ros.sim.trial_scene import TaskOutcome, TrialScene
 from am_ros.sim.workcell import JointState, SimConfig, SimWorkcell
 
@@ -32,6 +34,7 @@ class RuntimeConfig:
     real_time_factor: float = parameter(1.0, "simulated seconds per second", range=(0.05, 10.0))
     image_rate_hz: float = parameter(20.0, "images per second [Hz]", range=(0.1, 120.0))
     joint_state_rate_hz: float = parameter(100.0, "joint states per second [Hz]", range=(10.0, 500.0))
+    driver: DriverConfig = field(default_factory=DriverConfig)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Frame:
 class CellRuntime:
     """Owns the cell in a thread of its own: PyBullet is called from nowhere else, so no lock is needed.
 
-    `on_joints(JointState, stamp_ns)` and `on_frame(Frame)` are called in that thread; `clock_ns()` stamps both.
+    `on_joints(JointState, stamp_ns)` and `on_frame(Frame)` are called in that thread; `clock_ns()` stamps both. So is
+    `on_command(tick, angles [joints])` with what the arm is sent, once per period of a driver that is not ideal.
     """
 
     def __init__(
@@ -56,10 +60,19 @@ class CellRuntime:
         clock_ns: Callable[[], int],
         on_joints: Callable[[JointState, int], None],
         on_frame: Callable[[Frame], None],
+        on_command: Callable[[int, np.ndarray], None] = lambda tick, angles: None,
     ):
+        period = sim.physics_rate_hz / config.driver.driver_rate_hz
+        if config.driver.driver != IDEAL and period != round(period):
+            raise AmRosError(
+                f"parameter driver_rate_hz: {config.driver.driver_rate_hz} is no divisor of physics_rate_hz "
+                f"({sim.physics_rate_hz})"
+            )
         self.config = config
         self.joint_names = robot_model(sim.model).joint_names
         self._sim, self._clock_ns, self._on_joints, self._on_frame = sim, clock_ns, on_joints, on_frame
+        self._on_command = on_command
+        self._driver: Driver | None = None  # None: the ideal one
         self._commands: queue.SimpleQueue = queue.SimpleQueue()
         self._ready: Future = Future()
         self._error: BaseException | None = None
@@ -96,8 +109,18 @@ class CellRuntime:
         return self._ask(lambda: self._trial.outcome(at_rest=self._judged))
 
     def follow(self, make_trajectory: Callable[[np.ndarray], JointTrajectory]) -> None:
-        """Follow `make_trajectory(measured joint angles)` from now on; raises what it raises."""
+        """The ideal driver: follow `make_trajectory(measured joint angles)` from now on; raises what it raises."""
         self._ask(lambda: self._move(lambda: self._cell.follow(make_trajectory(self._cell.arm_positions()))))
+
+    def accept(self, command: TrajectoryCommand) -> None:
+        """A trajectory for the driver's controller; raises AmRosError for what that refuses."""
+        self._ask(lambda: self._move(lambda: self._driver.accept(command)))
+
+    def drive(self, act: Callable[[Driver], None]) -> None:
+        """Do something with the driver, in its thread; raises AmRosError if it is the ideal one."""
+        if self.config.driver.driver == IDEAL:
+            raise AmRosError("parameter driver: the ideal one has no emergency stop and no controller")
+        self._ask(lambda: act(self._driver))
 
     def command_gripper(self, opening: float) -> None:
         """Open or close the gripper: 0 closed ... 1 open."""
@@ -126,6 +149,9 @@ class CellRuntime:
             with SimWorkcell(self._sim) as self._cell:
                 self._trial = TrialScene(self._cell)
                 self._trial.reset(*self._first)
+                if self.config.driver.driver != IDEAL:
+                    self._driver = Driver(self.config.driver, self.joint_names, self._lever)
+                self._hold_driver()
                 self._judged = True  # the last motion is over, everything rested and was judged
                 self._rest_s = 0.0  # since when it is over, in simulated time
                 self._ready.set_result(None)
@@ -142,7 +168,7 @@ class CellRuntime:
         while not self._stop:
             self._serve_until(next_tick)
             self._advance()
-            self._on_joints(self._cell.joint_state(), self._clock_ns())
+            self._report_joints()
             if time.monotonic() >= self._next_image:
                 self._publish_frame()
             next_tick = max(next_tick + period, time.monotonic())
@@ -163,16 +189,54 @@ class CellRuntime:
         now = time.monotonic()
         due = min((now - self._last_advance) * self.config.real_time_factor, MAX_CATCH_UP_S)
         before = self._cell.time_s
-        self._cell.advance(due)
-        done = self._cell.time_s - before  # in whole physics steps
+        if self._driver is None:
+            self._cell.advance(due)
+        else:
+            self._advance_driver(due)
+        done = self._cell.time_s - before  # in whole physics steps, or periods of the driver
         self._last_advance = now - (due - done) / self.config.real_time_factor
-        if self._cell.motion_left_s > 0:
+        arm = self._driver or self._cell  # whose set-points tell when the arm has arrived
+        if max(arm.motion_left_s, self._cell.gripper_left_s) > 0:
             self._rest_s = 0.0
         elif not self._judged:
             self._rest_s += done
             if self._rest_s >= SETTLE_S and self._cell.objects_at_rest():
                 self._trial.outcome()
                 self._judged = True
+
+    def _advance_driver(self, seconds: float) -> None:
+        """Period by period: where the arm is now decides what it is sent next."""
+        cell, driver = self._cell, self._driver
+        joints, h = len(self.joint_names), driver.period_s
+        for _ in range(int(seconds / h + 1e-9)):
+            state = cell.joint_state()
+            q, qd = state.positions[:joints], state.velocities[:joints]
+            before = self._target
+            self._target = driver.update(q, qd)
+            speed = (self._target - before) / h
+            # The motors are at the target, and still as fast, when the period ends; so far they know of the next one.
+            points = np.stack([before, self._target, self._target + speed * h])
+            cell.follow(JointTrajectory(np.array([0.0, h, 2 * h]), points, np.stack([speed] * 3)))
+            cell.advance(h)
+            self._on_command(driver.ticks, driver.sent)
+
+    def _hold_driver(self) -> None:
+        """The arm was put somewhere: that is where the driver holds it."""
+        if self._driver is not None:
+            self._target = self._cell.arm_positions()
+            self._driver.reset(self._target)
+
+    def _report_joints(self) -> None:
+        """Joint states as the driver has them."""
+        state, stamp_ns = self._cell.joint_state(), self._clock_ns()
+        if self._driver is None:
+            self._on_joints(state, stamp_ns)
+            return
+        for said in self._driver.report(state.positions, state.velocities, stamp_ns, time.monotonic()):
+            self._on_joints(JointState(state.names, said.positions, said.velocities), said.stamp_ns)
+
+    def _lever(self, q: np.ndarray) -> np.ndarray:
+        return self._cell.kinematics.jacobian(q)[2]
 
     def _move(self, command: Callable[[], None]) -> None:
         command()
@@ -182,8 +246,9 @@ class CellRuntime:
         self._trial.reset(task, seed, phase)
         self._judged = True
         self._last_advance = time.monotonic()
+        self._hold_driver()
         # First the joints, then the image: who waits for the image also knows where the arm is.
-        self._on_joints(self._cell.joint_state(), self._clock_ns())
+        self._report_joints()
         self._publish_frame()
         return self._trial.state()
 
@@ -196,25 +261,27 @@ class CellRuntime:
         self._next_image = max(self._next_image + 1 / self.config.image_rate_hz, ended + (ended - began))
 
 
-def trajectory_from_points(joint_names, names, times_s, positions, velocities, measured) -> JointTrajectory:
-    """A commanded joint trajectory as the arm follows it, checked as ROS's joint_trajectory_controller does.
+def ideal_trajectory(joint_names, command: TrajectoryCommand, measured: np.ndarray) -> JointTrajectory:
+    """A commanded trajectory as the arm of the ideal driver follows it, from now on.
 
-    `names` may be in any order; `positions` and `velocities` are lists of K lists (velocities may be empty: then they
-    are estimated from the neighbouring points). Starts at the joint angles `measured` if the first point lies in the
-    future; without points the arm stops where it is. Raises AmRosError naming what is wrong.
+    Joints may come in any order; velocities may be missing: then they are estimated from the neighbouring points.
+    Starts at the joint angles `measured` if the first point lies in the future; without points the arm stops where it
+    is. Raises AmRosError naming what is wrong.
     """
-    joints = len(joint_names)
-    if not times_s:
+    joints, names = len(joint_names), command.joint_names
+    if command.starts_in_s is not None:
+        raise AmRosError("joint_trajectory: header.stamp must be zero, which means: start now")
+    if not command.times_s:
         return JointTrajectory(np.array([0.0, 0.1]), np.stack([measured] * 2), np.zeros((2, joints)))
     if sorted(names) != sorted(joint_names):
         raise AmRosError(
             f"joint_trajectory: joints are {', '.join(names) or 'none'}, expected {', '.join(joint_names)}"
         )
     order = [list(names).index(name) for name in joint_names]
-    times = np.array(times_s, float)
-    q = _points(positions, len(times), joints, "positions")[:, order]
-    if any(len(v) for v in velocities):
-        qd = _points(velocities, len(times), joints, "velocities")[:, order]
+    times = np.array(command.times_s, float)
+    q = _points(command.positions, len(times), joints, "positions")[:, order]
+    if any(len(v) for v in command.velocities):
+        qd = _points(command.velocities, len(times), joints, "velocities")[:, order]
     else:
         qd = None
     if times[0] < 0 or (np.diff(times) <= 0).any():

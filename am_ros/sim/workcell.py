@@ -191,9 +191,12 @@ class SimWorkcell:
     @property
     def motion_left_s(self) -> float:
         """Time until the last set-points of arm and gripper; a held object stops the fingers earlier."""
-        arm_s = self._trajectory_start_s + self._trajectory.duration_s - self.time_s
-        gripper_s = abs(self._gripper_goal - self._gripper_setpoint) / self.config.gripper_speed_m_s
-        return max(0.0, arm_s, gripper_s)
+        return max(0.0, self._trajectory_start_s + self._trajectory.duration_s - self.time_s, self.gripper_left_s)
+
+    @property
+    def gripper_left_s(self) -> float:
+        """Time until the last set-point of the gripper alone."""
+        return abs(self._gripper_goal - self._gripper_setpoint) / self.config.gripper_speed_m_s
 
     def objects_at_rest(self) -> bool:
         """Whether no object falls, slides or is carried."""
