@@ -193,11 +193,11 @@ def test_images_that_a_suspended_logger_could_not_take_are_counted_in_the_bag(lo
 def test_another_type_on_a_topic_is_named_and_marks_the_episode(logger, ros, tmp_path):
     assert ros.call(StartEpisode, "episode_logger/start", episode_id="mixed").success
     ros.node.create_publisher(CompressedImage, "ee_pose", RELIABLE_QOS)
-    logger.wait_for_line("topic /ee_pose: type_changed: sensor_msgs/msg/CompressedImage of node test_client")
+    logger.wait_for_line("topic /ee_pose: type_changed: sensor_msgs/msg/CompressedImage of node /test_client")
     assert ros.call(StopEpisode, "episode_logger/stop").success
     reader = BagReader(tmp_path / "bags" / "mixed")
     list(reader.messages())
-    assert reader.info().extra == {"type_changed /ee_pose": "sensor_msgs/msg/CompressedImage of node test_client"}
+    assert reader.info().extra == {"type_changed /ee_pose": "sensor_msgs/msg/CompressedImage of node /test_client"}
 
 
 def test_a_stopped_logger_closes_its_bag(logger, ros, tmp_path):

@@ -10,6 +10,7 @@ from test_images import picture
 
 from am_ros import topics
 from am_ros.cell.environment import ros_environment, share_directory
+from am_ros.cell.fastdds_profile import read_profile
 from am_ros.cell.graph import sim_nodes
 from am_ros.cli import main
 from am_ros.errors import AmRosError
@@ -19,7 +20,7 @@ from am_ros.preflight.cell import Cell, matches
 from am_ros.preflight.checks import check_cell, check_configuration
 from am_ros.preflight.commands import NUMBERS_TYPE, TRAJECTORY_TYPE, check_commands
 from am_ros.preflight.findings import OK, WARNING, WRONG, worst
-from am_ros.preflight.machine import check_discovery, check_folders, check_transport, read_profile
+from am_ros.preflight.machine import check_discovery, check_folders, check_transport
 from am_ros.preflight.observed import Endpoint, ImageSeen, JointsSeen, Observed, TopicSeen
 from am_ros.preflight.serving import check_goals, check_policy
 from am_ros.preflight.settings import check_parameters, known_parameters
@@ -266,7 +267,7 @@ def test_images_that_do_not_fit_the_profile_and_a_small_shared_memory_are_named(
         ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_STATIC_PEERS": "10.0.0.7"}, WARNING, "discovery_range",
          "10.0.0.7 can find the nodes"),
         ({"ROS_DOMAIN_ID": "150"}, WARNING, "ros_domain", "its ports may be taken"),
-        ({"ROS_DOMAIN_ID": "seven"}, WRONG, "ros_domain", "is not a number"),
+        ({"ROS_DOMAIN_ID": "seven"}, WRONG, "ros_domain", "is not a whole number"),
     ],
 )  # fmt: skip
 def test_who_can_find_the_nodes_is_said(environ, level, name, sentence):

@@ -157,7 +157,7 @@ def test_every_way_into_ros_asks_first():
     assert {path.name for path in ways} == {"common.py", "client.py"}
     assert not [path for path in PACKAGE.rglob("*.py") if "from rclpy import init" in path.read_text()]
     for path in ways:
-        assert "check_security()" in path.read_text()
+        assert "check_start(" in path.read_text() and "entering_ros()" in path.read_text()
 
 
 def test_a_keystore_gives_every_node_its_enclave_and_is_refused_where_it_is_of_no_use(monkeypatch, capsys):

@@ -6,7 +6,8 @@ import os
 from am_ros.cell.arguments import arguments_from_text
 from am_ros.cell.environment import ros_environment
 from am_ros.cell.graph import GRAPHS, NodeSpec
-from am_ros.cell.security import check_security, security_environment
+from am_ros.cell.security import security_environment
+from am_ros.cell.start_check import check_start
 from am_ros.errors import AmRosError
 
 # Only what launch itself does not set.
@@ -31,7 +32,7 @@ def describe(cell: str):
     def nodes(context):
         texts = {f.name: context.launch_configurations[f.name] for f in fields}
         security = security_environment(texts.get("security", ""))
-        check_security({**context.environment, **security})
+        check_start({**context.environment, **security})
         return [
             *(SetEnvironmentVariable(name, value) for name, value in security.items()),
             *_actions(make_nodes(**arguments_from_text(arguments_class, texts))),

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from am_ros.cell.arguments import arguments_from_text
 from am_ros.cell.graph import GRAPHS
-from am_ros.cell.security import check_security, security_environment
+from am_ros.cell.security import security_environment
 from am_ros.cell.security_policy import cell_policy
+from am_ros.cell.start_check import check_start
 from am_ros.cell.supervisor import NodeDied, Supervisor
 from am_ros.errors import AmRosError
 
@@ -48,7 +49,7 @@ def run(arguments) -> int:
             print(shlex.join(node.command()))
         return 0
     os.environ.update(security_environment(settings.get("security", "")))
-    check_security()
+    check_start()
     log_dir = arguments.log_dir or Path.home() / ".ros" / "log" / "am_ros" / time.strftime("%Y-%m-%d-%H-%M-%S")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

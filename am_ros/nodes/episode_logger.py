@@ -15,6 +15,7 @@ from am_ros.bags import types
 from am_ros.bags.recorder import EpisodeRecorder, Received, RecorderConfig
 from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
+from am_ros.ros.introspection.names import full_name
 from am_ros.ros.messages.types import message_class
 from am_ros.ros.node.common import completed, declare, run
 
@@ -69,10 +70,11 @@ class EpisodeLogger(Node):
             foreign = []
             for publisher in self.get_publishers_info_by_topic(topic):
                 type_hash = str(publisher.topic_type_hash)
+                node = full_name(publisher.node_name, publisher.node_namespace)
                 if publisher.topic_type != type_name:
-                    foreign.append(f"{publisher.topic_type} of node {publisher.node_name}")
+                    foreign.append(f"{publisher.topic_type} of node {node}")
                 elif type_hash.startswith("RIHS01_") and type_hash != types.type_hash(type_name):
-                    foreign.append(f"another definition of {type_name} of node {publisher.node_name}")
+                    foreign.append(f"another definition of {type_name} of node {node}")
             self._recorder.watch_type(topic, ", ".join(sorted(foreign)))
 
     def _report(self, problem: bool, text: str) -> None:

@@ -5,16 +5,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 from am_ros.bags.recorder import RecorderConfig
+from am_ros.cell.fastdds_profile import PROFILE, Profile, read_profile
+from am_ros.cell.start_check import RANGE, domain_of
 from am_ros.errors import AmRosError
 from am_ros.preflight.cell import GOALS, LOGGER, Cell, configured
 from am_ros.preflight.findings import WRONG, Finding, ok, warning, wrong
 
-PROFILE, RANGE = "FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE"
 HEADER_BYTES = 10_000  # of a message beside its pixels; what is said of the image is far below it
 IMAGES_IN_SEGMENT = 3  # one being read, one written, one between
 HIGHEST_DOMAIN = 101  # above it, ports of a ROS domain run into those that Linux hands out by itself
@@ -66,33 +65,6 @@ def _room(folder: Path, least: float, wanted: float) -> list[Finding]:
     return [ok("disk_space", what)]
 
 
-@dataclass(frozen=True)
-class Profile:
-    """What a Fast DDS profile says of shared memory; zero: not said."""
-
-    segment_bytes: int = 0
-    message_bytes: int = 0
-
-
-def read_profile(path: Path) -> Profile:
-    """The shared-memory transport of a Fast DDS profile file; raises AmRosError if it is none."""
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise AmRosError(f"{PROFILE}={path}: cannot be read ({reason})") from None
-    for transport in root.iter():
-        if not transport.tag.endswith("transport_descriptor"):
-            continue
-        values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in transport}
-        if values.get("type") == "SHM":
-            try:
-                return Profile(int(values.get("segment_size", 0)), int(values.get("maxMessageSize", 0)))
-            except ValueError as error:
-                raise AmRosError(f"{PROFILE}={path}: {error}") from None
-    return Profile()
-
-
 def check_transport(
     environ: Mapping[str, str], image_bytes: int, processes: int, shared_memory: Path = SHARED_MEMORY
 ) -> list[Finding]:
@@ -141,12 +113,13 @@ def _shared_memory(profile: Profile, processes: int, folder: Path) -> list[Findi
 def check_discovery(environ: Mapping[str, str], socket_buffer: Path = SOCKET_BUFFER) -> list[Finding]:
     """Who can find the nodes, and so command the arm? And if others can: do images get through to them?"""
     reach = environ.get(RANGE, "").upper() or "SUBNET"
-    domain = environ.get("ROS_DOMAIN_ID", "") or "0"
     peers = [peer for peer in environ.get("ROS_STATIC_PEERS", "").split(";") if peer and not _is_local(peer)]
     findings = []
-    if not domain.isdigit() or int(domain) > 232:
-        findings.append(wrong("ros_domain", f"ROS_DOMAIN_ID={domain} is not a number of 0 ... 232", "set 0 ... 101"))
-    elif int(domain) > HIGHEST_DOMAIN:
+    try:
+        domain = domain_of(environ)
+    except AmRosError as error:
+        return [wrong("ros_domain", str(error), f"set 0 ... {HIGHEST_DOMAIN}")]
+    if domain > HIGHEST_DOMAIN:
         what = f"ROS_DOMAIN_ID={domain}: its ports may be taken by other programs"
         findings.append(warning("ros_domain", what, f"use 0 ... {HIGHEST_DOMAIN}"))
     if reach == "OFF":

@@ -3,6 +3,7 @@
 The executor spins in a thread of its own, so that the caller may wait wherever it likes.
 """
 
+import os
 import threading
 import time
 from functools import partial
@@ -12,9 +13,10 @@ from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-from am_ros.cell.security import check_security
+from am_ros.cell.start_check import DOMAIN, check_start
 from am_ros.errors import AmRosError
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, in_executor
+from am_ros.ros.node.errors import entering_ros
 
 __all__ = ["GoalRun", "Received", "RosClient"]
 
@@ -26,14 +28,16 @@ MATCH_S = 0.3
 class RosClient:
     """A node of its own context; use it as a context manager. `args`: for ROS; default: those of the command line.
 
-    Whatever does not come within its time raises AmRosError that names the topic, service or action.
+    Whatever does not come within its time raises AmRosError that names the topic, service or action; so do surroundings
+    in which ROS does not start.
     """
 
     def __init__(self, name: str = "am_ros_client", namespace: str = "", domain_id: int | None = None, args=None):
-        check_security()
+        check_start(None if domain_id is None else {**os.environ, DOMAIN: str(domain_id)})
         self.context = rclpy.Context()
-        rclpy.init(args=args, context=self.context, domain_id=domain_id)
-        self.node = rclpy.create_node(name, context=self.context, namespace=namespace)
+        with entering_ros():
+            rclpy.init(args=args, context=self.context, domain_id=domain_id)
+            self.node = rclpy.create_node(name, context=self.context, namespace=namespace)
         self._clients = {}
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)

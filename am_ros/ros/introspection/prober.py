@@ -16,6 +16,7 @@ from am_ros.preflight.cell import CONTROLLER, Cell
 from am_ros.preflight.commands import commands
 from am_ros.preflight.observed import Endpoint, ImageSeen, JointsSeen, Observed, TopicSeen
 from am_ros.ros.introspection.client import RosClient
+from am_ros.ros.introspection.names import full_name
 from am_ros.ros.node.common import IMAGES_QOS, LATCHED_QOS, SENSOR_QOS, to_ns
 
 POLL_S = 0.05
@@ -114,7 +115,7 @@ class Prober:
         """Those of others."""
         return tuple(
             Endpoint(
-                _full_name(info.node_name, info.node_namespace),
+                full_name(info.node_name, info.node_namespace),
                 info.topic_type,
                 info.qos_profile.reliability != ReliabilityPolicy.BEST_EFFORT,
                 info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL,
@@ -124,8 +125,4 @@ class Prober:
         )
 
     def _nodes(self) -> tuple[str, ...]:
-        return tuple(_full_name(name, space) for name, space in self._node.get_node_names_and_namespaces())
-
-
-def _full_name(name: str, namespace: str) -> str:
-    return f"{namespace.rstrip('/')}/{name}"
+        return tuple(full_name(name, space) for name, space in self._node.get_node_names_and_namespaces())

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from am_ros.ros.introspection.names import full_name
+
 LOOK_EVERY_S = 0.2  # a look at the graph takes 0.2 ms
 
 
@@ -11,7 +13,7 @@ class PublisherWatch:
     def __init__(self, node, topic: str, owner: str = ""):
         """`owner`: full name of the node that may publish; empty: `node` itself."""
         self._node, self._topic = node, node.resolve_topic_name(topic)
-        self._own = owner or node.get_namespace().rstrip("/") + "/" + node.get_name()
+        self._own = owner or full_name(node.get_name(), node.get_namespace())
         self._looked_s, self._fault = float("-inf"), ""
 
     def fault(self, now_s: float) -> str:
@@ -19,7 +21,7 @@ class PublisherWatch:
         if now_s - self._looked_s >= LOOK_EVERY_S:
             self._looked_s = now_s
             infos = self._node.get_publishers_info_by_topic(self._topic)
-            names = [info.node_namespace.rstrip("/") + "/" + info.node_name for info in infos]
+            names = [full_name(info.node_name, info.node_namespace) for info in infos]
             others = foreign(self._own, names)
             self._fault = f"second_publisher: {', '.join(others)} publishes {self._topic} too" if others else ""
         return self._fault

@@ -19,8 +19,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.task import Future
 
 from am_ros import configuration
-from am_ros.cell.security import check_security
+from am_ros.cell.start_check import check_start
 from am_ros.errors import AmRosError
+from am_ros.ros.node.errors import check_words, entering_ros
 
 # Images and joint states: a late one is worthless, so nothing is sent twice. Ten are kept because a
 # single-threaded executor that is busy for 100 ms must not lose what came meanwhile.
@@ -88,9 +89,11 @@ def run(make_node, name: str, args=None) -> int:
     stop = StopOnSignal()
     node = None
     try:
-        check_security()
-        rclpy.init(args=args, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
-        node = make_node()
+        check_start()
+        with entering_ros():
+            check_words(args)
+            rclpy.init(args=args, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+            node = make_node()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         while not stop.requested and rclpy.ok():
