@@ -1,5 +1,7 @@
 """Did somebody set the clock? Stamps pair images with motions, and a clock that jumps tears the pairs apart."""
 
+# Simulated time that has not changed for so long stands; who publishes /clock does so ten times per second and more.
+STOPPED_S = 1.0
 MAX_RATE = 10.0  # simulated time runs at most so many times faster than real time (real_time_factor of sim_workcell)
 
 
@@ -27,3 +29,33 @@ class ClockWatch:
         if -self._tolerance_s <= ros_s <= MAX_RATE * real_s + self._tolerance_s:
             return 0.0
         return ros_s - real_s
+
+
+class SimulatedClock:
+    """A ROS clock that follows the topic /clock (use_sim_time): has it come, and does it go on?
+
+    Call `look` a few times per second.
+    """
+
+    def __init__(self, timeout_s: float = STOPPED_S):
+        self._timeout_s = timeout_s
+        self._last: tuple[int, float] | None = None  # the time shown, and since when
+        self.runs = False  # whether it was seen to change
+
+    def look(self, ros_ns: int, monotonic_s: float) -> None:
+        """What the clock shows now; 0: nothing came yet."""
+        if self._last is None or ros_ns != self._last[0]:
+            self.runs = self._last is not None and self._last[0] > 0
+            self._last = ros_ns, monotonic_s
+
+    def fault(self, monotonic_s: float) -> str:
+        """ "clock_missing: ..." or "clock_stopped: ..." as long as that is so, or empty."""
+        if self._last is None or not self._last[0]:
+            return "clock_missing: use_sim_time is set, and nothing has come on topic /clock"
+        stood_s = monotonic_s - self._last[1]
+        return self.stands(stood_s) if stood_s > self._timeout_s else ""
+
+    def stands(self, stood_s: float) -> str:
+        """The sentence about a clock that has not changed for so long."""
+        shown_s = self._last[0] / 1e9 if self._last else 0.0
+        return f"clock_stopped: use_sim_time is set, and topic /clock has stood at {shown_s:.3f} s for {stood_s:.1f} s"

@@ -14,6 +14,7 @@ STEP = "step"
 EPISODE_EVENT = "episode_event"
 SCENE_STATE = "scene_state"
 DIAGNOSTICS = "/diagnostics"
+CLOCK = "/clock"  # rosgraph_msgs/Clock: simulated time, for nodes with use_sim_time
 
 # What the episode logger records, with the ROS type of each.
 RECORDED = {

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from am_ros.clock import MAX_RATE, ClockWatch
+from am_ros.clock import MAX_RATE, ClockWatch, SimulatedClock
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -42,3 +42,18 @@ def test_simulated_time_that_stalls_may_catch_up_in_one_step():
 def test_a_stopped_process_and_the_first_simulated_time_are_no_jumps():
     assert not any(jumps([(0.05, 0.05), (30.0, 30.0), (0.05, 0.05)]))
     assert not any(jumps([(0.0, 0.1), (START_NS / 1e9, 0.1), (0.1, 0.1)], ros_ns=0))
+
+
+def test_a_simulated_clock_is_missing_then_runs_then_stands():
+    clock = SimulatedClock(timeout_s=1.0)
+    assert clock.fault(0.0).startswith("clock_missing: ")
+    clock.look(0, 0.0)
+    assert clock.fault(5.0).startswith("clock_missing: ")
+    clock.look(7_000_000_000, 6.0)
+    assert not clock.runs and not clock.fault(6.9)
+    clock.look(7_010_000_000, 7.0)
+    assert clock.runs and not clock.fault(7.9)
+    clock.look(7_010_000_000, 8.5)
+    assert clock.fault(8.5) == "clock_stopped: use_sim_time is set, and topic /clock has stood at 7.010 s for 1.5 s"
+    clock.look(7_020_000_000, 9.0)
+    assert not clock.fault(9.0)

@@ -24,7 +24,7 @@ from am_ros.preflight.machine import check_discovery, check_folders, check_trans
 from am_ros.preflight.observed import Endpoint, ImageSeen, JointsSeen, Observed, TopicSeen
 from am_ros.preflight.serving import check_goals, check_policy
 from am_ros.preflight.settings import check_parameters, known_parameters
-from am_ros.preflight.streams import IMAGE_TYPE, streams
+from am_ros.preflight.streams import IMAGE_TYPE, check_clock, streams
 
 HOME_RAD = (0.0, 0.55, 0.0, -1.45, 0.0, np.pi - 2.0, 0.0)
 NOW_NS = 1_700_000_000_000_000_000
@@ -336,6 +336,24 @@ def test_a_parameter_file_is_compared_with_what_nodes_declare(tmp_path, text, na
     file = tmp_path / "cell.yaml"
     file.write_text(text)
     assert sentence in found(check_parameters(make_cell(tmp_path, params_file=str(file)), KNOWN))[name]
+
+
+@pytest.mark.parametrize(
+    ("times_ns", "who", "name"),
+    [
+        ([], "/**", "clock_missing"),
+        ([5, 5, 5], "/**", "clock_stopped"),
+        ([5, 6, 7], "/**/cartesian_controller", "clock_differs"),
+        ([5, 6, 7], "/**", ""),
+    ],
+)
+def test_a_clock_that_does_not_run_or_not_for_all_is_named(tmp_path, times_ns, who, name):
+    file = tmp_path / "cell.yaml"
+    file.write_text(f"{who}: {{ros__parameters: {{use_sim_time: true}}}}\n")
+    cell = make_cell(tmp_path, params_file=str(file))
+    observed = healthy(cell)
+    observed.topics["/clock"] = TopicSeen("/clock", stamps_ns=times_ns, listened_s=3.0)
+    assert list(found(check_clock(cell, observed))) == ([name] if name else [])
 
 
 def test_a_section_for_all_nodes_may_name_what_any_of_them_declares(tmp_path):

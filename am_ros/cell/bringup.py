@@ -38,6 +38,7 @@ class BringupConfig:
     down_timeout_s: float = parameter(1.5, "for each answer on the way down [s]", range=(0.1, 60.0))
     # A node that was killed stays in the graph for 20 s.
     twice_wait_s: float = parameter(25.0, "for a node's namesake of a former cell to vanish [s]", range=(0.0, 120.0))
+    clock_wait_s: float = parameter(10.0, "for /clock to run, with use_sim_time [s]", range=(0.1, 600.0))
     check: bool = parameter(False, "configure nothing before `am-ros check` has found nothing wrong")
     check_arguments: tuple[str, ...] = parameter(("workcell",), "arguments of `am-ros check`")
     period_s: float = parameter(0.5, "between two looks at the state of the active nodes [s]", range=(0.05, 10.0))

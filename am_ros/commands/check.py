@@ -82,7 +82,8 @@ def _look(cell: Cell, arguments) -> list[Finding]:
     from am_ros.ros.introspection.prober import Prober
 
     with ExitStack() as stack:
-        prober = Prober(stack.enter_context(RosClient("am_ros_check", args=[])), cell)
+        args = ["--ros-args", "-p", "use_sim_time:=true"] if cell.simulated_time else []  # to tell how old stamps are
+        prober = Prober(stack.enter_context(RosClient("am_ros_check", args=args)), cell)
         camera, died = cell.spec(CAMERA), []
         if camera and not arguments.running and not prober.wait(LOOK_FIRST_S, (cell.image_topic,)):
             died = _start_camera(stack, camera)

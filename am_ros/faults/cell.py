@@ -26,6 +26,7 @@ from am_ros.faults.checkpoints import aimless_checkpoint
 from am_ros.faults.synthetic import make_episode
 from am_ros.nodes.image_relay import IMAGE_IN, JOINTS_IN, set_relay
 from am_ros.ros.introspection.client import GoalRun
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS
 
 NAME = "faults"  # as a commander
@@ -62,7 +63,7 @@ class Cell:
         self.status = client.receive(ControllerStatus, topics.CONTROLLER_STATUS, LATCHED_QOS)
         self.arm = ArmRecord(client, joints)
         self._heartbeats = client.node.create_publisher(Heartbeat, topics.COMMANDER_HEARTBEAT, RELIABLE_QOS)
-        client.node.create_timer(0.1, lambda: self._heartbeats.publish(Heartbeat(name=NAME)))
+        steady_timer(client.node, 0.1, lambda: self._heartbeats.publish(Heartbeat(name=NAME)))
         remap = {topic: "sim_" + topic for topic in (topics.IMAGE, topics.IMAGE_COMPRESSED, topics.CAMERA_INFO)}
         self.simulator = bench.start("sim_workcell", remap={**remap, topics.JOINT_STATES: joints}, **everywhere)
         relay = [(bench.start("image_relay", joints=True, **everywhere), "running")] if relayed else []

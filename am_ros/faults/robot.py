@@ -15,6 +15,7 @@ from am_ros.faults.bench import Bench, wait_until
 from am_ros.faults.cell import NAME, Cell, cell_of
 from am_ros.faults.suite import Result
 from am_ros.nodes.image_relay import set_relay
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, from_ns
 
 # A driver finishes the trajectory it was given last: the rest of one step, 8 cm along each axis.
@@ -163,9 +164,7 @@ def clock_jump(bench: Bench) -> Iterator[Result]:
     """Wall clock +-1 h: named, no extra motion, a goal served afterwards"""
     clock = bench.client.node.create_publisher(Clock, "/clock", SENSOR_QOS)
     offset_ns = 0
-    bench.client.node.create_timer(
-        0.01, lambda: clock.publish(Clock(clock=from_ns(time.time_ns() + offset_ns)))
-    )
+    steady_timer(bench.client.node, 0.01, lambda: clock.publish(Clock(clock=from_ns(time.time_ns() + offset_ns))))
     cell = Cell(bench, use_sim_time=True)
     within = 2.0
     for hours in (1, -1):

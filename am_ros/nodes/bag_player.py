@@ -16,6 +16,7 @@ from am_ros.bags.reader import BagReader
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.ros.messages.types import message_class
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import KEEP_ALL_QOS, declare, run
 
 # Messages on the way before the player waits for all subscribers. Large enough that the wait, one heartbeat (20 ms,
@@ -52,7 +53,7 @@ class BagPlayer(Node):
         self._error: BaseException | None = None
         self._refused: list[str] = []
         self._thread = threading.Thread(target=self._run, name="player", daemon=True)
-        self.create_timer(0.05, self._check)
+        steady_timer(self, 0.05, self._check)
         self._thread.start()
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from am_ros.cell.bringup import TRANSITIONS, Bringup, BringupConfig, NodeLost, check_first
 from am_ros.errors import AmRosError
 from am_ros.ros.introspection.client import MATCH_S, RosClient
+from am_ros.ros.node.clocks import StampClock, steady_timer
 from am_ros.ros.node.common import StopOnSignal, declare
 from am_ros.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics
 
@@ -114,8 +115,9 @@ def main() -> int:
             config = declare(client.node, BringupConfig)
             bringup = Bringup(config, LifecycleServices(client), log.info, lambda: stop.requested)
             diagnostics = Diagnostics(client.node)
-            client.node.create_timer(1.0, lambda: report(bringup, diagnostics))
+            steady_timer(client.node, 1.0, lambda: report(bringup, diagnostics))
             try:
+                StampClock(client.node).wait(config.clock_wait_s, lambda: stop.requested)
                 if config.check:
                     check_first(config.check_arguments, lambda: stop.requested)
                 if not stop.requested:

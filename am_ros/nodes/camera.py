@@ -18,6 +18,7 @@ from am_ros.configuration import parameter
 from am_ros.diagnostics import StampLog
 from am_ros.errors import AmRosError
 from am_ros.images import encode_jpeg, fill_image, larger_view
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import SENSOR_QOS, declare, from_ns, run, to_ns
 from am_ros.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics
 
@@ -61,7 +62,7 @@ class CameraNode(Node):
         self._diagnostics = Diagnostics(self)
         self._watch = SourceWatch(self.config.frozen_after_s)
         self.create_service(CountImages, "~/count_images", self._on_count)
-        self.create_timer(1.0, self._publish_diagnostics)
+        steady_timer(self, 1.0, self._publish_diagnostics)
         self._started_s = time.monotonic()
         self._name = public_name(source.source)
         wake = self.create_guard_condition(self._publish_newest)

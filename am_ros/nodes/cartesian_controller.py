@@ -22,6 +22,7 @@ from am_ros.ros.arm.gripper import GripperOutput
 from am_ros.ros.arm.report import INACTIVE, ControllerReport
 from am_ros.ros.introspection.publisher_watch import PublisherWatch
 from am_ros.ros.messages.controller import ArmCommands, action_of
+from am_ros.ros.node.clocks import StampClock, steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, completed, declare, run, to_ns
 from am_ros.ros.node.lifecycle import ActingNode
 from am_ros.ros.node.step_server import StepServer
@@ -48,6 +49,7 @@ class CartesianController(ActingNode):
         self.config = declare(self, ControllerConfig)
         self._safety: Supervision | None = None  # before the node is configured
         self._motion: Motion | None = None
+        self._stamp_clock = StampClock(self)
         if self.config.autostart:
             self.start_by_itself()
 
@@ -68,9 +70,9 @@ class CartesianController(ActingNode):
         self.create_subscription(Heartbeat, topics.COMMANDER_HEARTBEAT, self._on_heartbeat, RELIABLE_QOS)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._server = StepServer(self, safety.lease, self._execute, lambda why: self._report.result(End.REFUSED, why))
-        self.create_timer(0.02, self._watch)
-        self.create_timer(0.1, self._publish_status)
-        self.create_timer(1.0, lambda: self._report.diagnostics(self.active))
+        steady_timer(self, 0.02, self._watch)
+        steady_timer(self, 0.1, self._publish_status)
+        steady_timer(self, 1.0, lambda: self._report.diagnostics(self.active))
 
     def activate(self) -> None:
         """Accept steps from now on."""
@@ -144,6 +146,7 @@ class CartesianController(ActingNode):
         self._look(now_s)
         if not self.active:
             raise AmRosError(INACTIVE)
+        self._stamp_clock.check()
         commander = commander_name(request.commander)
         self._safety.admit(commander, decided_ns, now_s, self._now_ns())
         return commander
@@ -235,7 +238,7 @@ class CartesianController(ActingNode):
         return response
 
     def _now_ns(self) -> int:
-        return self.get_clock().now().nanoseconds
+        return self._stamp_clock.now_ns()
 
     def _publish_status(self) -> None:
         self._report.status(self.active, self._motion is not None)

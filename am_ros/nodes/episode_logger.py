@@ -17,6 +17,7 @@ from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
 from am_ros.ros.introspection.names import full_name
 from am_ros.ros.messages.types import message_class
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import completed, declare, run
 
 # Best effort hears reliable and best-effort publishers alike. 100 deep: three seconds of images.
@@ -52,8 +53,8 @@ class EpisodeLogger(Node):
         self.create_service(StopEpisode, "~/stop", self._stop, callback_group=apart)
         self.create_service(Trigger, "~/discard", self._discard, callback_group=apart)
         self.create_service(LabelEpisode, "~/label", self._label, callback_group=apart)
-        self.create_timer(1.0, self._recorder.check)
-        self.create_timer(0.5, self._watch_types)
+        steady_timer(self, 1.0, self._recorder.check)
+        steady_timer(self, 0.5, self._watch_types)
         self.get_logger().info(f"ready: recording to {self._recorder.folder.resolve()}")
 
     def close(self):

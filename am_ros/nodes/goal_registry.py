@@ -23,6 +23,7 @@ from am_ros.goals import Goal, GoalLibrary
 from am_ros.images import array_from_image, fill_image
 from am_ros.ros.introspection.goal_check import GoalCheck
 from am_ros.ros.messages.goal import goal_message
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import SENSOR_QOS, declare, from_ns, run, to_ns
 
 
@@ -74,7 +75,7 @@ class GoalRegistry(Node):
         self.create_service(GetGoal, "~/get", self._get)
         self.create_service(DeleteGoal, "~/delete", self._delete)
         self._check = GoalCheck(self, self._library, lambda: self._pixels(self._current_image()), self.config.max_age_s)
-        self.create_timer(0.1, self._wake)  # so that a record gives up when no image comes at all
+        steady_timer(self, 0.1, self._wake)  # so that a record gives up when no image comes at all
         self._named: set[str] = set()
         self.get_logger().info(f"ready: {len(self._whole_goals())} goals in {self._library.folder.resolve()}")
 

@@ -19,6 +19,7 @@ from am_ros.paths import inside
 from am_ros.pretrained import FOLDER, checkpoint_names
 from am_ros.ros.commanding.episode_runner import EpisodeRunner
 from am_ros.ros.messages.acting import ActingConfig, Choice, Label, action_message
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import declare, from_ns, run, to_ns
 from am_ros.ros.node.diagnostics import OK, WARN, Diagnostics
 from am_ros.ros.node.lifecycle import ActingNode
@@ -74,7 +75,7 @@ class PolicyServer(ActingNode):
             return
         self._runner = EpisodeRunner(self, self.acting)
         self._diagnostics, self._missed = Diagnostics(self), 0
-        self.create_timer(1.0, self._report)
+        steady_timer(self, 1.0, self._report)
         self._goals = self.create_client(GetGoal, "goal_registry/get")
         self._checks = self.create_client(CheckGoal, "goal_registry/check")
         self.create_service(LoadCheckpoint, "~/load_checkpoint", self._on_load)

@@ -19,6 +19,7 @@ from am_ros.control.robot import robot_model
 from am_ros.errors import AmRosError
 from am_ros.ros.arm.driver_model import DriverModel, trajectory_command
 from am_ros.ros.messages.scene import scene_message
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, declare, from_ns, run, to_ns
 from am_ros.sim.camera import intrinsics
 from am_ros.sim.runtime import CellRuntime, Frame, RuntimeConfig, ideal_trajectory
@@ -65,7 +66,7 @@ class SimWorkcellNode(Node):
         self.create_service(ResetScene, "~/reset", self._on_reset)
         self.create_service(GetOutcome, "~/outcome", self._on_outcome)
         self.create_service(CountImages, "~/count_images", self._on_count_images)
-        self.create_timer(0.2, self._runtime.check)
+        steady_timer(self, 0.2, self._runtime.check)
         self.get_logger().info(f"cell is running: {config.sim.model}, scene {config.seed} of {config.task}")
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ from am_ros.paths import inside
 from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
 from am_ros.ros.node.backlog import NOTHING, Answer, Backlog
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import KEEP_ALL_QOS, RELIABLE_QOS, NodeThread, declare, run
 
 LOOK_S = 1.0  # for episodes of which something was lost
@@ -84,7 +85,7 @@ class TrainerNode(Node):
         self.create_service(Trigger, "~/save", self._on_save)
         self.create_service(SetBool, "~/pause", self._on_pause)
         if self.config.bags:
-            self.create_timer(self.config.watch_period_s, lambda: self._jobs.put(("bags", self.config.bags, None)))
+            steady_timer(self, self.config.watch_period_s, lambda: self._jobs.put(("bags", self.config.bags, None)))
             self._jobs.put(("bags", self.config.bags, None))
         self._thread = NodeThread(self, self._work, "ingestion")
 

@@ -101,6 +101,11 @@ class Cell:
         return float(self.parameters(label).get(name, 0.0)) or (20.0 if self.spec(SIM) else 10.0)
 
     @property
+    def simulated_time(self) -> tuple[str, ...]:
+        """The nodes that take their time from /clock."""
+        return tuple(s.label for s in self.specs if self.parameters(s.label).get("use_sim_time") is True)
+
+    @property
     def image_topic(self) -> str:
         return self.topic(topics.IMAGE)
 

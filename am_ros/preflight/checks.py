@@ -13,7 +13,7 @@ from am_ros.preflight.machine import check_discovery, check_folders, check_trans
 from am_ros.preflight.observed import Observed
 from am_ros.preflight.serving import check_policy
 from am_ros.preflight.settings import check_parameters
-from am_ros.preflight.streams import check_image, check_stamps, check_streams
+from am_ros.preflight.streams import check_clock, check_image, check_stamps, check_streams
 
 # An image of the size that the papers use, where nothing says how large it will be.
 USUAL_SIZE = (472, 472)
@@ -34,6 +34,7 @@ def check_configuration(cell: Cell, environ: Mapping[str, str], known: Mapping) 
 def check_cell(cell: Cell, observed: Observed) -> list[Finding]:
     """What the running cell shows."""
     return [
+        *check_clock(cell, observed),
         *check_streams(cell, observed),
         *check_commands(cell, observed),
         *check_stamps(cell, observed),

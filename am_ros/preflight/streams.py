@@ -43,6 +43,25 @@ def streams(cell: Cell) -> list[Stream]:
     ]  # fmt: skip
 
 
+def check_clock(cell: Cell, observed: Observed) -> list[Finding]:
+    """Where nodes take their time from /clock: does it run, and do all of them?"""
+    simulated = cell.simulated_time
+    if not simulated:
+        return []
+    who, seen = f"use_sim_time is set for {', '.join(simulated)}", observed.topic(topics.CLOCK)
+    if not seen.stamps_ns:
+        mend = "start what publishes it, or take use_sim_time out"
+        return [wrong("clock_missing", f"{topics.CLOCK}: nothing came in {seen.listened_s:.1f} s, and {who}", mend)]
+    if len(set(seen.stamps_ns)) == 1:
+        what = f"{topics.CLOCK} has stood at {seen.stamps_ns[0] / 1e9:.3f} s for {seen.listened_s:.1f} s, and {who}"
+        return [wrong("clock_stopped", what, "let the simulator, or whoever publishes it, go on")]
+    others = [spec.label for spec in cell.specs if spec.label not in simulated]
+    if others:
+        mend = "set it for all nodes or for none: a section /** of the parameter file"
+        return [wrong("clock_differs", f"{who}, but not for {', '.join(others)}", mend)]
+    return [ok("clock_runs", f"{topics.CLOCK} runs")]
+
+
 def check_streams(cell: Cell, observed: Observed) -> list[Finding]:
     """Presence, type, rate and quality of service of what the nodes live on."""
     findings = []

@@ -11,6 +11,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from am_ros import topics
 from am_ros.control.gripper import AssumedOpening, GripperConfig
 from am_ros.errors import AmRosError
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS
 
 REPORT_S = 0.05
@@ -26,7 +27,7 @@ class GripperOutput:
         self._stroke, self._assumed = finger_stroke_m, AssumedOpening(config.gripper_move_s)
         if not config.gripper_measured:
             self._states = node.create_publisher(JointState, topics.JOINT_STATES, SENSOR_QOS)
-            node.create_timer(REPORT_S, self._report)
+            steady_timer(node, REPORT_S, self._report)
         self._server = None
         self._openings = node.create_publisher(Float64MultiArray, topics.GRIPPER_COMMAND, RELIABLE_QOS)
         self._to_driver = {

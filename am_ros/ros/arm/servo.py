@@ -18,6 +18,7 @@ from am_ros.control.motion import JointStateBuffer, MotionMonitor
 from am_ros.control.tool import tcp_in_tip
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS
 
 PERIOD_S = 0.02
@@ -57,7 +58,7 @@ class ServoBackend:
         self._heard_s, self._halted = -np.inf, ""
         self._asked: tuple[Future, float] | None = None  # the plan that waits for Servo's answer, and until when
         node.create_subscription(status_type, f"{self.publisher}/status", self._on_status, RELIABLE_QOS)
-        node.create_timer(PERIOD_S, self._send)
+        steady_timer(node, PERIOD_S, self._send)
 
     def plan(self, q: np.ndarray, action: CartesianAction) -> Future:
         """The stepper's line, as soon as Servo takes the kind of command that we send."""

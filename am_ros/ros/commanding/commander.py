@@ -13,6 +13,7 @@ from am_ros import topics
 from am_ros.action import CartesianAction
 from am_ros.errors import AmRosError
 from am_ros.ros.messages.acting import ActingConfig, action_message
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS, in_executor
 
 ACTION = "cartesian_controller/move_cartesian"
@@ -23,7 +24,7 @@ CANCEL_TIMEOUT_S = 2.0
 # Refusals that another step does not mend; the others (a place that cannot be reached) depend on the step.
 FINAL_REFUSALS = (
     "not_commander", "commander_invalid", "protective_stop", "inactive", "backend_gone", "gripper_gone", "servo_units",
-    "servo_refused",
+    "servo_refused", "clock_missing", "clock_stopped",
 )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ class Commander:
         self._holder = ""  # who holds the arm
         self._mover = ActionClient(node, MoveCartesian, ACTION)
         self._heartbeats = node.create_publisher(Heartbeat, topics.COMMANDER_HEARTBEAT, RELIABLE_QOS)
-        node.create_timer(HEARTBEAT_S, self._beat)
+        steady_timer(node, HEARTBEAT_S, self._beat)
         node.create_subscription(ControllerStatus, topics.CONTROLLER_STATUS, self._on_status, LATCHED_QOS)
 
     @contextmanager

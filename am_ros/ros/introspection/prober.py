@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import String
 
@@ -44,6 +45,9 @@ class Prober:
         # A driver publishes its description beside its joint states.
         description = cell.topic(topics.JOINT_STATES, CONTROLLER).rpartition("/")[0] + "/robot_description"
         self._node.create_subscription(String, description, self._on_description, LATCHED_QOS)
+        if cell.simulated_time:
+            self._topics[topics.CLOCK] = TopicSeen(topics.CLOCK)
+            self._node.create_subscription(Clock, topics.CLOCK, self._on_clock, SENSOR_QOS)
         self._topics |= {command.topic: TopicSeen(command.topic) for command in commands(cell)}
 
     def wait(self, timeout_s: float, publishers_of: tuple[str, ...] = ()) -> bool:
@@ -87,6 +91,9 @@ class Prober:
         seen.frames.add(message.header.frame_id)
         seen.lost += self._gaps[topic].lost_before(info.get("publication_sequence_number") or 0)
         take(message)
+
+    def _on_clock(self, message: Clock) -> None:
+        self._topics[topics.CLOCK].stamps_ns.append(to_ns(message.clock))
 
     def _on_image(self, message: Image) -> None:
         try:

@@ -21,6 +21,7 @@ from rclpy.task import Future
 from am_ros import configuration
 from am_ros.cell.start_check import check_start
 from am_ros.errors import AmRosError
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.errors import check_words, entering_ros
 
 # Images and joint states: a late one is worthless, so nothing is sent twice. Ten are kept because a
@@ -150,7 +151,7 @@ class NodeThread:
     def __init__(self, node, target, name: str):
         self._target, self._error = target, None
         self._thread = threading.Thread(target=self._run, daemon=True, name=name)
-        node.create_timer(0.2, self._check)
+        steady_timer(node, 0.2, self._check)
         self._thread.start()
 
     def join(self, timeout_s: float) -> None:
