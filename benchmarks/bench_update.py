@@ -17,11 +17,12 @@ import torch
 from am_ros.action import ACTION_DIM
 from am_ros.episode import STATE_DIM
 from am_ros.learning import methods
+from am_ros.learning.learner import to_tensors
 from am_ros.learning.methods.actionable_models import negative_loss
 from am_ros.learning.methods.bellman import td_target
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.recipes import find_recipe
-from am_ros.learning.trainer import Trainer, to_tensors
+from am_ros.learning.trainer import Trainer
 from am_ros.replay.sampling import Sampler
 from am_ros.replay.store import ReplayStore
 
@@ -66,18 +67,18 @@ def measure(recipe: str) -> None:
         cpu, wall = time.process_time() - began, time.monotonic() - wall
         print(
             f"{'whole updates':<38}{1e3 * cpu / ROUNDS:7.1f} ms, {ROUNDS / cpu:.1f} per CPU second, "
-            f"{ROUNDS / wall:.1f} per second, {'bf16' if trainer.bf16 else 'fp32'}"
+            f"{ROUNDS / wall:.1f} per second, {'bf16' if trainer.learner.bf16 else 'fp32'}"
         )
 
 
 def parts(clock: Clock, trainer: Trainer, sampler: Sampler, step: int) -> None:
     """One update in pieces, as Trainer and the method do it."""
-    method, network, target = trainer.config.method, trainer.network, trainer.target
+    method, network, target = trainer.config.method, trainer.learner.network, trainer.learner.target
     clock.lap()
-    batch = to_tensors(sampler.batch(step), trainer.device)
+    batch = to_tensors(sampler.batch(step), trainer.learner.device)
     clock.lap("sampling")
     generator = torch.Generator().manual_seed(step)
-    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.bf16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.learner.bf16):
         with torch.no_grad():
             target.encode(batch["next_image"], batch["goal_image"], batch["next_state"])
         clock.lap("encoder of the lagged network")
@@ -91,8 +92,8 @@ def parts(clock: Clock, trainer: Trainer, sampler: Sampler, step: int) -> None:
     clock.lap("(the whole loss, forward)")
     loss.backward()
     clock.lap("backward")
-    trainer.optimizer.step()
-    trainer.optimizer.zero_grad()
+    trainer.learner.optimizer.step()
+    trainer.learner.optimizer.zero_grad()
     clock.lap("optimiser")
 
 

@@ -34,7 +34,8 @@ from am_ros.evaluation.actors import ActorConfig, searching
 from am_ros.evaluation.statistics import summarise
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning.recipes import find_recipe
-from am_ros.learning.trainer import LearnerConfig, Trainer
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.replay.arrays import Rows
 from am_ros.replay.store import ReplayStore
 from am_ros.sim.episodes import Mixture

@@ -24,7 +24,7 @@ from am_ros.learning import checkpoint
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.policy import Decision
 from am_ros.learning.recipes import find_recipe
-from am_ros.learning.trainer import LearnerConfig, TrainerConfig
+from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.store import ReplayStore
 from am_ros.sim.camera import CameraConfig
 from am_ros.sim.collect import Collection, collect

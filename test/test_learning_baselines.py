@@ -11,12 +11,14 @@ from am_ros.action import OPEN, TERMINATE, ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning import methods
 from am_ros.learning.cem import CemConfig, Prior, maximise
+from am_ros.learning.learner import to_tensors
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.methods.bellman import td_target
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.policy import Policy
 from am_ros.learning.recipes import RECIPES, find_recipe
-from am_ros.learning.trainer import Trainer, TrainerConfig, to_tensors
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import TrainerConfig
 from am_ros.replay.sampling import GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
 
@@ -238,12 +240,15 @@ def test_a_training_with_two_lagged_networks_resumes_exactly(tmp_path):
     assert resumed.update == 8
     resumed.fit(store)
     for ours, theirs in (
-        (resumed.network, whole.network),
-        (resumed.target, whole.target),
-        (resumed.older, whole.older),
+        (resumed.learner.network, whole.learner.network),
+        (resumed.learner.target, whole.learner.target),
+        (resumed.learner.older, whole.learner.older),
     ):
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(whole.older.parameters(), whole.target.parameters(), strict=True))
+    assert not all(
+        torch.equal(a, b)
+        for a, b in zip(whole.learner.older.parameters(), whole.learner.target.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("with_prior", [False, True])

@@ -18,7 +18,8 @@ from am_ros.learning import checkpoint
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.policy import Policy
 from am_ros.learning.progress import Progress
-from am_ros.learning.trainer import LearnerConfig, Trainer
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.replay.store import ReplayStore
 
 
@@ -136,7 +137,7 @@ def test_a_killed_save_is_found_again_by_the_trainer(tmp_path):
     """Between the two renames of a save the checkpoint has another name: the trainer must look there, too."""
     config = LearnerConfig(network=NetworkConfig(image_size=16, width=8, channels=4))
     trainer = Trainer(config, tmp_path)
-    trainer.update = 3
+    trainer.learner.update = 3
     store = ReplayStore.create(tmp_path / "replay", (16, 16))
     store.append(random_episodes(2, 3, 16))
     trainer.save(store, Progress(3, 10, 0.0, 0.0, 0.0))

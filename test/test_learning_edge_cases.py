@@ -15,7 +15,8 @@ from am_ros.learning.collapse import CollapseWatch
 from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.policy import Policy
 from am_ros.learning.recipes import RECIPES, find_recipe
-from am_ros.learning.trainer import Trainer, TrainerConfig
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import TrainerConfig
 from am_ros.replay.store import ReplayStore
 
 WITH_REWARD = [name for name, recipe in RECIPES.items() if recipe.goals.reward_share]

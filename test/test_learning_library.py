@@ -18,7 +18,8 @@ from am_ros.learning.cem import uniform_actions
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.policy import Policy
-from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.sampling import GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
 
@@ -91,10 +92,13 @@ def test_a_training_on_vectors_resumes_exactly_and_knows_their_scale(tmp_path):
     Trainer(_config(), tmp_path / "parts").fit(store, until_update=4)
     resumed = Trainer(_config(), tmp_path / "parts")
     resumed.fit(store)
-    for ours, theirs in ((resumed.network, whole.network), (resumed.target, whole.target)):
+    for ours, theirs in (
+        (resumed.learner.network, whole.learner.network),
+        (resumed.learner.target, whole.learner.target),
+    ):
         assert all(torch.equal(v, theirs.state_dict()[k]) for k, v in ours.state_dict().items())
-    np.testing.assert_allclose(whole.target.mean, store.observations.mean(axis=0), rtol=1e-4)
-    np.testing.assert_allclose(whole.target.std, store.observations.std(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(whole.learner.target.mean, store.observations.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(whole.learner.target.std, store.observations.std(axis=0), rtol=1e-4)
 
 
 def test_a_store_that_does_not_fit_the_network_is_refused(tmp_path):
@@ -167,7 +171,8 @@ import sys
 import numpy as np
 from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.policy import Policy
-from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.store import ReplayStore
 store = ReplayStore.from_arrays({str(tmp_path / "s")!r}, np.eye(6), np.zeros((6, 1)), np.arange(6) == 5)
 network = NetworkConfig("state", observation_size=6, displacements=1, width=8)

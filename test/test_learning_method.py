@@ -10,12 +10,14 @@ from learning_data import DotWorld, random_episodes
 from am_ros.action import ACTION_DIM, CLOSE, CONTINUOUS_DIM, OPEN, TERMINATE, ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
+from am_ros.learning.learner import to_tensors
 from am_ros.learning.methods import MethodConfig, loss
 from am_ros.learning.methods.actionable_models import negative_actions, negative_loss
 from am_ros.learning.methods.bellman import td_target
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.policy import Policy
-from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig, to_tensors
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.sampling import GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
 
@@ -145,9 +147,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one(noise_store, tmp_path):
     resumed = Trainer(_config(12), tmp_path / "parts")
     assert resumed.update == 5
     resumed.fit(noise_store)
-    for ours, theirs in zip(resumed.network.parameters(), whole.network.parameters(), strict=True):
+    for ours, theirs in zip(resumed.learner.network.parameters(), whole.learner.network.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    for ours, theirs in zip(resumed.target.parameters(), whole.target.parameters(), strict=True):
+    for ours, theirs in zip(resumed.learner.target.parameters(), whole.learner.target.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 
@@ -156,7 +158,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_checkpoint(noise
     trainer.fit(noise_store, until_update=3)
     before = (tmp_path / "checkpoint" / "checkpoint.json").read_bytes()
     with torch.no_grad():
-        trainer.network.norm.weight.fill_(torch.nan)
+        trainer.learner.network.norm.weight.fill_(torch.nan)
     with pytest.raises(AmRosError, match="update 3: the gradient is not finite"):
         trainer.fit(noise_store)
     assert (tmp_path / "checkpoint" / "checkpoint.json").read_bytes() == before

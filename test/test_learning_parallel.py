@@ -19,7 +19,7 @@ from am_ros.learning.methods import MethodConfig
 from am_ros.learning.methods.actionable_models import negative_actions
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.parallel import train
-from am_ros.learning.trainer import LearnerConfig, TrainerConfig
+from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.sampling import GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
 

@@ -11,7 +11,8 @@ from am_ros.learning import checkpoint
 from am_ros.learning.cem import CemConfig, Prior, around_elites, maximise, one_hot_actions
 from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.policy import Policy
-from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.sampling import GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
 

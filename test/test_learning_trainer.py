@@ -12,7 +12,8 @@ from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig
-from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.sampling import GoalConfig, Sampler, is_held_out
 from am_ros.replay.store import ReplayStore
 
@@ -68,7 +69,7 @@ def test_the_best_weights_on_held_out_episodes_are_kept(store, tmp_path):
     assert best["held_out_score"] == best["metrics"]["held_out_ranking"]
     before = checkpoint.load(tmp_path / "best").sha256
     trainer = Trainer(config, tmp_path)
-    trainer._keep_best(store, None, best["held_out_score"])  # no better: stays
+    trainer.keeper.keep_best(store, None, best["held_out_score"])  # no better: stays
     assert checkpoint.load(tmp_path / "best").sha256 == before
 
 
@@ -101,12 +102,12 @@ def test_a_training_can_start_from_the_weights_of_another_with_another_method(st
     second = Trainer(fine_tuning, tmp_path / "second", start_from=tmp_path / "first" / "checkpoint")
     assert second.update == 0
     weights = _weights(tmp_path / "first" / "checkpoint")
-    assert all(torch.equal(v, weights[k]) for k, v in second.network.state_dict().items())
-    assert all(torch.equal(v, weights[k]) for k, v in second.target.state_dict().items())
+    assert all(torch.equal(v, weights[k]) for k, v in second.learner.network.state_dict().items())
+    assert all(torch.equal(v, weights[k]) for k, v in second.learner.target.state_dict().items())
     second.fit(store)
     again = Trainer(fine_tuning, tmp_path / "second", start_from=tmp_path / "first" / "checkpoint")
     assert again.update == 12  # a resumed training goes on where it was, not where it came from
-    assert not all(torch.equal(v, weights[k]) for k, v in again.network.state_dict().items())
+    assert not all(torch.equal(v, weights[k]) for k, v in again.learner.network.state_dict().items())
 
 
 def test_weights_of_another_network_are_no_start(store, tmp_path):

@@ -8,7 +8,8 @@ from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import ActorConfig
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning.networks import NetworkConfig
-from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.store import ReplayStore
 from am_ros.sim.environment import Environment
 from am_ros.sim.episodes import Mixture, perform

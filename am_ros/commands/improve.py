@@ -12,7 +12,7 @@ from am_ros.evaluation.online.loop import Status, improve
 from am_ros.evaluation.online.plan import LoopConfig, Plan, start_network
 from am_ros.evaluation.policy_episodes import Exploration
 from am_ros.learning.recipes import RECIPES, find_recipe
-from am_ros.learning.trainer import LearnerConfig
+from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.sim.tasks import TASKS, find_task
 
 # Of the learner, but here the loop decides them.

@@ -3,7 +3,7 @@
 from am_ros import configuration
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig
-from am_ros.learning.trainer import LearnerConfig, TrainerConfig
+from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.sampling import GoalConfig
 
 _PARTS = {"network": NetworkConfig, "method": MethodConfig, "goals": GoalConfig, "trainer": TrainerConfig}

@@ -9,7 +9,7 @@ from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig
-from am_ros.learning.trainer import LearnerConfig
+from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.replay.sampling import GoalConfig
 
 # Over Q alone: from actions that the data did, then closer and closer around the best of them.

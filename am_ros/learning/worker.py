@@ -10,7 +10,8 @@ from am_ros.action import ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning.parallel import train
 from am_ros.learning.progress import Progress
-from am_ros.learning.trainer import LearnerConfig, Trainer
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import LearnerConfig
 
 
 class TrainingWorker:

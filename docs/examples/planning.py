@@ -17,7 +17,8 @@ from point_mass import REACHED, STEP  # the other example in this folder
 from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.planning import PlanConfig, PlanningPolicy, WaypointGraph
 from am_ros.learning.policy import Policy
-from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.sampling import GoalConfig
 from am_ros.replay.store import ReplayStore
 

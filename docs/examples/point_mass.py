@@ -12,7 +12,8 @@ import numpy as np
 
 from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.policy import Policy
-from am_ros.learning.trainer import LearnerConfig, Trainer, TrainerConfig
+from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.store import ReplayStore
 
 STEP, REACHED = 0.15, 0.1

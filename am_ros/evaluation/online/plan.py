@@ -10,7 +10,7 @@ from am_ros.evaluation.actors import load_policy
 from am_ros.evaluation.policy_episodes import Exploration
 from am_ros.learning import checkpoint, methods
 from am_ros.learning.networks import NetworkConfig
-from am_ros.learning.trainer import LearnerConfig
+from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.sim.camera import CameraConfig
 from am_ros.sim.collect import SCENES_PER_SEED
 from am_ros.sim.tasks import find_task

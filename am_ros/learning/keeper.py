@@ -1,0 +1,125 @@
+"""What a training leaves on disk and goes on from: checkpoint/, best/, milestones/ (see checkpoint.py)."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import torch
+
+from am_ros import configuration
+from am_ros.action import ActionSpace
+from am_ros.errors import AmRosError
+from am_ros.learning import checkpoint
+from am_ros.learning.learner import Learner
+from am_ros.learning.networks import NetworkConfig
+from am_ros.learning.progress import Progress
+from am_ros.replay.store import ReplayStore
+
+
+class Keeper:
+    """Saves the weights of `learner` below `out`, each folder atomically, and takes them from there."""
+
+    def __init__(self, learner: Learner, out: Path, action_space: ActionSpace):
+        self._learner, self._out, self._action_space = learner, out, action_space
+        self._data_actions: torch.Tensor | None = None
+        self._best: float | None = None  # score on held-out episodes
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        return self._out / "checkpoint"
+
+    def save(self, store: ReplayStore, progress: Progress) -> Path:
+        """Write `checkpoint/`: the weights that act, and all that an exact resume needs."""
+        learner = self._learner
+        tensors = {
+            "model": self._model(store),
+            "learner": learner.network.state_dict(),
+            "optimizer": checkpoint.flatten_optimizer(learner.optimizer),
+        }
+        if learner.older is not None:
+            tensors["older"] = learner.older.state_dict()
+        return checkpoint.save(self.checkpoint_folder, self._meta(store, progress), tensors)
+
+    def keep_milestone(self, store: ReplayStore, progress: Progress) -> None:
+        """Weights at every share 1/milestones of the training; a resumed one goes on where it was."""
+        planned = self._learner.config.trainer.milestones
+        number = int(self._learner.share_done() * planned) if planned else 0
+        folder = self._out / "milestones" / f"{number:03d}"
+        if number and not folder.exists():
+            checkpoint.save(folder, self._meta(store, progress), {"model": self._model(store)})
+
+    def keep_best(self, store: ReplayStore, progress: Progress, score: float) -> None:
+        """Weights of the best look at the held-out episodes, in `best/`."""
+        folder = self._out / "best"
+        if self._best is None:
+            self._best = checkpoint.load(folder).meta["held_out_score"] if checkpoint.exists(folder) else -math.inf
+        if score > self._best:
+            self._best = score
+            meta = {**self._meta(store, progress), "held_out_score": score}
+            checkpoint.save(folder, meta, {"model": self._model(store)})
+
+    def _model(self, store: ReplayStore) -> dict:
+        """The weights that act, and actions of the data that a search can begin with."""
+        if self._data_actions is None:
+            self._data_actions = torch.from_numpy(store.some_actions(checkpoint.DATA_ACTIONS))
+        return self._learner.target.state_dict() | {checkpoint.DATA_ACTIONS_NAME: self._data_actions}
+
+    def _meta(self, store: ReplayStore, progress: Progress) -> dict:
+        learner = self._learner
+        return {
+            "update": learner.update,
+            "trained_s": learner.trained_s,
+            "config": dataclasses.asdict(learner.config),
+            "action_space": dataclasses.asdict(self._action_space),
+            "image_size": learner.config.network.image_size,
+            "data_hash": store.data_hash,
+            "episodes": len(store.episodes),
+            "transitions": len(store),
+            "metrics": progress.metrics,
+            "updates_per_s": progress.updates_per_s,
+        }
+
+    def begin(self, start_from=None) -> None:
+        """Go on from `checkpoint/` if it is there, else take the weights of the checkpoint `start_from`, if given.
+
+        Raises AmRosError if what is found was trained with another configuration.
+        """
+        if checkpoint.exists(self.checkpoint_folder):
+            self._restore()
+        elif start_from is not None:
+            self._start_from(start_from)
+
+    def _start_from(self, folder) -> None:
+        """Weights of another training, perhaps with another method; the optimiser begins anew."""
+        found = checkpoint.load(folder)
+        ours = self._learner.config.network
+        theirs = configuration.from_dict(NetworkConfig, found.meta["config"]["network"])
+        if theirs != ours:
+            changed = ", ".join(_differences(theirs, ours))
+            raise AmRosError(f"{folder}: its network differs ({changed}); use the same network configuration")
+        for network in self._learner.networks:
+            network.load_state_dict(found.weights)
+
+    def _restore(self) -> None:
+        learner = self._learner
+        stems = ("model", "learner", "optimizer", *(["older"] if learner.older is not None else []))
+        found = checkpoint.load(self.checkpoint_folder, *stems)
+        for part in ("network", "method", "goals"):
+            ours = getattr(learner.config, part)
+            theirs = configuration.from_dict(type(ours), found.meta["config"][part])
+            if theirs != ours:
+                raise AmRosError(
+                    f"{self.checkpoint_folder}: was trained with another {part} configuration "
+                    f"({', '.join(_differences(theirs, ours))}); choose another output folder or the same values"
+                )
+        learner.target.load_state_dict(found.weights)
+        learner.network.load_state_dict(found.tensors["learner"])
+        if learner.older is not None:
+            learner.older.load_state_dict(found.tensors["older"])
+        checkpoint.restore_optimizer(learner.optimizer, found.tensors["optimizer"])
+        learner.update, learner.trained_s = found.meta["update"], found.meta["trained_s"]
+
+
+def _differences(one, other) -> list[str]:
+    """Names of the fields in which two configurations of one kind differ."""
+    return [f.name for f in dataclasses.fields(one) if getattr(one, f.name) != getattr(other, f.name)]

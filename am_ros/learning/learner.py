@@ -1,0 +1,124 @@
+"""What learns: the network, its lagged copies, the optimiser, and one gradient update of them."""
+
+import dataclasses
+import math
+
+import torch
+
+from am_ros.errors import AmRosError
+from am_ros.learning import methods
+from am_ros.learning.device import find_device, has_bf16
+from am_ros.learning.draws import Share
+from am_ros.learning.group import Alone
+from am_ros.learning.networks import check_fits, make_network
+from am_ros.learning.trainer_config import LearnerConfig
+from am_ros.replay.sampling import Batch
+from am_ros.replay.store import ReplayStore
+
+
+class Learner:
+    """The weights of a training: `network` learns, `target` follows it and acts, `older` follows that one (double Q).
+
+    `update` counts the gradient updates done, `trained_s` the seconds spent on them. `group` joins it with the learners
+    of other processes, which see the other items of each batch.
+    """
+
+    def __init__(self, config: LearnerConfig, group: Alone):
+        self.config, self.group = config, group
+        settings = config.trainer
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self.device = find_device(settings.device)
+        self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and has_bf16(self.device))
+        torch.manual_seed(settings.seed)
+        self.network = make_network(config.network).to(self.device, memory_format=torch.channels_last)
+        self.target = self._lagged_copy()
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        self.older = self._lagged_copy() if config.method.double_q else None
+        self.update = 0
+        self.trained_s = 0.0
+
+    def _lagged_copy(self):
+        copy = make_network(self.config.network).to(self.device, memory_format=torch.channels_last)
+        copy.load_state_dict(self.network.state_dict())
+        return copy.requires_grad_(False).eval()  # as it acts: batch norm by its running statistics
+
+    @property
+    def networks(self) -> list:
+        """All of them."""
+        return [network for network in (self.network, self.target, self.older) if network is not None]
+
+    def look_at(self, store: ReplayStore) -> None:
+        """Before the first batch: does the store fit the network? Networks on vectors take their scale from it."""
+        check_fits(store, self.config.network)
+        for network in self.networks:
+            if hasattr(network, "look_at"):
+                network.look_at(store.observations)
+
+    def step(self, batch: Batch, stop: bool = False) -> tuple[dict, bool]:
+        """One gradient update: the parts of the loss, and whether the training is over (`stop`: it was asked to be).
+
+        The first process's clock and wish decide for all, so that no one waits for a partner that has stopped. Raises
+        AmRosError, naming the update, if the gradient is not finite; the weights stay as they were.
+        """
+        settings = self.config.trainer
+        seed = settings.seed * 1_000_003 + self.update
+        generator = Share(torch.Generator(self.device).manual_seed(seed), self.group.rank, self.group.size)
+        tensors = to_tensors(batch, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            lagged = [self.target, self.older] if self.older is not None else self.target
+            loss, parts = methods.loss(self.network, lagged, tensors, self.config.method, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parts, share, stop = self.group.average(self.network.parameters(), parts, self.share_done(), stop)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(share)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_gradient_norm)
+        if not torch.isfinite(norm):
+            raise AmRosError(
+                f"update {self.update}: the gradient is not finite (loss {float(loss.detach())}); training "
+                f"stopped, the last checkpoint is kept"
+            )
+        self.optimizer.step()
+        self._follow()
+        return parts, stop or share >= 1
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """The lagged copies come after the network (Polyak), and the update counts."""
+        torch._foreach_lerp_(
+            list(self.target.parameters()), list(self.network.parameters()), self.config.trainer.target_rate
+        )
+        for kept, fresh in zip(self.target.buffers(), self.network.buffers(), strict=True):
+            kept.copy_(fresh)
+        self.update += 1
+        if self.older is not None and self.update % self.config.method.older_every == 0:
+            self.older.load_state_dict(self.target.state_dict())
+
+    def share_done(self) -> float:
+        """How much of the planned updates or minutes is done, 0 ... 1, whichever is more."""
+        settings = self.config.trainer
+        by_time = self.trained_s / (60 * settings.minutes) if settings.minutes else 0.0
+        return max(self.update / settings.updates, by_time)
+
+    def seconds_left(self, updates_per_s: float) -> float:
+        """Until the planned updates or minutes are done, whichever comes first."""
+        settings = self.config.trainer
+        by_updates = (settings.updates - self.update) / max(updates_per_s, 1e-9)
+        return min(by_updates, 60 * settings.minutes - self.trained_s) if settings.minutes else by_updates
+
+    def _learning_rate(self, share_done: float) -> float:
+        settings = self.config.trainer
+        rate = settings.learning_rate * min(1.0, (self.update + 1) / max(1, settings.warmup_updates))
+        into_decay = (share_done - settings.decay_from) / max(1e-9, 1 - settings.decay_from)
+        return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, into_decay))))
+
+
+def to_tensors(batch: Batch, device) -> dict[str, torch.Tensor]:
+    """The fields of a batch as tensors on the device; images stay uint8 until there."""
+    return {
+        f.name: torch.from_numpy(getattr(batch, f.name)).to(device, non_blocking=True)
+        for f in dataclasses.fields(batch)
+    }

@@ -1,0 +1,53 @@
+"""Everything that decides what is learned, how long and how fast."""
+
+from dataclasses import dataclass
+
+from am_ros.configuration import parameter
+from am_ros.learning.cem import CemConfig
+from am_ros.learning.methods.config import MethodConfig
+from am_ros.learning.networks import NetworkConfig
+from am_ros.replay.sampling import GoalConfig
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long and how fast to learn."""
+
+    updates: int = parameter(6000, "gradient updates in all", range=(1, 10_000_000))
+    minutes: float = parameter(
+        0.0, "stop after so many minutes of training if that comes first; 0: no such limit", range=(0.0, 1e6)
+    )
+    batch_size: int = parameter(128, "items per update, over all processes", range=(1, 65536))
+    processes: int = parameter(1, "processes that share each batch (data parallel)", range=(1, 1024))
+    learning_rate: float = parameter(7e-4, "AdamW, after warm-up", range=(1e-7, 1.0))
+    weight_decay: float = parameter(1e-4, "AdamW", range=(0.0, 1.0))
+    warmup_updates: int = parameter(200, "linear warm-up of the learning rate", range=(0, 1_000_000))
+    decay_from: float = parameter(
+        0.5, "share of the training after which the rate falls to zero (cosine)", range=(0, 1)
+    )
+    target_rate: float = parameter(0.01, "Polyak rate of the lagged network, which also acts", range=(1e-6, 1.0))
+    max_gradient_norm: float = parameter(10.0, "gradients are clipped to this norm", range=(0.0, 1e6))
+    checkpoint_every_s: float = parameter(60.0, "seconds between checkpoints", range=(0.1, 1e6))
+    milestones: int = parameter(
+        0, "weights kept along the way, evenly spaced, in out/milestones (for curves)", range=(0, 1000)
+    )
+    tensorboard: bool = parameter(
+        False, "log to out/tensorboard, too (needs the package tensorboard, which is optional)"
+    )
+    seed: int = parameter(0, "of weights, batches and sampling", range=(0, 2**31 - 1))
+    threads: int = parameter(1, "CPU threads of PyTorch per process; 0: leave as it is", range=(0, 1024))
+    device: str = parameter("auto", "cpu, cuda, or auto", choices=("auto", "cpu", "cuda"))
+    precision: str = parameter(
+        "auto", "bf16 where the hardware multiplies it, or fp32", choices=("auto", "bf16", "fp32")
+    )
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """Everything that decides what is learned; saved with every checkpoint."""
+
+    network: NetworkConfig = NetworkConfig()
+    method: MethodConfig = MethodConfig()
+    goals: GoalConfig = GoalConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    acting: CemConfig = CemConfig()  # how the policy searches
