@@ -11,7 +11,8 @@ import numpy as np
 
 from am_ros.action import CONTINUOUS_DIM, OPEN, ActionSpace
 from am_ros.bags import writer
-from am_ros.bags.episodes import find_bags, read_episode, write_episode
+from am_ros.bags.episodes import read_episode, write_episode
+from am_ros.bags.finder import find_bags
 from am_ros.episode import Episode, EpisodeInfo, state_vector
 
 EPISODES, STEPS = 200, 15

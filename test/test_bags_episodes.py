@@ -16,7 +16,8 @@ from mcap_ros2.decoder import DecoderFactory
 
 from am_ros.action import ActionSpace
 from am_ros.bags import types
-from am_ros.bags.episodes import find_bags, read_episode, write_episode
+from am_ros.bags.episodes import read_episode, write_episode
+from am_ros.bags.finder import find_bags
 from am_ros.bags.reader import BagReader
 from am_ros.bags.writer import EpisodeBag, info_from_text, info_to_text
 from am_ros.episode import EpisodeInfo, Outcome, state_vector, yaw_of_quaternion

@@ -10,7 +10,8 @@ from am_ros import images
 from am_ros.action import ActionSpace
 from am_ros.bags import recorder as module
 from am_ros.bags import types
-from am_ros.bags.episodes import find_bags, read_episode, write_episode
+from am_ros.bags.episodes import read_episode, write_episode
+from am_ros.bags.finder import find_bags
 from am_ros.bags.reader import BagReader
 from am_ros.bags.recorder import EpisodeRecorder, Received, RecorderConfig
 from am_ros.bags.writer import EpisodeBag

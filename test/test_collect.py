@@ -13,7 +13,8 @@ import pytest
 from conftest import wait_until
 
 from am_ros.action import ActionSpace
-from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.episodes import read_episode
+from am_ros.bags.finder import find_bags
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
 from am_ros.sim.collect import CHUNK, Collection, collect

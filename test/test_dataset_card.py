@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from am_ros.bags.episodes import find_bags
+from am_ros.bags.finder import find_bags
 from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
 from am_ros.sim.collect import Collection, collect

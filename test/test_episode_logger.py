@@ -16,7 +16,8 @@ from std_srvs.srv import Trigger
 from am_ros.action import ActionSpace
 from am_ros.bags import types
 from am_ros.bags.assembler import EpisodeAssembler
-from am_ros.bags.episodes import find_bags, read_episode, write_episode
+from am_ros.bags.episodes import read_episode, write_episode
+from am_ros.bags.finder import find_bags
 from am_ros.bags.reader import BagReader
 from am_ros.bags.salvage import salvage
 from am_ros.images import decode, fill_image

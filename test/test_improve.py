@@ -11,7 +11,8 @@ import pytest
 from conftest import wait_until
 
 from am_ros.action import TERMINATE, ActionSpace, CartesianAction
-from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.episodes import read_episode
+from am_ros.bags.finder import find_bags
 from am_ros.bags.verify import verify
 from am_ros.cli import main
 from am_ros.configuration import from_dict

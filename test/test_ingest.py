@@ -14,7 +14,8 @@ from bag_data import make_episode
 
 from am_ros import cli
 from am_ros.action import CLOSE, OPEN, TERMINATE, ActionSpace
-from am_ros.bags.episodes import find_bags, read_episode, write_episode
+from am_ros.bags.episodes import read_episode, write_episode
+from am_ros.bags.finder import find_bags
 from am_ros.bags.verify import verify
 from am_ros.cell.environment import share_directory
 from am_ros.control.robot import robot_description, robot_model
@@ -306,11 +307,11 @@ def test_a_damaged_bag_is_refused_by_name(bags, tmp_path):
     file = next(bag.glob("*.mcap"))
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 3])
-    refused(bag, rules)
+    assert "breaks off at byte" in refused(bag, rules)
     file.write_bytes(data)
     listing = (bag / "metadata.yaml").read_text()
     (bag / "metadata.yaml").write_text(listing.replace("message_count: 463", "message_count: 999"))
-    assert "999" in refused(bag, rules)
+    assert any("says 999 messages on" in note for note in ingested(bag, rules)[1].notes)
     (tmp_path / "text.bag").write_text("no bag")
     refused(tmp_path / "text.bag", rules)
     refused(tmp_path / "missing.bag", rules)
@@ -319,8 +320,9 @@ def test_a_damaged_bag_is_refused_by_name(bags, tmp_path):
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 255
     file.write_bytes(data)
-    with pytest.raises(AmRosError, match="cannot be read"), ForeignBag(own) as bag:
-        list(bag.messages(set(bag.topics)))
+    with ForeignBag(own) as bag:
+        read = len(list(bag.messages(set(bag.topics))))
+        assert read < sum(t.count for t in bag.topics.values()) and "wrong checksum of a chunk" in bag.lost[0]
 
 
 @pytest.mark.skipif(not FOREIGN.is_dir(), reason="bags of other projects are not here")

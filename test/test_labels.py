@@ -9,7 +9,8 @@ from bag_data import make_episode
 from am_ros import cli
 from am_ros.action import ActionSpace
 from am_ros.bags import relabel
-from am_ros.bags.episodes import find_bags, read_episode, write_episode
+from am_ros.bags.episodes import read_episode, write_episode
+from am_ros.bags.finder import find_bags
 from am_ros.bags.labels import check_labels
 from am_ros.bags.reader import BagReader
 from am_ros.bags.recorder import EpisodeRecorder, Received, RecorderConfig

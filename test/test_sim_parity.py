@@ -10,7 +10,8 @@ from sensor_msgs.msg import CompressedImage
 from am_ros import topics
 from am_ros.action import ActionSpace
 from am_ros.bags.assembler import EpisodeAssembler
-from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.episodes import read_episode
+from am_ros.bags.finder import find_bags
 from am_ros.ros.node.common import RELIABLE_QOS
 from am_ros.sim.collect import Collection, collect
 from am_ros.sim.episodes import fixed_noise

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from am_ros.action import TERMINATE, ActionSpace
-from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.episodes import read_episode
+from am_ros.bags.finder import find_bags
 from am_ros.bags.verify import verify
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError

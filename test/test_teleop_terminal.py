@@ -19,7 +19,8 @@ from sensor_msgs.msg import Joy
 
 from am_ros import cli
 from am_ros.action import CLOSE, TERMINATE, ActionSpace
-from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.episodes import read_episode
+from am_ros.bags.finder import find_bags
 from am_ros.bags.verify import verify
 from am_ros.cell.environment import child_environment
 from am_ros.cell.processes import die_with_parent

@@ -1,7 +1,6 @@
 """Episodes to bags and back, without ROS."""
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from am_ros.action import ActionSpace
 from am_ros.bags import types
 from am_ros.bags.assembler import CONSUMED, END, START, EpisodeAssembler, consumed_name
 from am_ros.bags.reader import BagReader
-from am_ros.bags.writer import UNFINISHED, EpisodeBag
+from am_ros.bags.writer import EpisodeBag
 from am_ros.episode import STATE_NAMES, Episode
 from am_ros.errors import AmRosError
 
@@ -77,34 +76,6 @@ def read_episode(path, action_space: ActionSpace, image_size: tuple[int, int] | 
         raise reader.error(f"is of episode {info.episode_id!r}, but holds {episode.info.episode_id!r}")
     episode.info = info
     return episode
-
-
-def find_bags(folder) -> list[Path]:
-    """All finished bags in `folder` and below, sorted by path; `folder` itself may be one."""
-    if not os.path.isdir(folder):
-        raise AmRosError(f"bag folder {folder}: is not a folder")
-    root = os.path.realpath(folder)
-    found, waiting, linked = [], [str(folder)], {root}
-    while waiting:
-        path = waiting.pop()
-        try:
-            with os.scandir(path) as entries:
-                entries = list(entries)
-        except OSError as error:
-            raise AmRosError(f"bag folder {path}: cannot be read: {error.strerror}") from None
-        if any(e.name == "metadata.yaml" or e.name.endswith(".mcap") for e in entries):
-            found.append(Path(path))
-            continue
-        for entry in entries:
-            if entry.name.endswith(UNFINISHED) or entry.name[0] == "." or not entry.is_dir():
-                continue
-            if entry.is_symlink():  # once, and never in a circle
-                target = os.path.realpath(entry.path)
-                if target in linked or os.path.commonpath([target, root]) in (target, root):
-                    continue
-                linked.add(target)
-            waiting.append(entry.path)
-    return sorted(found)
 
 
 def _check_topic(message, kinds: dict) -> str | None:

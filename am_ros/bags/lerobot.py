@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from am_ros.action import TERMINATE, ActionSpace
-from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.episodes import read_episode
+from am_ros.bags.finder import find_bags
 from am_ros.episode import STATE_DIM, STATE_NAMES, Episode
 from am_ros.errors import AmRosError
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from am_ros import configuration
 from am_ros.action import ActionSpace
-from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.episodes import read_episode
+from am_ros.bags.finder import find_bags
 from am_ros.bags.labels import LABELS, label_in
 from am_ros.bags.relabel import set_label
 from am_ros.bags.salvage import salvage

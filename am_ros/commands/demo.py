@@ -298,7 +298,7 @@ class _Cell:
 
 
 def _count_bags(folder: Path) -> int:
-    from am_ros.bags.episodes import find_bags
+    from am_ros.bags.finder import find_bags
 
     return len(find_bags(folder)) if folder.is_dir() else 0
 

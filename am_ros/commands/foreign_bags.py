@@ -6,6 +6,7 @@ from pathlib import Path
 
 from am_ros import configuration
 from am_ros.action import ActionSpace
+from am_ros.bags.finder import find_all
 from am_ros.errors import AmRosError
 
 
@@ -31,11 +32,10 @@ def register(verbs) -> None:
 
 def topics(arguments) -> int:
     """Print a table per bag; exit code 1 if one cannot be read."""
-    from am_ros.ingest.foreign import ForeignBag, find_bags
+    from am_ros.ingest.foreign import ForeignBag
 
-    bags = [bag for path in arguments.path for bag in find_bags(path)]
-    unreadable = 0
-    for path in bags:
+    found, unreadable = find_all(arguments.path), 0
+    for path in found.bags:
         try:
             with ForeignBag(path) as bag:
                 duration_s, total = bag.duration_s, sum(t.count for t in bag.topics.values())
@@ -43,10 +43,15 @@ def topics(arguments) -> int:
                 width = max((len(name) for name in bag.topics), default=0)
                 for topic in bag.topics.values():
                     rate = f"{topic.count / duration_s:8.1f} Hz" if duration_s > 0.01 else " " * 11
-                    print(f"  {topic.name:{width}}  {topic.count:8} {rate}  {topic.type_name or 'several types'}")
+                    told = "" if topic.encoding in ("cdr", "ros1") else f"  serialised as {topic.encoding or 'several'}"
+                    kind = topic.type_name or "several types, or none named"
+                    print(f"  {topic.name:{width}}  {topic.count:8} {rate}  {kind}{told}")
+                _print_files(bag.notes, bag.lost)
+                unreadable += bool(bag.lost)
         except AmRosError as error:
             print(error)
             unreadable += 1
+    _print_lines(found.sentences())
     return 1 if unreadable else 0
 
 
@@ -62,7 +67,6 @@ def ingest(arguments) -> int:
     """Exit code 1 if a bag, or a part of it, was refused, or nothing came of all of them."""
     # Not at the top: `am-ros bags info` need not wait for the kinematics.
     from am_ros.ingest.conversion import BagReport, ingest_bag
-    from am_ros.ingest.foreign import find_bags
     from am_ros.ingest.mapping import load_mapping
     from am_ros.ingest.writing import bag_names, write_bags
 
@@ -75,7 +79,8 @@ def ingest(arguments) -> int:
             arguments.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AmRosError(f"--out {arguments.out}: cannot be made: {error.strerror}") from None
-    names = bag_names([bag for path in arguments.path for bag in find_bags(path)])
+    found = find_all(arguments.path)
+    names = bag_names(found.bags)
     reports = []
     for path, name in names.items():
         report = BagReport(path)
@@ -90,16 +95,18 @@ def ingest(arguments) -> int:
             report.problem = str(error)
         _print_report(report)
     total = sum(r.episodes for r in reports), sum(r.steps for r in reports)
-    refused = sum(bool(r.problem) for r in reports)
+    refused, in_part = sum(bool(r.problem) for r in reports), sum(bool(r.lost and not r.problem) for r in reports)
     done = "would be made" if arguments.dry_run else f"written to {arguments.out}"
-    print(f"{total[0]} episodes with {total[1]} steps {done}, from {len(reports)} bags; {refused} bags refused")
+    _print_lines(found.sentences())
+    part = f", {in_part} read in part" if in_part else ""
+    print(f"{total[0]} episodes with {total[1]} steps {done}, from {len(reports)} bags; {refused} bags refused{part}")
     if arguments.json is not None:
         content = {"mapping": asdict(rules), "bags": [r.as_json() for r in reports]}
         try:
             arguments.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise AmRosError(f"--json {arguments.json}: cannot be written: {error.strerror}") from None
-    return 1 if refused or not total[0] else 0
+    return 1 if refused or in_part or not total[0] else 0
 
 
 def export(arguments) -> int:
@@ -134,10 +141,20 @@ def _print_report(report) -> None:
         print(f"  {count:8} {reason}")
         if reason in report.dropped.first:
             print(f"           first: {report.dropped.first[reason]}")
+    _print_files(report.notes, report.lost)
     if report.hint:
         print(f"  hint: {report.hint}")
     if report.problem:
         print(f"  REFUSED: {report.problem}")
+
+
+def _print_files(notes: list[str], lost: list[str]) -> None:
+    _print_lines([*(f"  note: {note}" for note in notes), *(f"  LOST: {what}" for what in lost)])
+
+
+def _print_lines(lines: list[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 VERBS = {"topics": topics, "mapping": mapping, "ingest": ingest, "export": export}

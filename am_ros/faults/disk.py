@@ -9,7 +9,7 @@ from pathlib import Path
 from am_msgs.srv import StartEpisode
 
 from am_ros.action import ActionSpace
-from am_ros.bags.episodes import find_bags
+from am_ros.bags.finder import find_bags
 from am_ros.bags.verify import verify
 from am_ros.cell.processes import NodeProcess
 from am_ros.faults.bench import Bench, wait_until

@@ -9,7 +9,8 @@ from pathlib import Path
 from std_msgs.msg import String
 
 from am_ros.action import ActionSpace
-from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.episodes import read_episode
+from am_ros.bags.finder import find_bags
 from am_ros.bags.reader import BagReader
 from am_ros.bags.verify import verify
 from am_ros.bags.writer import UNFINISHED

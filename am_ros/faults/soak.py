@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from am_msgs.srv import CountImages
 
-from am_ros.bags.episodes import find_bags
+from am_ros.bags.finder import find_bags
 from am_ros.bags.verify import summarize
 from am_ros.faults.bench import Bench
 from am_ros.faults.cell import Cell

@@ -35,6 +35,8 @@ class BagReport:
     steps: int = 0
     step_sizes_m: list[float] = field(default_factory=list)  # of SIZES_KEPT steps
     dropped: Dropped = field(default_factory=Dropped)  # images, steps and episodes, by reason
+    notes: list[str] = field(default_factory=list)  # of the bag's files
+    lost: list[str] = field(default_factory=list)  # files and parts of files that cannot be read
     hint: str = ""  # the likely cause, where nothing or little could be used
     problem: str = ""  # why the bag, or the rest of it, was refused
 
@@ -47,7 +49,8 @@ class BagReport:
             "bag": str(self.path), "storage": self.storage, "duration_s": round(self.duration_s, 3),
             "messages": self.messages, "images": self.images, "episodes": self.episodes, "steps": self.steps,
             "step_median_m": sizes[0], "step_largest_m": sizes[1], "dropped": dict(self.dropped.most_common()),
-            "first_dropped": self.dropped.first, "hint": self.hint, "problem": self.problem,
+            "first_dropped": self.dropped.first, "notes": self.notes, "lost": self.lost,
+            "hint": self.hint, "problem": self.problem,
         }  # fmt: skip
 
 
@@ -65,9 +68,12 @@ def ingest_bag(path, name: str, mapping: Mapping, action_space: ActionSpace, rep
                 yield from _cut(synchroniser, name, Path(path), mapping, action_space, report)
             finally:
                 report.dropped.take(synchroniser.dropped)
+                report.dropped.take(bag.dropped)
                 report.hint = synchroniser.hint
         except AmRosError as error:
             raise error if str(error).startswith("bag ") else bag.error(str(error)) from None
+        finally:
+            report.notes, report.lost = bag.notes, bag.lost
 
 
 def _cut(synchroniser, name: str, path: Path, mapping: Mapping, action_space: ActionSpace, report: BagReport):

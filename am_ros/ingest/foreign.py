@@ -1,21 +1,26 @@
-"""Open bags that somebody else recorded: rosbag2 (MCAP, sqlite3, compressed or not) and ROS 1, by one reader."""
+"""Open bags that somebody else recorded: rosbag2 (MCAP, sqlite3, compressed or not) and ROS 1, by one reader.
 
-import re
+What can be read is read: a file that breaks off, a topic in another serialisation or a message that is none costs no
+more than itself. What was lost is named. metadata.yaml is only compared: the files themselves say what is in them.
+"""
+
+import heapq
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from rosbags.interfaces import MessageDefinitionFormat
-from rosbags.rosbag1 import Reader as Reader1
-from rosbags.rosbag2 import Reader as Reader2
-from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
-
+from am_ros.bags.finder import METADATA, find_bags, storage_files
+from am_ros.bags.types import stamp_ns
 from am_ros.errors import AmRosError
+from am_ros.ingest.decoding import Decoders
+from am_ros.ingest.dropped import Dropped
+from am_ros.ingest.identity import same_content
+from am_ros.ingest.metadata import compared
+from am_ros.ingest.storage.file import StorageFile, Stored
+from am_ros.ingest.storage.opening import open_storage
 
-# A folder with one of these is a bag; without metadata.yaml its files are read one after the other.
-STORAGE_SUFFIXES = (".mcap", ".db3")
-ROS1_SUFFIX = ".bag"
+__all__ = ["ForeignBag", "Received", "Topic", "find_bags"]
 _LISTED = 12  # topics that a sentence lists
 
 
@@ -23,30 +28,37 @@ class Topic(NamedTuple):
     """What a bag says of one topic."""
 
     name: str
-    type_name: str  # as ROS 2 writes it, of ROS 1 too; empty if several types were recorded
+    type_name: str  # as ROS 2 writes it, of ROS 1 too; empty if several types were recorded, or none is known
     count: int
+    encoding: str = "cdr"  # of its messages; empty if several
 
 
 class Received(NamedTuple):
     """One message of a foreign bag."""
 
     topic: str
-    receive_ns: int  # when the recorder got it
+    receive_ns: int  # when the recorder got it; its own stamp where the recorder had no clock
     message: object
 
 
 class ForeignBag:
     """A bag that is open for reading; to be used as a context manager.
 
-    Raises AmRosError in one sentence that names the bag if it is not one, is damaged, or holds less than it says.
+    Raises AmRosError in one sentence that names the bag if nothing of it can be read. `lost` says which files or parts
+    of files cannot be, `notes` what else is worth knowing; `dropped` counts messages. All three are complete after
+    messages() has come to its end.
     """
 
     def __init__(self, path):
         self.path = Path(path)
+        self.notes: list[str] = []
+        self.dropped = Dropped()
         self._stack = ExitStack()
+        self._unreadable: list[str] = []
         try:
-            self._readers = self._open()
+            self._files = self._open()
             self.topics = self._topics()
+            self.notes += self._compare()
         except BaseException as error:
             self._stack.close()
             raise self._named(error) from None
@@ -58,21 +70,21 @@ class ForeignBag:
         self._stack.close()
 
     @property
+    def lost(self) -> list[str]:
+        """Files and parts of files that cannot be read, and why."""
+        broken = [f"{file.path.name}: {what}" for file in self._files for what in dict.fromkeys(file.lost)]
+        return [*self._unreadable, *broken]
+
+    @property
     def storage(self) -> str:
         """How it is stored, in words."""
-        first = self._readers[0]
-        if isinstance(first, Reader1):
-            return "ROS 1"
-        files = [self.path] if self.path.is_file() else self.path.iterdir()
-        return "rosbag2 " + ("mcap" if any(".mcap" in p.name for p in files) else "sqlite3")  # .mcap.zstd too
+        return " and ".join(dict.fromkeys(file.kind for file in self._files))
 
     @property
     def duration_s(self) -> float:
         """From the first message to the last."""
-        readers = [reader for reader in self._readers if reader.message_count]
-        if not readers:
-            return 0.0
-        return (max(r.end_time for r in readers) - min(r.start_time for r in readers)) / 1e9
+        spans = [(file.start_ns, file.end_ns) for file in self._files if file.end_ns]
+        return (max(end for _, end in spans) - min(start for start, _ in spans)) / 1e9 if spans else 0.0
 
     def error(self, what: str) -> AmRosError:
         return AmRosError(f"bag {self.path}: {what}")
@@ -83,122 +95,130 @@ class ForeignBag:
         for found in self.topics.values():
             if found.name.strip("/") == wanted:
                 if not found.type_name:
-                    raise self.error(f"topic {found.name} was recorded with several types")
+                    raise self.error(f"{what}: topic {found.name} was recorded with several types, or none is named")
+                if not Decoders.knows(found.encoding):
+                    told = repr(found.encoding) if found.encoding else "several ways"
+                    raise self.error(f"{what}: topic {found.name} is serialised as {told}: only cdr and ros1 are read")
                 return found
-        raise self.error(f"{what}: topic {topic} not found; the bag has {self._listing()}")
+        lost = f"; {'; '.join(self.lost[:3])}" if self.lost else ""
+        raise self.error(f"{what}: topic {topic} not found; the bag has {self._listing()}{lost}")
 
     def messages(self, topics: set[str]) -> Iterator[Received]:
-        """The messages of these topics in the order of their reception; after the last one they are counted."""
-        store = self._types(topics)
-        counts = dict.fromkeys(topics, 0)
+        """The messages of these topics in the order of their reception.
+
+        Those that cannot be read are counted in `dropped`. Raises AmRosError if a topic's definition is missing.
+        """
+        decoders, delivered = Decoders(), dict.fromkeys(topics, 0)
+        last_ns = 0
         try:
-            for reader in self._readers:
-                connections = [c for c in reader.connections if c.topic in topics]
-                if not connections:
+            for file, stored in _merged(self._files, topics):
+                channel = file.channels[stored.channel]
+                delivered[channel.topic] += 1
+                try:
+                    message = decoders.decode(channel, stored.raw)
+                except ValueError as error:
+                    at = f" {stored.time_ns / 1e9:.3f} s" if stored.time_ns > 0 else ""
+                    sentence = f"{channel.topic}{at}, in {file.path.name}: {error}"
+                    self.dropped.note(f"messages on {channel.topic} that cannot be read", sentence)
                     continue
-                deserialize = store.deserialize_ros1 if isinstance(reader, Reader1) else store.deserialize_cdr
-                for connection, receive_ns, raw in reader.messages(connections):
-                    counts[connection.topic] += 1
-                    yield Received(connection.topic, receive_ns, deserialize(raw, connection.msgtype))
-        except GeneratorExit:
-            raise
-        except Exception as error:
+                receive_ns = stored.time_ns if stored.time_ns > 0 else _own_stamp(message) or last_ns
+                last_ns = receive_ns
+                yield Received(channel.topic, receive_ns, message)
+        except AmRosError as error:
             raise self._named(error) from None
         for topic in sorted(topics):
-            expected = self.topics[topic].count
-            if counts[topic] != expected:
-                raise self.error(f"its index says {expected} messages on {topic}, it holds {counts[topic]}")
+            missing = self.topics[topic].count - delivered[topic]
+            if missing > 0:
+                self.dropped.note(f"messages on {topic} that the index counts and the files do not hold", count=missing)
 
-    def _open(self) -> list:
+    def _open(self) -> list[StorageFile]:
         if not self.path.exists():
             raise AmRosError("does not exist")
-        if self.path.suffix == ROS1_SUFFIX and self.path.is_file():
-            return [self._stack.enter_context(Reader1(self.path))]
-        if self.path.is_dir() and not (self.path / "metadata.yaml").is_file():
-            files = _storage_files(self.path)
-            if not files:
-                raise AmRosError("holds no .mcap or .db3 file")
-            return [self._stack.enter_context(Reader2(file)) for file in files]
-        if self.path.is_file() and self.path.suffix not in STORAGE_SUFFIXES:
-            raise AmRosError("is no .bag, .mcap or .db3 file, nor a folder with some")
-        return [self._stack.enter_context(Reader2(self.path))]
+        paths = [self.path] if self.path.is_file() else storage_files(self.path)
+        if not paths:
+            raise AmRosError(
+                "holds no .mcap or .db3 file" + (f", only {METADATA}" if (self.path / METADATA).is_file() else "")
+            )
+        copies = same_content(paths)
+        files = []
+        for path in paths:
+            if path in copies:
+                self.notes.append(f"{path.name} is a copy of {copies[path].name}: read once")
+                continue
+            try:
+                files.append(open_storage(path, self._stack))
+            except AmRosError as error:
+                self._unreadable.append(f"{path.name}: {error}")
+        if not files:
+            what = self._unreadable[0].partition(": ")[2] if self.path.is_file() else "; ".join(self._unreadable)
+            raise AmRosError(what)
+        for file in files:
+            self.notes += [f"{file.path.name}: {note}" for note in file.notes]
+            if file.timeless:
+                self.notes.append(f"{file.path.name}: {file.timeless} messages have a time of reception of zero")
+        return files
 
     def _topics(self) -> dict[str, Topic]:
-        types: dict[str, set[str]] = {}
+        channels: dict[str, list] = {}
         counts: dict[str, int] = {}
-        for reader in self._readers:
-            for name, info in reader.topics.items():
-                types.setdefault(name, set()).update(c.msgtype for c in info.connections)
-                counts[name] = counts.get(name, 0) + info.msgcount
-        return {n: Topic(n, min(types[n]) if len(types[n]) == 1 else "", counts[n]) for n in sorted(types)}
+        for file in self._files:
+            for number, channel in file.channels.items():
+                channels.setdefault(channel.topic, []).append(channel)
+                counts[channel.topic] = counts.get(channel.topic, 0) + file.counts.get(number, 0)
 
-    def _types(self, topics: set[str]):
-        """The definitions that the bag holds of these topics' types, and where it holds none, ROS's own."""
-        ros1 = isinstance(self._readers[0], Reader1)
-        usual = get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_JAZZY)
-        found = {}
-        for connection in (c for reader in self._readers for c in reader.connections if c.topic in topics):
-            definition = connection.msgdef
-            if definition.format == MessageDefinitionFormat.MSG:
-                found.update(get_types_from_msg(definition.data, connection.msgtype))
-            elif definition.format == MessageDefinitionFormat.IDL:
-                found.update(_types_of_idl(definition.data))
-            elif connection.msgtype not in usual.fielddefs:
-                raise self.error(
-                    f"topic {connection.topic}: the bag does not say what a {connection.msgtype} is; "
-                    "`ros2 bag convert` on a machine with that package adds it"
-                )
-        store = get_typestore(Stores.EMPTY)
-        store.register({**usual.fielddefs, **found})
-        return store
+        def only(values) -> str:
+            return values.pop() if len(values) == 1 else ""
+
+        return {
+            name: Topic(name, only({c.type_name for c in found}), counts[name], only({c.encoding for c in found}))
+            for name, found in sorted(channels.items())
+        }
+
+    def _compare(self) -> list[str]:
+        """What metadata.yaml says that is not so; files that it names and that hold what is missing are `lost`."""
+        if not self.path.is_dir() or not (self.path / METADATA).is_file():
+            return []
+        counts = {topic.name: topic.count for topic in self.topics.values()}
+        notes, lost = compared(self.path / METADATA, storage_files(self.path), counts, whole=not self.lost)
+        self._unreadable += lost
+        return notes
 
     def _listing(self) -> str:
-        named = [f"{t.name} ({t.type_name or 'several types'})" for t in self.topics.values()]
+        named = [
+            f"{t.name} ({t.type_name or 'several types'}{'' if Decoders.knows(t.encoding) else f', {t.encoding!r}'})"
+            for t in self.topics.values()
+        ]
         if len(named) > _LISTED:
             named = [*named[:_LISTED], f"{len(named) - _LISTED} more (`am-ros bags topics`)"]
         return ", ".join(named) or "no topic"
 
     def _named(self, error: BaseException) -> BaseException:
-        """Whatever the library raises on bad input, as one sentence that names the bag."""
-        if isinstance(error, AmRosError):
-            return error if str(error).startswith("bag ") else self.error(str(error))
-        if not isinstance(error, Exception):
-            return error
-        reason = " ".join(str(a) for a in error.args) or type(error).__name__
-        return self.error(f"cannot be read: {' '.join(reason.split()).rstrip('.')}")
+        if isinstance(error, AmRosError) and not str(error).startswith("bag "):
+            return self.error(str(error))
+        return error
 
 
-def find_bags(path) -> list[Path]:
-    """The bags at a path: itself, or all in that folder and below, sorted; AmRosError if there is none."""
-    path = Path(path)
-    if path.is_file() or _storage_files(path) or (path / "metadata.yaml").is_file():
-        return [path]
-    if not path.is_dir():
-        raise AmRosError(f"bag {path}: does not exist")
-    found = {p for p in path.rglob(f"*{ROS1_SUFFIX}") if p.is_file()}
-    found |= {p.parent for pattern in ("*.mcap", "*.db3", "metadata.yaml") for p in path.rglob(pattern)}
-    if not found:
-        raise AmRosError(f"bag folder {path}: holds no bag")
-    return sorted(found)
+def _merged(files: list[StorageFile], topics: set[str]) -> Iterator[tuple[StorageFile, Stored]]:
+    """The messages of all files in the order of their times; a file is not begun before it is its turn."""
+    waiting = sorted(enumerate(files), key=lambda pair: (pair[1].start_ns, pair[0]), reverse=True)
+    running: list[tuple[int, int, Stored, Iterator[Stored]]] = []
+
+    def advance(number: int, stream: Iterator[Stored]) -> None:
+        stored = next(stream, None)
+        if stored is not None:
+            heapq.heappush(running, (stored.time_ns, number, stored, stream))
+
+    while waiting or running:
+        if waiting and (not running or waiting[-1][1].start_ns <= running[0][0]):
+            number, file = waiting.pop()
+            wanted = {n for n, channel in file.channels.items() if channel.topic in topics}
+            advance(number, file.messages(wanted))
+            continue
+        _, number, stored, stream = heapq.heappop(running)
+        yield files[number], stored
+        advance(number, stream)
 
 
-def _storage_files(path: Path) -> list[Path]:
-    """The storage files of a bag folder, bag_10 after bag_9; of a single file, that file."""
-    if path.is_file():
-        return [path]
-    return sorted((p for p in path.glob("*") if p.suffix in STORAGE_SUFFIXES and p.is_file()), key=_natural)
-
-
-def _natural(path: Path):
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
-
-
-def _types_of_idl(text: str) -> dict:
-    """Definitions of an IDL text, or of several behind each other as rosbag2 writes them."""
-    rule = "=" * 80 + "\n"
-    if not text.startswith(rule):
-        return get_types_from_idl(text)
-    found = {}
-    for part in text.split(rule)[1:]:
-        found.update(get_types_from_idl(part.partition("\n")[2]))
-    return found
+def _own_stamp(message) -> int:
+    header = getattr(message, "header", None)
+    return 0 if header is None else stamp_ns(header.stamp)

@@ -11,7 +11,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 
 from am_ros import topics
-from am_ros.bags.episodes import find_bags
+from am_ros.bags.finder import find_bags
 from am_ros.bags.reader import BagReader
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError

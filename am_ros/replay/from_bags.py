@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from am_ros.action import ActionSpace
-from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.episodes import read_episode
+from am_ros.bags.finder import find_bags
 from am_ros.bags.labels import LABELS
 from am_ros.bags.relabel import label_of
 from am_ros.errors import AmRosError

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from am_ros.action import ActionSpace
-from am_ros.bags.episodes import find_bags
+from am_ros.bags.finder import find_bags
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import ActorConfig
