@@ -20,10 +20,7 @@ from am_ros.control.controller import ControllerConfig, make_guard, make_stepper
 from am_ros.control.limits import MotionLimits
 from am_ros.control.motion import End, MotionMonitor
 from am_ros.control.tool import tcp_in_tip, tip_of
-from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
-from am_ros.ros.arm.moveit_planner import from_message
-from am_ros.ros.messages.controller import trajectory_message
 
 STEP = CartesianAction((0.05, -0.03, -0.04), 0.3)
 PLANNER = PlannerConfig(planner="pinocchio", planner_timeout_s=1.0, planner_start_s=20.0)
@@ -126,7 +123,6 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_another_one(fault, backe
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        ("fast", "joint_velocity_limit: "),
         ("nan", "trajectory_not_finite: "),
         ("short", "planner_elsewhere: the plan ends "),
     ],
@@ -136,6 +132,16 @@ def test_a_plan_that_must_not_be_executed_is_refused_by_name(fault, backend, kin
     fault(kind)
     with pytest.raises(AmRosError, match=sentence):
         GUARD.check(plan(there), HOME)
+
+
+def test_a_plan_that_is_faster_than_our_limits_is_slowed(fault, backend):
+    there = backend()
+    expected = plan(there)
+    fault("fast")
+    slowed = plan(there)
+    assert np.array_equal(slowed.positions, expected.positions)
+    assert slowed.duration_s == pytest.approx(expected.duration_s, rel=1e-6)
+    GUARD.check(slowed, HOME)
 
 
 def test_a_planner_that_speaks_of_another_tool_is_found_out(backend):
@@ -273,57 +279,3 @@ def test_turns_are_measured_across_the_seam_of_the_angle():
 def test_a_backend_is_chosen_by_name():
     with pytest.raises(AmRosError, match="parameter backend: 'magic' is not one of trajectory, moveit, servo"):
         from_dict(BackendConfig, {"backend": "magic"})
-
-
-# -- MoveIt's bindings, called as they are (test/moveit_double) --------------------------------------------------------
-
-
-@pytest.fixture
-def moveit_config(monkeypatch):
-    """The configuration of a cell with MoveIt; its bindings are found by the planner's process."""
-    double = Path(__file__).parent / "moveit_double"
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(double), os.environ.get("PYTHONPATH", "")]))
-
-    def make(**planner):
-        values = replace(PLANNER, planner="moveit", **planner)
-        return replace(CONFIG, backend=BackendConfig("moveit", values), limits=MotionLimits(velocity_scale=0.8))
-
-    return make
-
-
-def test_moveit_is_asked_for_the_way_and_its_answer_is_put_into_our_order(moveit_config, backend):
-    there = backend(moveit_config())
-    assert there.name == "MoveIt, pilz_industrial_motion_planner LIN"
-    planned = plan(there)
-    assert np.allclose(planned.positions[0], HOME) and planned.duration_s == pytest.approx(2.5)
-    assert not planned.velocities[[0, -1]].any()
-    checked = make_guard(moveit_config(), STEPPER).check(planned, HOME)
-    end = STEPPER.kinematics.forward(checked.positions[-1])[0]
-    assert np.allclose(end, STEPPER.kinematics.forward(HOME)[0] + STEP.translation_m, atol=1e-3)
-    high = STEPPER.kinematics.home((0.55, 0.0, 0.26))
-    assert refusal(there, high, CartesianAction((0.0, 0.0, 0.05))) == (
-        "scene_collision: the goal is not valid in MoveIt's planning scene"
-    )
-
-
-def test_a_plan_in_samples_with_velocities_that_come_late_is_made_smooth():
-    times = np.append(np.arange(0, 0.95, 0.1), 0.9501)  # as Pilz samples: the last interval is what is left
-    way = 0.3 * np.clip(times / 0.95, 0, 1) ** 2 * (3 - 2 * np.clip(times / 0.95, 0, 1))
-    late = np.append(np.diff(way, prepend=0.0)[:-1] / 0.1, 0.0)
-    stands = np.full_like(way, 0.5)
-    believed = JointTrajectory(times, np.stack([way, stands], axis=1), np.stack([late, 0 * late], axis=1))
-    message = trajectory_message(believed, ("a", "b"))
-    smooth = from_message(message, ("b", "a"))
-    assert np.allclose(smooth.positions, np.stack([stands, way], axis=1))
-    steepest = 6 * 0.3 / 0.95**2  # of the way itself
-    assert smooth.peaks()[1][1] < 1.1 * steepest < 0.8 * believed.peaks()[1][0]
-    assert not smooth.velocities[[0, -1]].any()
-    with pytest.raises(AmRosError, match="planner_joints: the plan lacks c"):
-        from_message(message, ("a", "c"))
-
-
-def test_a_plan_that_moveit_does_not_find_is_named_and_so_is_a_configuration_that_is_not_there(moveit_config, backend):
-    there = backend(moveit_config(planner_id="PTP_that_fails"))
-    assert refusal(there) == "planning_failed: PTP_that_fails found no way (MoveIt's error code -1)"
-    with pytest.raises(AmRosError, match="parameter moveit_package: iiwa99: package 'iiwa99' not found"):
-        backend(moveit_config(moveit_package="iiwa99"))

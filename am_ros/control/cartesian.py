@@ -104,6 +104,12 @@ class CartesianStepper:
         stop = np.clip(q + qd * duration / 2, self.kinematics.lower, self.kinematics.upper)
         return JointTrajectory(np.array([0.0, duration]), np.stack([q, stop]), np.stack([qd, np.zeros_like(qd)]))
 
+    def within_limits(self, trajectory: JointTrajectory) -> JointTrajectory:
+        """The trajectory of another planner, slowed until velocity and acceleration of every joint hold."""
+        velocity, acceleration = trajectory.peaks()
+        ratios = (velocity / self._velocity).max(), math.sqrt((acceleration / self._acceleration).max())
+        return trajectory.slowed(max(ratios)) if max(ratios) > 1 else trajectory
+
     def goal(self, start: np.ndarray, displacement: np.ndarray) -> np.ndarray:
         """Where the step ends [3]; raises AmRosError "workspace_limit: ..." if that is outside the box.
 

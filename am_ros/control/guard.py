@@ -87,9 +87,7 @@ class TrajectoryGuard:
             self._collisions.check(positions)
         # Between two samples the tool may be a little faster.
         stretch = 1.01 * speeds.max() / self.config.speed_m_s
-        if stretch <= 1:
-            return trajectory
-        return JointTrajectory(trajectory.times_s * stretch, trajectory.positions, trajectory.velocities / stretch)
+        return trajectory.slowed(stretch) if stretch > 1 else trajectory
 
     def _check_shape(self, trajectory: JointTrajectory, measured: np.ndarray) -> None:
         times, positions, velocities = trajectory.times_s, trajectory.positions, trajectory.velocities

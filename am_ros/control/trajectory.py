@@ -48,6 +48,10 @@ class JointTrajectory:
         positions = self.positions[k] + u * (c1 + u * (c2 + u * c3))
         return positions, np.where(moving, (c1 + u * (2 * c2 + u * (3 * c3))) / h[:, None], 0.0)
 
+    def slowed(self, factor: float) -> "JointTrajectory":
+        """The same path in `factor` times the time."""
+        return JointTrajectory(self.times_s * factor, self.positions, self.velocities / factor)
+
     def peaks(self) -> tuple[np.ndarray, np.ndarray]:
         """Largest |velocity| and |acceleration| of each joint over the whole spline, exact; [joints] each."""
         h, c1, c2, c3 = self._cubics

@@ -38,10 +38,11 @@ class MoveItBackend(TrajectoryBackend):
         stepper: CartesianStepper,
         follow: Callable[[JointTrajectory], None],
         joint_states: str,
+        use_sim_time: bool = False,
     ):
         """Starts the process and waits until it is ready; raises AmRosError if it does not become so.
 
-        `joint_states` is the full name of the topic, which MoveIt listens to as well.
+        `joint_states` is the full name of the topic, which MoveIt listens to as well, by the same clock as the node.
         """
         super().__init__(stepper, config.tolerance, config.joint_names, follow)
         planner = config.backend.planner
@@ -50,6 +51,7 @@ class MoveItBackend(TrajectoryBackend):
         # One of its own: answers come in another thread, and kinematics are not thread-safe.
         self._kinematics = make_stepper(config).kinematics
         command = [sys.executable, "-m", MODULES[planner.planner], joint_states]
+        command += ["use_sim_time"] if use_sim_time else []
         text = json.dumps(dataclasses.asdict(config))
         self._process = PlannerProcess(command, text, planner.planner_timeout_s, planner.planner_start_s)
         self.name = self._process.start()
@@ -75,10 +77,22 @@ class MoveItBackend(TrajectoryBackend):
     def _check(self, answer: Future, goal: np.ndarray, rotation: np.ndarray, checked: Future) -> None:
         try:
             trajectory = answer.result()
-            check_plan(self._kinematics, trajectory, goal, rotation)
+            if is_trajectory(trajectory, self._kinematics):  # if not, the guard names it
+                check_plan(self._kinematics, trajectory, goal, rotation)
+                # What MoveIt keeps to are its own limits; of a line, those of the tool.
+                trajectory = self._stepper.within_limits(trajectory)
             checked.set_result(trajectory)
         except Exception as error:  # whatever it is, the step that waits for it must end
             checked.set_exception(error)
+
+
+def is_trajectory(trajectory: JointTrajectory, kinematics) -> bool:
+    """Whether it can be looked at: two knots or more of every joint, numbers, times that increase."""
+    times, positions, velocities = trajectory.times_s, trajectory.positions, trajectory.velocities
+    shape = (len(times), len(kinematics.joint_names))
+    if len(times) < 2 or positions.shape != shape or velocities.shape != shape or not (np.diff(times) > 0).all():
+        return False
+    return all(np.isfinite(values).all() for values in (times, positions, velocities))
 
 
 def check_plan(kinematics, trajectory: JointTrajectory, goal_m: np.ndarray, rotation: np.ndarray) -> None:
@@ -87,8 +101,6 @@ def check_plan(kinematics, trajectory: JointTrajectory, goal_m: np.ndarray, rota
     Limits, collisions and speeds are the guard's question.
     """
     positions = trajectory.positions
-    if positions.shape[1] != len(kinematics.joint_names) or not np.isfinite(positions).all() or not len(positions):
-        return  # the guard names it
     end, end_rotation = kinematics.forward(positions[-1])
     off_m = float(np.linalg.norm(end - goal_m))
     off_rad = float(np.linalg.norm(pin.log3(rotation @ end_rotation.T)))

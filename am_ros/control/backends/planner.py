@@ -74,6 +74,8 @@ class _Run:
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
+            # Ctrl-C in a terminal is for the controller, which ends this when the arm is at rest.
+            start_new_session=True,
             preexec_fn=functools.partial(die_with_parent, os.getpid()),
         )
         self._limit(start_s, self.ready, f"backend_gone: the planner was not ready within {start_s:g} s")

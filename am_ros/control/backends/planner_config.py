@@ -35,3 +35,9 @@ class PlannerConfig:
     moveit_robot: str = parameter("{model}", "robot name that the MoveIt configuration was made for")
     moveit_urdf: str = parameter("", "PACKAGE/path of the URDF or xacro; empty: as the package says")
     moveit_srdf: str = parameter("", "PACKAGE/path of the SRDF or xacro; empty: as the package says")
+    moveit_joint_limits: str = parameter(
+        "", "PACKAGE/path of MoveIt's joint limits; empty: config/joint_limits.yaml of moveit_package"
+    )
+    moveit_namespace: str = parameter(
+        "", "namespace of move_group, whose planning scene the planner sees; empty: none"
+    )

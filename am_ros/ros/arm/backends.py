@@ -18,7 +18,8 @@ def make_backend(
     if config.backend.backend == "servo":
         return ServoBackend(node, config, stepper, state)
     if config.backend.backend == "moveit":
-        backend = MoveItBackend(config, stepper, arm.follow, node.resolve_topic_name(topics.JOINT_STATES))
+        sim_time = node.get_parameter("use_sim_time").value
+        backend = MoveItBackend(config, stepper, arm.follow, node.resolve_topic_name(topics.JOINT_STATES), sim_time)
         node.get_logger().info(f"planner is ready: {backend.name}")
         return backend
     return TrajectoryBackend(stepper, config.tolerance, config.joint_names, arm.follow)
