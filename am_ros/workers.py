@@ -20,24 +20,36 @@ def run_jobs(function: Callable, jobs: Iterable[tuple], workers: int, what: str)
     the iteration) stops the workers at once, within their jobs. Raises AmRosError if `workers` is no positive number
     or if a worker dies; `what` names who asked.
     """
+    return _run(function, jobs, workers, what, in_order=False)
+
+
+def run_in_order(function: Callable, jobs: Iterable[tuple], workers: int, what: str) -> Iterator:
+    """The same as run_jobs, with the results in the order of the jobs; a few wait for their turn at most."""
+    return _run(function, jobs, workers, what, in_order=True)
+
+
+def _run(function: Callable, jobs: Iterable[tuple], workers: int, what: str, in_order: bool) -> Iterator:
     if workers < 1:
         raise AmRosError(f"parameter workers: {workers} is not a positive number")
-    return (function(*job) for job in jobs) if workers == 1 else _run_in_pool(function, iter(jobs), workers, what)
+    if workers == 1:
+        return (function(*job) for job in jobs)
+    return _run_in_pool(function, iter(jobs), workers, what, in_order)
 
 
-def _run_in_pool(function: Callable, jobs: Iterator[tuple], workers: int, what: str) -> Iterator:
+def _run_in_pool(function: Callable, jobs: Iterator[tuple], workers: int, what: str, in_order: bool) -> Iterator:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when a worker imports NumPy and OpenCV
     context = multiprocessing.get_context("spawn")
     # The workers hold the reading end. When the writing end closes, here or because this process died, they end.
     lifeline, end = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(workers, context, _start_worker, (lifeline,))
     try:
-        running = {pool.submit(function, *job) for job in islice(jobs, 2 * workers)}
+        running = [pool.submit(function, *job) for job in islice(jobs, 2 * workers)]
         while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+            done = running[:1] if in_order else list(wait(running, return_when=FIRST_COMPLETED).done)
             for future in done:
                 yield future.result()
-                running |= {pool.submit(function, *job) for job in islice(jobs, 1)}
+                running.remove(future)
+                running += [pool.submit(function, *job) for job in islice(jobs, 1)]
     except BrokenProcessPool:
         raise AmRosError(f"{what}: a worker process died (out of memory?)") from None
     except BaseException:
@@ -67,6 +79,11 @@ class ProgressLine:
         self._stream, self._what, self._unit = stream, what, unit
         self._first: tuple[float, int] | None = None  # time and count of the first call
         self._shown = 0.0
+
+    def clear(self) -> None:
+        """Take the line off a terminal, for something else is printed."""
+        if self._stream.isatty():
+            print("\r\x1b[K", end="", file=self._stream, flush=True)
 
     def show(self, done: int, total: int, note: str = "") -> None:
         """Say that `done` of `total` are done, and the time left at the speed since the first call.

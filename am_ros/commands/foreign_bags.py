@@ -1,6 +1,7 @@
 """am-ros bags topics, mapping, ingest, export: bags of other cells in, data sets for other learners out."""
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from am_ros import configuration
 from am_ros.action import ActionSpace
 from am_ros.bags.finder import find_all
 from am_ros.errors import AmRosError
+from am_ros.workers import ProgressLine
 
 
 def register(verbs) -> None:
@@ -20,6 +22,8 @@ def register(verbs) -> None:
     verb.add_argument("--mapping", type=Path, required=True, help="a YAML file: which topic is what (docs/ingest.md)")
     verb.add_argument("--out", type=Path, help="folder of the episodes' bags; not needed with --dry-run")
     verb.add_argument("--dry-run", action="store_true", help="read and cut, list what would be made, write nothing")
+    verb.add_argument("--prefix", default="", help="put before the names of the episodes, to tell sessions apart")
+    verb.add_argument("--workers", type=int, default=1, help="processes that read the bags (default 1)")
     verb.add_argument("--json", type=Path, help="write the report to this file too")
     configuration.add_flags(verb, ActionSpace)
     verb = verbs.add_parser("export", help="make a data set for another learner of a folder of episodes")
@@ -66,9 +70,10 @@ def mapping(_arguments) -> int:
 def ingest(arguments) -> int:
     """Exit code 1 if a bag, or a part of it, was refused, or nothing came of all of them."""
     # Not at the top: `am-ros bags info` need not wait for the kinematics.
-    from am_ros.ingest.conversion import BagReport, ingest_bag
+    from am_ros.ingest.ledger import Ledger
+    from am_ros.ingest.many import ingest_all
     from am_ros.ingest.mapping import load_mapping
-    from am_ros.ingest.writing import bag_names, write_bags
+    from am_ros.ingest.naming import plan
 
     rules = load_mapping(arguments.mapping)
     action_space = configuration.from_flags(ActionSpace, arguments)
@@ -80,20 +85,19 @@ def ingest(arguments) -> int:
         except OSError as error:
             raise AmRosError(f"--out {arguments.out}: cannot be made: {error.strerror}") from None
     found = find_all(arguments.path)
-    names = bag_names(found.bags)
+    ledger = None if arguments.out is None else Ledger(arguments.out, rules, action_space)
+    bags = plan(found.bags, ledger, arguments.prefix)
+    progress = ProgressLine(sys.stderr, "ingest", "bags") if len(bags) > 1 else None
     reports = []
-    for path, name in names.items():
-        report = BagReport(path)
-        reports.append(report)
-        episodes = ingest_bag(path, name, rules, action_space, report)
-        if not arguments.dry_run:
-            episodes = write_bags(episodes, arguments.out, action_space, report)
-        try:
-            for episode in episodes:
-                _print_episode(episode)
-        except AmRosError as error:
-            report.problem = str(error)
-        _print_report(report)
+    for result in ingest_all(bags, rules, action_space, None if arguments.dry_run else ledger, arguments.workers):
+        reports.append(result.report)
+        if progress is not None:
+            progress.clear()
+        for episode in result.episodes:
+            _print_episode(episode)
+        _print_report(result.report)
+        if progress is not None:
+            progress.show(len(reports), len(bags))
     total = sum(r.episodes for r in reports), sum(r.steps for r in reports)
     refused, in_part = sum(bool(r.problem) for r in reports), sum(bool(r.lost and not r.problem) for r in reports)
     done = "would be made" if arguments.dry_run else f"written to {arguments.out}"
@@ -121,10 +125,8 @@ def export(arguments) -> int:
 
 
 def _print_episode(episode) -> None:
-    info = episode.info
-    seconds = (episode.stamps_ns[-1] - episode.stamps_ns[0]) / 1e9
-    outcome = "" if not info.outcome else f"  {info.outcome.name.lower()}"
-    print(f"  {info.episode_id}: {len(episode)} steps, {seconds:.1f} s, {info.reason}{outcome}")
+    outcome = "" if not episode.outcome else f"  {episode.outcome.name.lower()}"
+    print(f"  {episode.name}: {episode.steps} steps, {episode.seconds:.1f} s, {episode.reason}{outcome}")
 
 
 def _print_report(report) -> None:
@@ -137,6 +139,8 @@ def _print_report(report) -> None:
             f"  {report.images:8} images in episodes: {report.episodes} episodes, {report.steps} steps of "
             f"{100 * facts['step_median_m']:.1f} cm (median), {100 * facts['step_largest_m']:.1f} cm (largest)"
         )
+    else:
+        print(f"{report.path}:")
     for reason, count in report.dropped.most_common():
         print(f"  {count:8} {reason}")
         if reason in report.dropped.first:
