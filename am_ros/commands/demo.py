@@ -156,7 +156,6 @@ class Demo:
                 "min_episodes": episodes,
                 "recipe": self.config.recipe,
                 "minutes": self.config.train_minutes,
-                "updates": 1_000_000,
                 "processes": self.config.workers,
             },
         )

@@ -75,7 +75,7 @@ def run(arguments) -> int:
         return 130
     if launch is not None and launch.rank:
         return 0
-    _say(f"\n{progress}")
+    _say(f"\n{progress}  (ended by: {progress.ended})")
     if (arguments.out / "metrics.csv").exists():
         learning_curve(arguments.out / "metrics.csv", arguments.out / "learning_curve.png")
     if arguments.json:

@@ -154,11 +154,11 @@ def _first(config: CemConfig, prior, data, mean, std, probabilities, generator, 
         parts.append(_around(prior, proposed, config.prior_std, generator))
     if taken:
         actions = data[:, :taken].expand(len(mean), -1, -1)
-        parts.append(actions if config.terminate else _without_terminate(actions))
+        parts.append(actions if config.terminate else without_terminate(actions))
     return torch.cat(parts, dim=1)
 
 
-def _without_terminate(actions: Tensor) -> Tensor:
+def without_terminate(actions: Tensor) -> Tensor:
     """The actions [..., D + 3], with those that terminate opening the gripper instead."""
     ends = actions[..., -1:]
     return torch.cat([actions[..., :-2], actions[..., -2:-1] + ends, torch.zeros_like(ends)], dim=-1)

@@ -23,6 +23,7 @@ class Keeper:
         self._learner, self._out, self._action_space = learner, out, action_space
         self._data_actions: torch.Tensor | None = None
         self._best: float | None = None  # score on held-out episodes
+        self._resumed: dict | None = None  # what the checkpoint that the training goes on from says of itself
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -69,6 +70,7 @@ class Keeper:
         return {
             "update": learner.update,
             "trained_s": learner.trained_s,
+            "trained_cpu_s": learner.trained_cpu_s,
             "config": dataclasses.asdict(learner.config),
             "action_space": dataclasses.asdict(self._action_space),
             "image_size": learner.config.network.image_size,
@@ -118,6 +120,20 @@ class Keeper:
             learner.older.load_state_dict(found.tensors["older"])
         checkpoint.restore_optimizer(learner.optimizer, found.tensors["optimizer"])
         learner.update, learner.trained_s = found.meta["update"], found.meta["trained_s"]
+        learner.trained_cpu_s = found.meta.get("trained_cpu_s", 0.0)  # checkpoints of version 0.1 do not say
+        self._resumed = found.meta
+
+    def other_data(self, store: ReplayStore) -> str:
+        """One sentence if the resumed checkpoint was trained on other data than the store's; empty otherwise.
+
+        A store that has grown since is expected: new bags are appended.
+        """
+        if self._resumed is None or store.hash_of_first(self._resumed["episodes"]) == self._resumed["data_hash"]:
+            return ""
+        return (
+            f"{self.checkpoint_folder}: goes on with other data: it was trained on {self._resumed['episodes']} "
+            f"episodes, and {store.folder} does not begin with those; use another output folder to start anew"
+        )
 
 
 def _differences(one, other) -> list[str]:

@@ -19,8 +19,8 @@ from am_ros.replay.store import ReplayStore
 class Learner:
     """The weights of a training: `network` learns, `target` follows it and acts, `older` follows that one (double Q).
 
-    `update` counts the gradient updates done, `trained_s` the seconds spent on them. `group` joins it with the learners
-    of other processes, which see the other items of each batch.
+    `update` counts the gradient updates done, `trained_s` the seconds spent on them and `trained_cpu_s` those of this
+    process's CPU time. `group` joins it with the learners of other processes, which see the other items of each batch.
     """
 
     def __init__(self, config: LearnerConfig, group: Alone):
@@ -39,6 +39,7 @@ class Learner:
         self.older = self._lagged_copy() if config.method.double_q else None
         self.update = 0
         self.trained_s = 0.0
+        self.trained_cpu_s = 0.0
 
     def _lagged_copy(self):
         copy = make_network(self.config.network).to(self.device, memory_format=torch.channels_last)
@@ -97,17 +98,37 @@ class Learner:
         if self.older is not None and self.update % self.config.method.older_every == 0:
             self.older.load_state_dict(self.target.state_dict())
 
+    def _shares(self) -> dict[str, float]:
+        """How much of each given limit is used up; 1 or more: the training is over."""
+        settings = self.config.trainer
+        used = {
+            "updates": (self.update, settings.planned_updates),
+            "minutes": (self.trained_s, 60 * settings.minutes),
+            "cpu_minutes": (self.trained_cpu_s, 60 * settings.cpu_minutes),
+        }
+        return {name: done / limit for name, (done, limit) in used.items() if limit}
+
     def share_done(self) -> float:
         """How much of the planned updates or minutes is done, 0 ... 1, whichever is more."""
-        settings = self.config.trainer
-        by_time = self.trained_s / (60 * settings.minutes) if settings.minutes else 0.0
-        return max(self.update / settings.updates, by_time)
+        return max(self._shares().values())
+
+    def limit_reached(self) -> str:
+        """Which limit has ended the training: updates, minutes or cpu_minutes; empty if none has."""
+        name, share = max(self._shares().items(), key=lambda item: item[1])
+        return name if share >= 1 else ""
 
     def seconds_left(self, updates_per_s: float) -> float:
         """Until the planned updates or minutes are done, whichever comes first."""
         settings = self.config.trainer
-        by_updates = (settings.updates - self.update) / max(updates_per_s, 1e-9)
-        return min(by_updates, 60 * settings.minutes - self.trained_s) if settings.minutes else by_updates
+        left = []
+        if settings.planned_updates:
+            left.append((settings.planned_updates - self.update) / max(updates_per_s, 1e-9))
+        if settings.minutes:
+            left.append(60 * settings.minutes - self.trained_s)
+        if settings.cpu_minutes:  # as fast as so far
+            cpu_per_s = self.trained_cpu_s / max(self.trained_s, 1e-9)
+            left.append((60 * settings.cpu_minutes - self.trained_cpu_s) / max(cpu_per_s, 1e-9))
+        return max(0.0, min(left))
 
     def _learning_rate(self, share_done: float) -> float:
         settings = self.config.trainer

@@ -1,5 +1,6 @@
 """Acting: argmax over actions of Q(s, a, g) by CEM, from a verified checkpoint."""
 
+import dataclasses
 import time
 from dataclasses import dataclass, replace
 
@@ -63,6 +64,9 @@ class Policy:
         `cem` replaces the search that the checkpoint asks for, `changes` only some of its fields.
         """
         found = checkpoint.load(folder)
+        if unknown := set(changes) - {f.name for f in dataclasses.fields(CemConfig)}:
+            known = ", ".join(f.name for f in dataclasses.fields(CemConfig))
+            raise AmRosError(f"Policy.load: the search has no parameter {', '.join(sorted(unknown))}; it has {known}")
         try:
             config = configuration.from_dict(NetworkConfig, found.meta["config"]["network"])
             network = make_network(config)
@@ -79,7 +83,12 @@ class Policy:
         self.generator.manual_seed(seed)
 
     def __call__(self, observation, goal, state=None) -> np.ndarray:
-        """The displacement [D] in -1 ... 1, float32, as in ReplayStore.from_arrays; zeros where it terminates."""
+        """The displacement [D] in -1 ... 1, float32, as in ReplayStore.from_arrays; zeros where it terminates.
+
+        Of a batch of observations and goals, each with one dimension more, the displacements [B, D].
+        """
+        if np.ndim(observation) > len(self.network.config.observation_shape):
+            return np.stack([c.vector[:-DISCRETE_DIM] for c in self.choose_batch(observation, goal, state)])
         return self.choose(observation, goal, state).vector[:-DISCRETE_DIM]
 
     def act(self, image: np.ndarray, goal_image: np.ndarray, state: np.ndarray) -> Decision:
@@ -94,27 +103,40 @@ class Policy:
         self.action_space.check(action)
         return Decision(action, choice.q_value, (time.perf_counter() - began) * 1e3)
 
-    @torch.no_grad()
     def choose(self, observation, goal, state=None) -> Choice:
         """The best action for an observation and a goal of the shape that the network takes.
 
         `state`: what goes with an image, [STATE_DIM]; zeros if left out. Raises AmRosError if a shape does not fit or
         every Q is not finite.
         """
-        state = np.zeros(STATE_DIM, np.float32) if state is None else np.asarray(state)
-        inputs = [self._checked("image", observation), self._checked("goal image", goal)]
-        if state.shape != (STATE_DIM,) or not np.isfinite(state).all():
-            raise AmRosError(f"state: expected {STATE_DIM} finite numbers, got {state}")
+        states = None if state is None else np.asarray(state)[None]
+        return self.choose_batch(np.asarray(observation)[None], np.asarray(goal)[None], states)[0]
+
+    @torch.no_grad()
+    def choose_batch(self, observations, goals, states=None) -> list[Choice]:
+        """The best actions for observations and goals [B, ...], and states [B, STATE_DIM], in one search.
+
+        The random numbers are drawn for the whole batch, so an action may differ from the one that `choose` finds.
+        Raises AmRosError as `choose` does.
+        """
+        observations, goals = np.asarray(observations), np.asarray(goals)
+        batch = len(observations)
+        states = np.zeros((batch, STATE_DIM), np.float32) if states is None else np.asarray(states)
+        if len(goals) != batch or len(states) != batch or not batch:
+            raise AmRosError(f"a batch of {batch} observations, {len(goals)} goals and {len(states)} states")
+        inputs = [self._checked("image", observations), self._checked("goal image", goals)]
+        if states.shape != (batch, STATE_DIM) or not np.isfinite(states).all():
+            raise AmRosError(f"state: expected {STATE_DIM} finite numbers, got {states[0] if batch == 1 else states}")
         tensors = [
-            torch.as_tensor(np.ascontiguousarray(a)).unsqueeze(0).to(self.device)
-            for a in (*inputs, state.astype(np.float32))
+            torch.as_tensor(np.ascontiguousarray(a)).to(self.device) for a in (*inputs, states.astype(np.float32))
         ]
         encoding = self.network.encode(*tensors)
-        if (stop := self._stop(encoding)) is not None:
-            return stop
+        ends, q_end = self._stop(encoding)
+        if ends.all():
+            return [Choice(self._terminate().cpu().numpy(), float(q)) for q in q_end]
         vectors, scores = maximise(
             lambda a: self.cem.value(self.network.score(encoding, a).float()),
-            1,
+            batch,
             self.cem,
             self.device,
             self.generator,
@@ -122,21 +144,27 @@ class Policy:
             self.network.config.displacements,
             self._shuffled_data_actions(),
         )
-        q = float(self.network.score(encoding, vectors.unsqueeze(1)).sigmoid())
-        vector = vectors[0].cpu().numpy()
+        q = self.network.score(encoding, vectors.unsqueeze(1)).float().sigmoid().squeeze(1)
         # Without a finite score no candidate was chosen, and the vector is that of nobody.
-        if not (np.isfinite(float(scores[0])) and np.isfinite(q) and np.isfinite(vector).all()):
+        if not (scores.isfinite() & q.isfinite() & vectors.isfinite().all(dim=1)).all():
             raise AmRosError("policy_not_finite: the network's values are not numbers; nothing is moved")
-        return Choice(vector, q)
+        vectors = torch.where(ends.unsqueeze(1), self._terminate(), vectors).cpu().numpy()
+        q = torch.where(ends, q_end, q).tolist()
+        return [Choice(vector, value) for vector, value in zip(vectors, q, strict=True)]
 
-    def _stop(self, encoding) -> Choice | None:
-        """To terminate, if Q of it is `stop_q` or more."""
+    def _stop(self, encoding) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whether Q of terminating is `stop_q` or more, bool [B], and that Q [B]."""
+        batch = len(encoding) if torch.is_tensor(encoding) else len(encoding[0])
         if not (self.cem.stop_q and self.cem.terminate):
-            return None
-        vector = torch.zeros(1, 1, self.network.config.displacements + DISCRETE_DIM, device=self.device)
-        vector[..., -1] = 1.0
-        q = float(self.network.score(encoding, vector).float().sigmoid())
-        return Choice(vector[0, 0].cpu().numpy(), q) if q >= self.cem.stop_q else None
+            return torch.zeros(batch, dtype=torch.bool, device=self.device), torch.zeros(batch, device=self.device)
+        q = self.network.score(encoding, self._terminate().expand(batch, 1, -1)).float().sigmoid().squeeze(1)
+        return q >= self.cem.stop_q, q
+
+    def _terminate(self) -> torch.Tensor:
+        """The action vector [D + 3] that terminates."""
+        vector = torch.zeros(self.network.config.displacements + DISCRETE_DIM, device=self.device)
+        vector[-1] = 1.0
+        return vector
 
     def _shuffled_data_actions(self) -> torch.Tensor | None:
         if self.data_actions is None or not self.cem.data_share:
@@ -144,14 +172,16 @@ class Policy:
         order = torch.randperm(len(self.data_actions), generator=self.generator, device=self.device)
         return self.data_actions[order].unsqueeze(0)
 
-    def _checked(self, name: str, array) -> np.ndarray:
-        array, config = np.asarray(array), self.network.config
+    def _checked(self, name: str, batch: np.ndarray) -> np.ndarray:
+        """The batch [B, ...] as the network takes it."""
+        config = self.network.config
         if config.preset == "state":
-            if array.shape != config.observation_shape or not np.isfinite(array).all():
+            if batch.shape[1:] != config.observation_shape or not np.isfinite(batch).all():
                 name = name.replace("goal image", "goal").replace("image", "observation")
-                raise AmRosError(f"{name}: expected {config.observation_size} finite numbers, got {array}")
-            return array.astype(np.float32)
-        if array.shape != config.observation_shape or array.dtype != np.uint8:
-            size = config.image_size
-            raise AmRosError(f"{name}: is {array.dtype} {array.shape}, the policy needs uint8 ({size}, {size}, 3)")
-        return array
+                shown = batch[0] if len(batch) == 1 else batch
+                raise AmRosError(f"{name}: expected {config.observation_size} finite numbers, got {shown}")
+            return batch.astype(np.float32)
+        if batch.shape[1:] != config.observation_shape or batch.dtype != np.uint8:
+            size, shape = config.image_size, batch.shape[1:]
+            raise AmRosError(f"{name}: is {batch.dtype} {shape}, the policy needs uint8 ({size}, {size}, 3)")
+        return batch

@@ -11,16 +11,17 @@ class Progress:
     """Where the training stands, once a second and at the end."""
 
     update: int
-    updates: int
+    updates: int  # planned; 0 where only time ends the training
     updates_per_s: float
     data_wait_share: float
     seconds_left: float
     metrics: dict = field(default_factory=dict)
+    ended: str = ""  # why, once it has: updates, minutes, cpu_minutes, stopped
 
     def __str__(self):
         shown = " ".join(f"{k} {v:.3f}" for k, v in self.metrics.items() if k in ("loss", "q_seen", "q_unseen"))
         return (
-            f"update {self.update}/{self.updates}  {self.updates_per_s:.1f} updates/s  "
+            f"update {self.update}{f'/{self.updates}' if self.updates else ''}  {self.updates_per_s:.1f} updates/s  "
             f"data wait {self.data_wait_share:.0%}  {self.seconds_left:.0f} s left  {shown}"
         )
 

@@ -3,8 +3,10 @@
 Batch, updates, augmentation, the way terminate is learned and the held-out share are the same for all.
 """
 
+import dataclasses
 from dataclasses import replace
 
+from am_ros import configuration
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.methods import MethodConfig
@@ -86,8 +88,19 @@ RECIPES: dict[str, LearnerConfig] = {
 }
 
 
-def find_recipe(name: str) -> LearnerConfig:
-    """The configuration of that name; AmRosError with the names there are otherwise."""
+def find_recipe(name: str, **changes) -> LearnerConfig:
+    """The configuration of that name, with single fields changed: find_recipe("q_alone", preset="state", updates=500).
+
+    `changes` name fields of the network, method, goals and trainer, as the flags of `am-ros train` do; all others stay
+    as the recipe has them. Raises AmRosError with the names there are, or if a value does not fit.
+    """
     if name not in RECIPES:
         raise AmRosError(f"recipe {name!r}: use one of {', '.join(RECIPES)}")
-    return RECIPES[name]
+    recipe, left, parts = RECIPES[name], dict(changes), {}
+    for part in ("network", "method", "goals", "trainer"):
+        config = getattr(recipe, part)
+        ours = {f.name: left.pop(f.name) for f in dataclasses.fields(config) if f.name in left}
+        parts[part] = configuration.from_dict(type(config), {**vars(config), **ours})
+    if left:
+        raise AmRosError(f"recipe {name!r}: no part of it has a field {', '.join(sorted(left))}")
+    return replace(recipe, **parts)

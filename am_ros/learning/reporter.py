@@ -29,7 +29,7 @@ class Reporter:
         self._first_update, self._reported_s = learner.update, began_s
         self._sums: dict = {}
         self._count = 0
-        self.progress = Progress(learner.update, config.trainer.updates, 0.0, 0.0, 0.0)
+        self.progress = Progress(learner.update, config.trainer.planned_updates, 0.0, 0.0, 0.0)
 
     @property
     def score(self) -> float | None:
@@ -76,8 +76,9 @@ class Reporter:
                     f"update {self._learner.update}: {name} is {value}; training stopped, the last checkpoint is kept"
                 )
 
-    def end(self) -> Progress:
-        """The last progress, as the training leaves it."""
+    def end(self, stopped: bool) -> Progress:
+        """The last progress, as the training leaves it; `stopped`: it was asked to end."""
         self.check_finite()
         self.progress.update, self.progress.seconds_left = self._learner.update, 0.0
+        self.progress.ended = self._learner.limit_reached() or ("stopped" if stopped else "")
         return self.progress

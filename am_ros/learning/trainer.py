@@ -1,5 +1,7 @@
 """The offline trainer: batches from a replay store, one loss, one optimiser, checkpoints that resume exactly."""
 
+import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +19,8 @@ from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.replay.prefetch import Prefetcher
 from am_ros.replay.sampling import Sampler
 from am_ros.replay.store import ReplayStore
+
+_log = logging.getLogger(__name__)
 
 
 class Wishes:
@@ -76,6 +80,7 @@ class Trainer(Wishes):
     ):
         super().__init__()
         configuration.check(config)
+        config = config.settled()
         methods.check_goals(config.method, config.goals)
         self.config, self.out, self.group = config, Path(out), group or Alone()
         self.learner = Learner(config, self.group)
@@ -112,13 +117,16 @@ class Trainer(Wishes):
         """
         learner, settings, group = self.learner, self.config.trainer, self.group
         learner.look_at(store)
+        if sentence := self.keeper.other_data(store):
+            _log.warning(sentence)
         self.out.mkdir(parents=True, exist_ok=True)
         sampler = Sampler(store, self.config.goals, settings.batch_size, settings.seed, group.rank, group.size)
         group.barrier()  # all have restored the same checkpoint before the first of them writes another
         began = saved = time.monotonic()
+        began_cpu = time.process_time()
         reporter = Reporter(learner, store, self.out, began, on_progress)
-        trained_before, waited = learner.trained_s, 0.0
-        last, over = min(settings.updates, until_update or settings.updates), learner.share_done() >= 1
+        trained_before, cpu_before, waited = learner.trained_s, learner.trained_cpu_s, 0.0
+        last, over = until_update or settings.planned_updates or sys.maxsize, learner.share_done() >= 1
         with Prefetcher(sampler, learner.update) as prefetcher:
             while learner.update < last and not over:
                 began += self.wait_while_paused()  # a pause is no training time
@@ -129,16 +137,18 @@ class Trainer(Wishes):
                 reporter.add(parts)
                 now = time.monotonic()
                 learner.trained_s = trained_before + now - began
+                learner.trained_cpu_s = cpu_before + time.process_time() - began_cpu
                 if group.rank:
                     continue  # the first process alone reports and saves
                 self.keeper.keep_milestone(store, reporter.progress)
-                if reporter.report(now, now - began, waited, learner.update == last) and reporter.score is not None:
+                ending = over or learner.update == last
+                if reporter.report(now, now - began, waited, ending) and reporter.score is not None:
                     self.keeper.keep_best(store, reporter.progress, reporter.score)
                 if self.take_save() or now - saved >= settings.checkpoint_every_s:
                     reporter.check_finite()
                     self.save(store, reporter.progress)
                     saved = now
-        progress = reporter.end()
+        progress = reporter.end(self.stopping)
         if not group.rank:
             self.save(store, progress)
         return progress

@@ -1,6 +1,6 @@
 """Everything that decides what is learned, how long and how fast."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from am_ros.configuration import parameter
 from am_ros.learning.cem import CemConfig
@@ -8,15 +8,25 @@ from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.networks import NetworkConfig
 from am_ros.replay.sampling import GoalConfig
 
+DEFAULT_UPDATES = 6000
+
 
 @dataclass(frozen=True)
 class TrainerConfig:
     """How long and how fast to learn."""
 
-    updates: int = parameter(6000, "gradient updates in all", range=(1, 10_000_000))
+    updates: int = parameter(
+        0, f"gradient updates in all; 0: what the minutes allow, or {DEFAULT_UPDATES} if no minutes are given",
+        range=(0, 10_000_000),
+    )  # fmt: skip
     minutes: float = parameter(
         0.0, "stop after so many minutes of training if that comes first; 0: no such limit", range=(0.0, 1e6)
     )
+    # On a busy machine a minute of the clock is not a minute of work: what two runs learn is compared by this.
+    cpu_minutes: float = parameter(
+        0.0, "stop after so many minutes of this process's CPU time, all threads added; 0: no such limit",
+        range=(0.0, 1e6),
+    )  # fmt: skip
     batch_size: int = parameter(128, "items per update, over all processes", range=(1, 65536))
     processes: int = parameter(1, "processes that share each batch (data parallel)", range=(1, 1024))
     learning_rate: float = parameter(7e-4, "AdamW, after warm-up", range=(1e-7, 1.0))
@@ -41,6 +51,11 @@ class TrainerConfig:
         "auto", "bf16 where the hardware multiplies it, or fp32", choices=("auto", "bf16", "fp32")
     )
 
+    @property
+    def planned_updates(self) -> int:
+        """Gradient updates after which the training ends; 0 where only time ends it."""
+        return self.updates or (0 if self.minutes or self.cpu_minutes else DEFAULT_UPDATES)
+
 
 @dataclass(frozen=True)
 class LearnerConfig:
@@ -51,3 +66,14 @@ class LearnerConfig:
     goals: GoalConfig = GoalConfig()
     trainer: TrainerConfig = TrainerConfig()
     acting: CemConfig = CemConfig()  # how the policy searches
+
+    def settled(self) -> "LearnerConfig":
+        """The same with what one value decides for others: without `terminates` no part learns or searches an end."""
+        if self.method.terminates:
+            return self
+        return replace(
+            self,
+            method=replace(self.method, target_cem=replace(self.method.target_cem, terminate=False)),
+            goals=replace(self.goals, at_goal_share=0.0, stop_share=0.0),
+            acting=replace(self.acting, terminate=False),
+        )

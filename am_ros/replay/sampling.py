@@ -35,6 +35,11 @@ POSITION = [STATE_NAMES.index(name) for name in ("x_m", "y_m", "height_m")]
 class GoalConfig:
     """How goals are drawn. Shares: the rest is hindsight."""
 
+    # Episodes of a thousand steps: uniform goals lie hundreds of steps away, and hardly any teaches the next step.
+    hindsight_steps: float = parameter(
+        0.0, "mean number of steps to a hindsight goal, drawn geometrically within the episode; 0: uniform to its end, "
+        "as in the paper", range=(0.0, 1e6),
+    )  # fmt: skip
     random_share: float = parameter(0.1, "share of items with a random goal (goal chaining)", range=(0.0, 0.95))
     # In a scene of another episode other things lie about, and a goal that shows them is told from this scene's at a
     # glance: it never teaches that being where the goal's arm is does not reach a goal whose object is elsewhere.
@@ -87,6 +92,21 @@ class Batch:
 def is_held_out(episode_id: str, share: float) -> bool:
     """Whether an episode belongs to the held-out ones: a function of its name alone."""
     return zlib.crc32(episode_id.encode()) / 2**32 < share
+
+
+def steps_ahead(uniform: np.ndarray, longest: np.ndarray, mean: float) -> np.ndarray:
+    """Steps k in 1 ... `longest` [B] from numbers in [0, 1) [B], by inversion: int64 [B].
+
+    Uniform if `mean` is 0, else geometric, P(k) ~ (1 - 1/mean)^(k-1), cut at `longest` and scaled to sum to one. With a
+    discount gamma the field's usual mean is 1 / (1 - gamma).
+    """
+    if not mean:
+        return 1 + (uniform * longest).astype(np.int64)
+    if mean <= 1:
+        return np.ones(len(uniform), np.int64)
+    fade = np.log1p(-1 / mean)  # log of the ratio of neighbouring probabilities
+    steps = np.ceil(np.log1p(uniform * np.expm1(longest * fade)) / fade).astype(np.int64)
+    return np.clip(steps, 1, longest)
 
 
 class Sampler:
@@ -142,7 +162,7 @@ class Sampler:
         rewarded = (kind >= limits[1]) & (kind < limits[2])
         row = np.where(rewarded, self._rewarding[rng.integers(len(self._rewarding), size=size)], row)
         last = store.last_row[row]
-        cut = row + 1 + (rng.random(size) * (last - row)).astype(np.int64)  # uniform on row+1 ... last
+        cut = row + steps_ahead(rng.random(size), last - row, config.hindsight_steps)
         anything = self._observations[rng.integers(len(self._observations), size=size)]
         goal = np.where(random_goal, anything, cut)
         shifts = rng.integers(0, 2 * config.random_shift_px + 1, size=(2, size))

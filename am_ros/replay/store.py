@@ -249,8 +249,12 @@ class ReplayStore:
     @property
     def data_hash(self) -> str:
         """sha256 over the content hashes of all episodes, sorted: the same bags give the same hash in any order."""
+        return self.hash_of_first(len(self.episodes))
+
+    def hash_of_first(self, count: int) -> str:
+        """What `data_hash` was when the store held its first `count` episodes."""
         digest = hashlib.sha256()
-        for content in sorted(e["sha256"] for e in self.episodes):
+        for content in sorted(e["sha256"] for e in self.episodes[:count]):
             digest.update(content.encode())
         return digest.hexdigest()
 

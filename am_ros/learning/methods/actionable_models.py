@@ -11,7 +11,7 @@ from torch.nn import functional
 from am_ros.action import DISCRETE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning import draws
-from am_ros.learning.cem import one_hot_actions, refit, sample_actions, uniform_actions
+from am_ros.learning.cem import one_hot_actions, refit, sample_actions, uniform_actions, without_terminate
 from am_ros.learning.methods.bellman import q_figures, td_target
 from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.methods.gcbc import cloning_loss
@@ -49,6 +49,8 @@ def negative_actions(
     if taken:
         parts.append(other_actions[:, :taken])
     candidates = torch.cat(parts, dim=1)
+    if not config.terminates:
+        candidates = without_terminate(candidates)
     offset = candidates - seen.unsqueeze(1)
     distance = offset[..., :-DISCRETE_DIM].norm(dim=-1)
     same_choice = offset[..., -DISCRETE_DIM:].abs().sum(dim=-1) < 0.5

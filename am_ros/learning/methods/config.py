@@ -20,6 +20,9 @@ class MethodConfig:
     # QT-Opt's guard against optimism; the floor and the negatives made it needless in trials, and it costs a quarter.
     double_q: bool = parameter(False, "the next value is the minimum over two lagged networks")
     older_every: int = parameter(500, "updates between copies into the second lagged network", range=(1, 10_000_000))
+    terminates: bool = parameter(
+        True, "false: the task has no end that the policy says, so terminating is neither learned nor searched"
+    )
     negatives: int = parameter(12, "candidates for negative actions per item", range=(1, 1024))
     perturbed_share: float = parameter(0.25, "share of candidates drawn around the seen action", range=(0.0, 1.0))
     perturbed_std: float = parameter(0.4, "their standard deviation [normalised]", range=(0.01, 2.0))
