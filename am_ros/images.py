@@ -1,10 +1,11 @@
 """Images between ROS messages, files and the policy: RGB uint8 arrays [height, width, 3] everywhere inside.
 
-NumPy and OpenCV only; messages are duck-typed, so this serves rclpy and rosbags messages alike. The five encodings that
-cameras and simulators publish are converted here, because cv_bridge is not to be had from PyPI and breaks with NumPy 2
-in some distributions; for anything else (Bayer, YUV) cv_bridge is imported when it is needed.
+NumPy and OpenCV only; messages are duck-typed, so this serves rclpy and rosbags messages alike, live and out of bags.
+The encodings of 8 bits that cameras and simulators publish are converted here, because cv_bridge is not to be had from
+PyPI and breaks with NumPy 2 in some distributions; for anything else cv_bridge is imported when it is needed.
 """
 
+import re
 from array import array
 
 import cv2
@@ -32,13 +33,29 @@ _FULL_COLOUR = (
     else []
 )
 
-_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
-_TO_RGB = {
-    "bgr8": cv2.COLOR_BGR2RGB,
-    "rgba8": cv2.COLOR_RGBA2RGB,
-    "bgra8": cv2.COLOR_BGRA2RGB,
-    "mono8": cv2.COLOR_GRAY2RGB,
+# By encoding: bytes per pixel, and what makes RGB of them. Of a Bayer pattern ROS names the first two pixels of the
+# first row, OpenCV those of the second row from its second column on.
+_RAW = {
+    "rgb8": (3, None),
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+    # OpenCV's own order of colours, as cv_bridge has it.
+    "8UC1": (1, cv2.COLOR_GRAY2RGB),
+    "8UC3": (3, cv2.COLOR_BGR2RGB),
+    "8UC4": (4, cv2.COLOR_BGRA2RGB),
+    "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
+    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
 }
+ENCODINGS = tuple(_RAW)  # of sensor_msgs/Image that are read without cv_bridge
+_COLOURS = re.compile(r"(?:rgb|bgr)a?(?:8|16)")  # what image_transport counts as colour
 
 
 def check_rgb(rgb, what: str = "image") -> np.ndarray:
@@ -87,7 +104,8 @@ def decode(data, what: str = "image data") -> np.ndarray:
         raise AmRosError(f"{what}: is empty")
     if buffer.size > MAX_ENCODED_BYTES:
         raise AmRosError(f"{what}: has {buffer.size} bytes, more than {MAX_ENCODED_BYTES}")
-    head, tail = buffer[:4].tobytes(), buffer[-64:].tobytes()
+    # Some recorders pad each file with zeros to the size of their buffer.
+    head, tail = buffer[:4].tobytes(), buffer[-64:].tobytes() if buffer[-1] else buffer.tobytes().rstrip(b"\0")[-64:]
     # OpenCV fills what is missing of a truncated image with grey and says nothing.
     if (head[:2] == b"\xff\xd8" and b"\xff\xd9" not in tail) or (head == b"\x89PNG" and b"IEND" not in tail):
         raise AmRosError(f"{what}: is cut short at {buffer.size} bytes")
@@ -132,26 +150,56 @@ def larger_view(whole: np.ndarray, height: int, width: int, longest_px: int) -> 
     return crop_resize(whole, max(1, round(height * factor)), max(1, round(width * factor)))
 
 
-def array_from_image(msg, what: str = "image message") -> np.ndarray:
-    """Convert a sensor_msgs/Image to RGB uint8 [H, W, 3]: rgb8, bgr8, rgba8, bgra8, mono8 here, others by cv_bridge.
+def array_from_image(msg, what: str = "image message", encoding: str = "") -> np.ndarray:
+    """Convert a sensor_msgs/Image to RGB uint8 [H, W, 3]: ENCODINGS here, others by cv_bridge where it is installed.
 
-    The result may share memory with the message. Raises AmRosError, naming `what`, if the sizes in the message
-    contradict each other or the encoding cannot be converted.
+    `encoding` counts more than the message's own. The result may share memory with the message. Raises AmRosError,
+    naming `what`, if the sizes in the message contradict each other or the encoding cannot be converted.
     """
     height, width, step, size = int(msg.height), int(msg.width), int(msg.step), len(msg.data)
+    encoding = encoding or msg.encoding
     _check_size(what, height, width)
     if size != height * step:
         raise AmRosError(f"{what}: {size} bytes of data, but height {height} x step {step} is {height * step}")
-    channels = _CHANNELS.get(msg.encoding)
-    if channels is None:
+    if encoding not in _RAW:
         return _by_cv_bridge(msg, what)
+    channels, conversion = _RAW[encoding]
     if step < width * channels:
-        raise AmRosError(f"{what}: step {step} is less than width {width} x {channels} bytes of {msg.encoding}")
+        raise AmRosError(f"{what}: step {step} is less than width {width} x {channels} bytes of {encoding}")
     rows = np.frombuffer(msg.data, np.uint8).reshape(height, step)[:, : width * channels]
-    if msg.encoding == "rgb8":
-        return np.ascontiguousarray(rows).reshape(height, width, 3)
     pixels = np.ascontiguousarray(rows).reshape(height, width, channels)
-    return cv2.cvtColor(pixels, _TO_RGB[msg.encoding])
+    if conversion is None:
+        return pixels
+    if channels == 2 and width % 2:
+        raise AmRosError(f"{what}: width {width} is odd, but two pixels share a colour in {encoding}")
+    return _convert(pixels, conversion, what)
+
+
+def _convert(pixels: np.ndarray, conversion: int, what: str) -> np.ndarray:
+    try:
+        return cv2.cvtColor(pixels, conversion)
+    except cv2.error:  # a mosaic of fewer than 2x2 pixels
+        raise AmRosError(f"{what}: {pixels.shape[1]}x{pixels.shape[0]} px cannot be converted") from None
+
+
+def array_from_compressed(msg, what: str = "image data", encoding: str = "") -> np.ndarray:
+    """Convert a sensor_msgs/CompressedImage (JPEG, PNG) to RGB uint8 [H, W, 3], by image_transport's rule.
+
+    Its `format` is "<encoding of the camera>; jpeg compressed <encoding of the file>". Without "compressed bgr" the
+    file has red and blue exchanged; a Bayer camera's file is a grey mosaic unless its colours were made before.
+    `encoding` counts more than the one in the format. Raises AmRosError, naming `what`, if the file is damaged.
+    """
+    camera, separator, file = msg.format.partition(";")
+    camera = encoding or camera.strip()
+    rgb = decode(msg.data, what)
+    if camera.startswith("bayer_") and camera in _RAW and "compressed bgr" not in file and _is_grey(rgb):
+        return _convert(np.ascontiguousarray(rgb[..., 0]), _RAW[camera][1], what)
+    exchanged = separator and _COLOURS.fullmatch(camera) and "compressed bgr" not in file
+    return np.ascontiguousarray(rgb[..., ::-1]) if exchanged else rgb
+
+
+def _is_grey(rgb: np.ndarray) -> bool:
+    return bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all())
 
 
 def _by_cv_bridge(msg, what: str) -> np.ndarray:
@@ -159,7 +207,7 @@ def _by_cv_bridge(msg, what: str) -> np.ndarray:
         from cv_bridge import CvBridge  # only in an apt install of ROS 2, and only for rare encodings
     except ImportError:
         raise AmRosError(
-            f"{what}: encoding {msg.encoding!r} is not one of {', '.join(_CHANNELS)}, and cv_bridge "
+            f"{what}: encoding {msg.encoding!r} is not one of {', '.join(ENCODINGS)}, and cv_bridge "
             "(package ros-jazzy-cv-bridge), which knows more, is not installed"
         ) from None
     try:

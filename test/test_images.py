@@ -71,7 +71,8 @@ def test_mono_becomes_grey():
     (message(bytes(200), 10, 10, 20, "rgb8"), "step 20 is less than width 10 x 3 bytes of rgb8"),
     (message(b"", 0, 0, 0, "rgb8"), "0x0 px is outside"),
     (message(b"", 2**32 - 1, 2**32 - 1, 0, "rgb8"), "px is outside"),
-    (message(bytes(100), 10, 10, 10, "bayer_rggb8"), "cv_bridge"),
+    (message(bytes(100), 10, 10, 10, "16UC1"), "cv_bridge"),
+    (message(bytes(220), 10, 11, 22, "yuv422_yuy2"), "width 11 is odd"),
     (message(bytes(100), 10, 10, 10, ""), "encoding '' is not one of rgb8"),
 ])
 def test_a_message_that_contradicts_itself_is_refused_in_one_sentence(msg, sentence):
@@ -83,7 +84,7 @@ def test_a_message_that_contradicts_itself_is_refused_in_one_sentence(msg, sente
 @settings(max_examples=300, deadline=None)
 @given(data=st.binary(max_size=400), height=st.integers(0, 20) | st.integers(0, 2**32 - 1),
        width=st.integers(0, 20) | st.integers(0, 2**32 - 1), step=st.integers(0, 60) | st.integers(0, 2**32 - 1),
-       encoding=st.sampled_from(["rgb8", "bgr8", "rgba8", "bgra8", "mono8", "yuv422", "32FC1", "é"]))
+       encoding=st.sampled_from(["rgb8", "bgr8", "rgba8", "bgra8", "yuv422", "bayer_rggb8", "8UC3", "32FC1", "é"]))
 def test_any_message_is_converted_to_its_size_or_refused(data, height, width, step, encoding):
     msg = message(data, height, width, step, encoding)
     try:

@@ -26,7 +26,7 @@ def test_each_bayer_pattern_gives_the_colours_that_were_seen(pattern, tmp_path):
     mosaic = np.array([[colour[pattern[2 * (y % 2) + x % 2]] for x in range(32)] for y in range(32)], np.uint8)
     pictures = Pictures(ImageRole(topic="/c", width=16, height=16, crop=(2, 2, 28, 28)), IMAGE)
     told = message(f"bayer_{pattern}8", 1, mosaic)
-    pictures.check(told)
+    pictures.look(told)
     with pytest.raises(AmRosError, match="uniform"):  # one colour all over shows nothing
         pictures.decode(told)
     mosaic[:, 16:] //= 2
@@ -37,10 +37,10 @@ def test_each_bayer_pattern_gives_the_colours_that_were_seen(pattern, tmp_path):
 def test_images_of_more_than_eight_bits_or_of_an_unknown_kind_are_refused_by_name(encoding):
     role = ImageRole(topic="/c")
     with pytest.raises(AmRosError, match=encoding):
-        Pictures(role, IMAGE).check(message(encoding, 2, np.zeros((8, 16), np.uint8)))
+        Pictures(role, IMAGE).look(message(encoding, 2, np.zeros((8, 16), np.uint8)))
     deep = cv2.imencode(".png", np.full((8, 8), 40_000, np.uint16))[1]
     with pytest.raises(AmRosError, match="more than 8 bits"):
-        Pictures(role, COMPRESSED).check(type("Compressed", (), {"format": "png", "data": deep}))
+        Pictures(role, COMPRESSED).look(type("Compressed", (), {"format": "png", "data": deep}))
 
 
 def test_crop_channel_order_and_yuv(tmp_path):

@@ -224,7 +224,7 @@ class EpisodeAssembler:
         return Episode(info, pixels, np.array(states), np.array(actions).reshape(-1, 7), np.array(stamps, np.int64))
 
     def _decode(self, msg) -> np.ndarray:
-        rgb = images.decode(msg.data) if hasattr(msg, "format") else images.array_from_image(msg)
+        rgb = images.array_from_compressed(msg) if hasattr(msg, "format") else images.array_from_image(msg)
         if self._image_size is not None and rgb.shape[:2] != tuple(self._image_size):
             rgb = images.crop_resize(rgb, *self._image_size)
         return rgb

@@ -138,7 +138,7 @@ class _Examiner:
         stamp = types.stamp_ns(msg.header.stamp)
         self._check_order(topic, stamp)
         try:
-            _ = images.decode(msg.data) if kind == topics.IMAGE_COMPRESSED else images.array_from_image(msg)
+            _ = images.array_from_compressed(msg) if kind == topics.IMAGE_COMPRESSED else images.array_from_image(msg)
         except AmRosError as error:
             self._problem(topic, f"image {len(self._stamps[topic]) - 1}: {error}")
 

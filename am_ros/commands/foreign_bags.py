@@ -146,6 +146,12 @@ def _print_report(report) -> None:
         if reason in report.dropped.first:
             print(f"           first: {report.dropped.first[reason]}")
     _print_files(report.notes, report.lost)
+    for clock in report.clocks:
+        print(f"  clock: {clock}")
+    if report.camera_offset is not None:
+        print(f"  camera against tool: {report.camera_offset}")
+    for doubt in report.doubts:
+        print(f"  WARNING: {doubt}")
     if report.hint:
         print(f"  hint: {report.hint}")
     if report.problem:

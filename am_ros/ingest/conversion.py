@@ -1,5 +1,6 @@
 """A foreign bag to episodes, and what came of it in numbers."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,12 @@ from am_ros.action import CONTINUOUS_DIM, TERMINATE, ActionSpace
 from am_ros.bags.labels import LABEL
 from am_ros.episode import Episode, EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
+from am_ros.ingest.clocks import Clocks, ClocksDiffer, TopicClock
 from am_ros.ingest.cutting import Cutter, End
 from am_ros.ingest.dropped import Dropped
 from am_ros.ingest.foreign import ForeignBag
 from am_ros.ingest.mapping import Mapping
+from am_ros.ingest.motion import CameraOffset
 from am_ros.ingest.steps import StepPicker
 from am_ros.ingest.sync import Synchroniser, Unusable
 
@@ -37,6 +40,9 @@ class BagReport:
     dropped: Dropped = field(default_factory=Dropped)  # images, steps and episodes, by reason
     notes: list[str] = field(default_factory=list)  # of the bag's files
     lost: list[str] = field(default_factory=list)  # files and parts of files that cannot be read
+    clocks: list[TopicClock] = field(default_factory=list)  # stamps of each topic against their reception
+    camera_offset: CameraOffset | None = None  # by the motion in the pictures
+    doubts: list[str] = field(default_factory=list)  # what is strange, and may be wrong
     hint: str = ""  # the likely cause, where nothing or little could be used
     problem: str = ""  # why the bag, or the rest of it, was refused
 
@@ -50,6 +56,8 @@ class BagReport:
             "messages": self.messages, "images": self.images, "episodes": self.episodes, "steps": self.steps,
             "step_median_m": sizes[0], "step_largest_m": sizes[1], "dropped": dict(self.dropped.most_common()),
             "first_dropped": self.dropped.first, "notes": self.notes, "lost": self.lost,
+            "clocks": [clock._asdict() for clock in self.clocks],
+            "camera_offset": self.camera_offset and self.camera_offset._asdict(), "doubts": self.doubts,
             "hint": self.hint, "problem": self.problem,
         }  # fmt: skip
 
@@ -69,11 +77,60 @@ def ingest_bag(path, name: str, mapping: Mapping, action_space: ActionSpace, rep
             finally:
                 report.dropped.take(synchroniser.dropped)
                 report.dropped.take(bag.dropped)
-                report.hint = synchroniser.hint
+                report.hint, report.doubts = synchroniser.hint, synchroniser.doubts
+                report.clocks, report.camera_offset = synchroniser.clocks.report(), synchroniser.motion.estimate()
+        except ClocksDiffer as differ:
+            raise bag.error(f"{differ}. {_mend(bag, mapping, differ)}") from None
         except AmRosError as error:
             raise error if str(error).startswith("bag ") else bag.error(str(error)) from None
         finally:
             report.notes, report.lost = bag.notes, bag.lost
+    if report.camera_offset is not None and report.camera_offset.disagrees:
+        right = mapping.image.offset_s + report.camera_offset.offset_s
+        report.doubts.append(
+            f"image: picture and tool do not move at the same time: {report.camera_offset}; `offset_s: {right:.3f}` "
+            "under image puts that right"
+        )
+
+
+def _mend(bag: ForeignBag, mapping: Mapping, differ: ClocksDiffer) -> str:
+    """What to write into the mapping so that the clocks agree, if the pictures do not speak against it."""
+    offsets: dict[str, float] = {}
+    while True:
+        offsets[differ.role] = getattr(mapping, differ.role).offset_s + differ.offset_s
+        synchroniser = Synchroniser(bag, _with_offsets(mapping, offsets))
+        try:
+            for _ in synchroniser.items():
+                pass
+        except AmRosError as error:
+            if isinstance(error, ClocksDiffer) and error.role not in offsets:
+                differ = error
+                continue
+            return f"No constant offset explains that: with {_listed(offsets)}, {error}"
+        break
+    seen, told = synchroniser.motion.estimate(), "by the times of reception"
+    if seen is not None and seen.confident:
+        if abs(seen.offset_s) > mapping.clocks.max_delay_s:
+            return (
+                f"With {_listed(offsets)}, by the times of reception, the pictures are {seen.offset_s:+.3f} s off: "
+                "no constant offset is offered"
+            )
+        told = f"by the times of reception and the pictures, {seen.offset_s:+.3f} s within {seen.uncertain_s:.3f} s"
+        # What the pictures add is the camera's, or the other way round the arm's with all that goes with it.
+        offsets = {
+            role: offset + (seen.offset_s if role == Clocks.CAMERA else -seen.offset_s)
+            for role, offset in offsets.items()
+        }
+    return f"{_listed(offsets)} puts that right ({told}); so does `stamp: receive`"
+
+
+def _with_offsets(mapping: Mapping, offsets: dict[str, float]) -> Mapping:
+    roles = {role: dataclasses.replace(getattr(mapping, role), offset_s=value) for role, value in offsets.items()}
+    return dataclasses.replace(mapping, **roles)
+
+
+def _listed(offsets: dict[str, float]) -> str:
+    return " and ".join(f"`offset_s: {offset:.3f}` under {role}" for role, offset in offsets.items())
 
 
 def _cut(synchroniser, name: str, path: Path, mapping: Mapping, action_space: ActionSpace, report: BagReport):
@@ -148,4 +205,3 @@ def _count(report: BagReport, episode: Episode, action_space: ActionSpace) -> No
     moves = episode.actions[episode.actions[:, TERMINATE] == 0]
     sizes = np.linalg.norm((moves[:, :CONTINUOUS_DIM] * action_space.scale)[:, :3], axis=1)
     report.step_sizes_m += sizes[: max(0, report.SIZES_KEPT - len(report.step_sizes_m))].tolist()
-

@@ -7,7 +7,8 @@ from am_ros.bags.labels import LABELS
 from am_ros.episode import Outcome
 from am_ros.ingest.mapping import Mapping
 from am_ros.ingest.steps import is_open
-from am_ros.ingest.sync import Jump, Marker, Seen, Unusable
+from am_ros.ingest.sync import Jump, Seen, Unusable
+from am_ros.ingest.values import Marker
 
 _OUTCOMES = {"success": Outcome.SUCCESS, "failure": Outcome.FAILURE}
 
@@ -42,7 +43,7 @@ class Cutter:
                 yield from self._marker(item)
             elif isinstance(item, Jump):
                 self._image_ns = self._seen_ns = self._end_ns = None
-                yield End("stamps_went_back")
+                yield End(item.reason)
             else:
                 yield from self._image(item)
         if self._awaits_end:
@@ -56,10 +57,12 @@ class Cutter:
         return End("gripper" if released else reason, complete=released or self._config.cut == "gap")
 
     def _marker(self, marker: Marker) -> Iterator[End]:
-        self._awaits_end = marker.kind == "start"
-        if marker.kind in ("start", "next"):
+        self._awaits_end = marker.kind in ("start", "again")
+        if marker.kind in ("start", "next", "again"):
             if marker.kind == "next":
                 yield End("marker", complete=True)
+            elif marker.kind == "again" and self._recording:  # nobody says how the first try went
+                yield End("started anew before an end, the first try is dropped", discard=True)
             self._recording = True
             return
         if self._recording:

@@ -18,11 +18,19 @@ from am_ros.errors import AmRosError
 HEADER, RECEIVE = "header", "receive"
 POSE, TF, JOINTS = "pose", "tf", "joints"
 NO_OFFSET = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+MAX_OFFSET_S = 4e9  # a clock that was never set shows 1970
 MAX_SIDE_PX = 1024  # of the images of an episode: what is learned from has 64 to 472
 
 
 def _stamp():
     return parameter(HEADER, "the time that counts: the header's stamp, or the reception's", choices=(HEADER, RECEIVE))
+
+
+def _offset():
+    return parameter(
+        0.0, "is added to that time, where its clock differs [s]; `--dry-run` tells what to put here",
+        range=(-MAX_OFFSET_S, MAX_OFFSET_S),
+    )  # fmt: skip
 
 
 def _type():
@@ -33,7 +41,7 @@ def _type():
 class ImageRole:
     """The camera."""
 
-    topic: str = parameter("", "sensor_msgs Image or CompressedImage; needed")
+    topic: str = parameter("", "sensor_msgs Image or CompressedImage, or video of Foxglove or ffmpeg; needed")
     type: str = _type()
     encoding: str = parameter(
         "", "encoding of the pixels where the message's own is wrong or missing, e.g. bayer_rggb8; empty: the message's"
@@ -43,6 +51,7 @@ class ImageRole:
     width: int = parameter(64, "of an episode's images: cropped centrally, averaged down [px]", range=(8, MAX_SIDE_PX))
     height: int = parameter(64, "of the same [px]", range=(8, MAX_SIDE_PX))
     stamp: str = _stamp()
+    offset_s: float = _offset()
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,7 @@ class PoseRole:
         0.35, "an image whose tool is tilted further from straight down is not used [rad]", range=(0.0, math.pi)
     )
     stamp: str = _stamp()
+    offset_s: float = _offset()
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,7 @@ class GripperRole:
     open: float = parameter(1.0, "the number when fully open, in the bag's own unit (a Bool counts 0 or 1)")
     closed: float = parameter(0.0, "the number when closed")
     stamp: str = _stamp()
+    offset_s: float = _offset()
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,21 @@ class MarkerRole:
     bad: tuple[str, ...] = parameter(("bad",), "the same, with that label")
     discard: tuple[str, ...] = parameter(("discard", "abort"), "values that withdraw it")
     stamp: str = _stamp()
+    offset_s: float = _offset()
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """When the stamps of the topics are believed."""
+
+    max_delay_s: float = parameter(
+        0.3, "a bag is refused if stamps lag behind reception on one topic by so much more than on another [s]",
+        range=(0.02, 60.0),
+    )  # fmt: skip
+    images: int = parameter(
+        300, "so many images of a bag are compared with the tool's motion, for the camera's offset; 0: none",
+        range=(0, 100_000),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -154,6 +180,7 @@ class Mapping:
     gripper: GripperRole = field(default_factory=GripperRole)
     gripper_command: GripperRole = field(default_factory=GripperRole)
     marker: MarkerRole = field(default_factory=MarkerRole)
+    clocks: Clocks = field(default_factory=Clocks)
     episodes: Episodes = field(default_factory=Episodes)
     steps: Steps = field(default_factory=Steps)
     path: str = ""  # of the file

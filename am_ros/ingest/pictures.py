@@ -1,31 +1,34 @@
 """Images of foreign cells to RGB of the size that is asked for. 8 bits a channel; what has more is refused by name."""
 
+import io
 import re
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from am_ros import images
 from am_ros.errors import AmRosError
+from am_ros.ingest import video
 from am_ros.ingest.mapping import ImageRole
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-TYPES = (IMAGE, COMPRESSED)
+TYPES = (IMAGE, COMPRESSED, *video.TYPES)
 
-# ROS names the first two pixels of the first row, OpenCV those of the second row from its second column on.
-_BAYER = {
-    "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
-    "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
-    "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
-    "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
-}
-_YUV = {
-    "yuv422": cv2.COLOR_YUV2RGB_UYVY, "uyvy": cv2.COLOR_YUV2RGB_UYVY,
-    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2, "yuyv": cv2.COLOR_YUV2RGB_YUY2,
-}  # fmt: skip
-_PLAIN = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
-_SAME_AS = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}  # OpenCV's own order of colours, as cv_bridge has it
+_SMALL_PX = 64  # of the pictures in which motion is looked for
 _DEEP = re.compile(r"(?:rgb|bgr|rgba|bgra|mono|bayer_[rgb]{4})16|(?:16|32|64)[USF]C?\d?", re.IGNORECASE)
+
+
+class Look(NamedTuple):
+    """What the pictures of one camera have in common, until somebody reconfigures it."""
+
+    width: int
+    height: int
+    encoding: str
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height} px {self.encoding!r}"
 
 
 class Pictures:
@@ -34,75 +37,100 @@ class Pictures:
     def __init__(self, role: ImageRole, type_name: str):
         if type_name not in TYPES:
             raise AmRosError(f"image: topic {role.topic} has type {type_name}, expected {' or '.join(TYPES)}")
-        self._role, self._compressed = role, type_name == COMPRESSED
+        self._role, self._type = role, type_name
+        self._video: video.Video | None = None  # from its first packet on
 
-    def check(self, message) -> None:
-        """Raise AmRosError if images of this kind cannot be used at all."""
-        what = message.format if self._compressed else self._encoding(message)
-        if _DEEP.search(what) or (self._compressed and _is_deep_png(message.data)):
-            raise AmRosError(f"image: {what!r} on {self._role.topic} has more than 8 bits a channel: not supported")
-        if self._compressed and "compressedDepth" in what:
-            raise AmRosError(f"image: {what!r} on {self._role.topic} is depth, not colour")
-        if not self._compressed and what not in {*_PLAIN, *_BAYER, *_YUV}:
-            known = ", ".join((*_PLAIN, *_BAYER, *_YUV))
-            raise AmRosError(f"image: encoding {what!r} on {self._role.topic} is not one of {known}")
+    def look(self, message) -> Look:
+        """Size and encoding of a message's picture; AmRosError, with the kind of fault first, if it is of no use."""
+        if self._type in video.TYPES:
+            width, height = (message.width, message.height) if hasattr(message, "width") else (0, 0)
+            return Look(int(width), int(height), video.codec_of(message))
+        if self._type == COMPRESSED:
+            return self._look_compressed(message)
+        encoding = self._role.encoding or message.encoding
+        if _DEEP.search(encoding):
+            raise AmRosError(f"encoding {encoding!r}: has more than 8 bits a channel, not supported")
+        if encoding not in images.ENCODINGS:
+            raise AmRosError(f"encoding {encoding!r}: is not one of {', '.join(images.ENCODINGS)}")
+        return Look(int(message.width), int(message.height), encoding)
+
+    def _look_compressed(self, message) -> Look:
+        told = message.format
+        if "compressedDepth" in told:
+            raise AmRosError(f"format {told!r}: is depth, not colour")
+        if _DEEP.search(told) or _is_deep_png(message.data):
+            raise AmRosError(f"format {told!r}: has more than 8 bits a channel, not supported")
+        if video.is_video(told):
+            return Look(0, 0, video.codec_of(message))
+        try:
+            with Image.open(io.BytesIO(message.data)) as picture:  # reads no further than the size
+                return Look(*picture.size, told)
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+            raise AmRosError(f"damaged: {len(message.data)} bytes that are not a JPEG or PNG image") from None
+
+    def take(self, message):
+        """What `decode` will want of a message: itself, or of video, which has to be decoded in order, its picture."""
+        if self._type not in video.TYPES and not (self._type == COMPRESSED and video.is_video(message.format)):
+            return message
+        if self._video is None:
+            self._video = video.Video(video.codec_of(message))
+        return Decoded(message, self._fitted(self._video.decode(message)))
+
+    def small(self, message) -> np.ndarray | None:
+        """A small grey picture of what is used of a message, in which motion shows; None if it cannot be had."""
+        try:
+            if isinstance(message, Decoded):
+                grey = cv2.cvtColor(message.rgb, cv2.COLOR_RGB2GRAY)
+            elif self._type == COMPRESSED:
+                grey = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_4)
+            else:
+                grey = cv2.cvtColor(images.array_from_image(message, encoding=self._role.encoding), cv2.COLOR_RGB2GRAY)
+        except (AmRosError, cv2.error):
+            return None
+        if grey is None or not grey.size:
+            return None
+        if self._role.crop and not isinstance(message, Decoded):
+            factor = grey.shape[1] / max(1, self.look(message).width)
+            left, top, width, height = (round(factor * n) for n in self._role.crop)
+            grey = grey[top : top + max(1, height), left : left + max(1, width)]
+        side = min(_SMALL_PX, *grey.shape) if grey.size else 0
+        return cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA) if side else None
 
     def decode(self, message) -> np.ndarray:
         """RGB uint8 [height, width, 3] as the mapping asks; raises AmRosError if it is damaged or shows nothing."""
-        role = self._role
-        rgb = self._decompress(message) if self._compressed else self._raw(message)
-        if role.swap_red_blue:
-            rgb = rgb[..., ::-1]
-        if role.crop:
-            left, top, width, height = role.crop
-            if left + width > rgb.shape[1] or top + height > rgb.shape[0]:
-                raise AmRosError(f"image of {rgb.shape[1]}x{rgb.shape[0]} px: smaller than the crop {list(role.crop)}")
-            rgb = rgb[top : top + height, left : left + width]
-        rgb = images.crop_resize(rgb, role.height, role.width)
+        if isinstance(message, Decoded):
+            rgb = message.rgb
+        elif self._type == COMPRESSED:
+            rgb = self._fitted(images.array_from_compressed(message, encoding=self._role.encoding))
+        else:
+            rgb = self._fitted(images.array_from_image(message, encoding=self._role.encoding))
         fault = images.fault_of(rgb)
         if fault:
             raise AmRosError(fault)
         return rgb
 
-    def _encoding(self, message) -> str:
-        encoding = self._role.encoding or message.encoding
-        return _SAME_AS.get(encoding, encoding)
+    def _fitted(self, rgb: np.ndarray) -> np.ndarray:
+        role = self._role
+        if role.swap_red_blue:
+            rgb = rgb[..., ::-1]
+        if role.crop:
+            left, top, width, height = role.crop
+            if left + width > rgb.shape[1] or top + height > rgb.shape[0]:
+                raise AmRosError(
+                    f"smaller than the crop: {rgb.shape[1]}x{rgb.shape[0]} px, the crop is {list(role.crop)}"
+                )
+            rgb = rgb[top : top + height, left : left + width]
+        return images.crop_resize(rgb, role.height, role.width)
 
-    def _decompress(self, message) -> np.ndarray:
-        bayer = _BAYER.get(self._role.encoding)
-        if bayer is None:
-            return images.decode(message.data)
-        # A sensor's mosaic compressed as if it were grey: the colours are in the pattern.
-        grey = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_GRAYSCALE)
-        if grey is None:
-            raise AmRosError("image data: not a JPEG or PNG image")
-        return cv2.cvtColor(grey, bayer)
 
-    def _raw(self, message) -> np.ndarray:
-        encoding = self._encoding(message)
-        if encoding in _PLAIN:
-            if encoding != message.encoding:
-                message = _Relabelled(message, encoding)
-            return images.array_from_image(message)
-        channels = 1 if encoding in _BAYER else 2
-        height, width, step = int(message.height), int(message.width), int(message.step)
-        size = len(message.data)
-        if not (0 < height <= images.MAX_SIDE_PX and 0 < width * channels <= step and size == height * step):
-            raise AmRosError(f"image: {width}x{height} px, step {step} and {size} bytes contradict each other")
-        rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, : width * channels]
-        pixels = np.ascontiguousarray(rows).reshape(height, width, channels)
-        return cv2.cvtColor(pixels, _BAYER[encoding] if encoding in _BAYER else _YUV[encoding])
+class Decoded:
+    """A picture of a video, decoded and of the size that is asked for, in place of its message."""
+
+    def __init__(self, message, rgb: np.ndarray):
+        self.header, self.rgb, self.data = getattr(message, "header", None), rgb, rgb.reshape(-1)
 
 
 def _is_deep_png(data) -> bool:
     """Whether the bytes begin as a PNG of 16 bits a channel; OpenCV would silently drop the lower 8."""
     head = bytes(data[:25])
     return len(head) == 25 and head[:4] == b"\x89PNG" and head[24] == 16
-
-
-class _Relabelled:
-    """An image message with another encoding than it says."""
-
-    def __init__(self, message, encoding: str):
-        self.height, self.width, self.step, self.data = message.height, message.width, message.step, message.data
-        self.encoding = encoding

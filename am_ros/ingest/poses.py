@@ -1,21 +1,19 @@
-"""Where the tool was: a track of positions and headings from poses, TF frames or joint angles."""
+"""Where the tool was: a track of positions and headings, and the poses that other cells publish."""
 
 import math
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from typing import NamedTuple
 
 import numpy as np
 import pinocchio as pin
 
 from am_ros.bags.types import stamp_ns
-from am_ros.control.kinematics import Kinematics
-from am_ros.control.robot import robot_description, robot_model
 from am_ros.errors import AmRosError
 from am_ros.ingest.fields import FieldPath
-from am_ros.ingest.mapping import JOINTS, TF, PoseRole
+from am_ros.ingest.mapping import RECEIVE, PoseRole
+from am_ros.ingest.plausible import Passed, Plausible
 
-JOINT_STATE, TF_MESSAGE = "sensor_msgs/msg/JointState", "tf2_msgs/msg/TFMessage"
 # Where these types have their pose; any other needs the key `field`.
 POSE_FIELDS = {
     "geometry_msgs/msg/PoseStamped": "pose",
@@ -24,9 +22,9 @@ POSE_FIELDS = {
     "geometry_msgs/msg/TransformStamped": "transform",
     "nav_msgs/msg/Odometry": "pose.pose",
 }
-# ROS 1 had TF in two packages.
-_TF_TYPES = (TF_MESSAGE, "tf/msg/tfMessage")
 _KEPT_S = 20.0  # of a track: images wait for 2 s at most (sync.py), and clocks of two machines differ
+# No arm reaches further from its base, and none works within so little of it: there the unit is another.
+_FARTHEST_M, _NEAREST_M, _UNIT_SEEN = 10.0, 0.005, 20
 
 
 class ToolPose(NamedTuple):
@@ -37,46 +35,59 @@ class ToolPose(NamedTuple):
     tilt_rad: float  # of its z axis from straight down
 
 
+class Sample(NamedTuple):
+    """A pose of the tool by its stamp."""
+
+    stamp_ns: int
+    pose: ToolPose
+    cut: bool = False  # it is elsewhere than the motion before it leads
+
+
 class Track:
     """Tool poses by stamp, interpolated in between."""
 
     def __init__(self, max_gap_s: float):
         self._max_gap_ns = round(max_gap_s * 1e9)
-        self._samples: deque[tuple[int, ToolPose]] = deque()
+        self._samples: deque[Sample] = deque()
         self.backwards = 0  # samples that were older than the one before
 
-    def add(self, stamp: int, pose: ToolPose) -> None:
+    def add(self, sample: Sample) -> None:
         """The next sample; one that jumps back by more than a second begins a new track, others are not taken."""
-        if self._samples and stamp <= self._samples[-1][0]:
-            self.backwards += stamp < self._samples[-1][0]
-            if self._samples[-1][0] - stamp < 1_000_000_000:
+        stamp = sample.stamp_ns
+        if self._samples and stamp <= self._samples[-1].stamp_ns:
+            self.backwards += stamp < self._samples[-1].stamp_ns
+            if self._samples[-1].stamp_ns - stamp < 1_000_000_000:
                 return
             self._samples.clear()
-        self._samples.append((stamp, pose))
-        while stamp - self._samples[0][0] > _KEPT_S * 1e9:
+        self._samples.append(sample)
+        while stamp - self._samples[0].stamp_ns > _KEPT_S * 1e9:
             self._samples.popleft()
+
+    def clear(self) -> None:
+        """Forget everything: what comes now has nothing to do with it."""
+        self._samples.clear()
 
     def covers(self, stamp: int) -> bool:
         """Whether there is a sample at that stamp or later."""
-        return bool(self._samples) and self._samples[-1][0] >= stamp
+        return bool(self._samples) and self._samples[-1].stamp_ns >= stamp
 
     def at(self, stamp: int) -> ToolPose | None:
         """The pose at a stamp; None if the samples around it are too far apart, or there are none."""
         after = None
         for sample in reversed(self._samples):
-            if sample[0] <= stamp:
+            if sample.stamp_ns <= stamp:
                 return self._between(sample, after, stamp)
             after = sample
         return None
 
-    def _between(self, before, after, stamp: int) -> ToolPose | None:
-        (t0, a) = before
+    def _between(self, before: Sample, after: Sample | None, stamp: int) -> ToolPose | None:
+        a, t0 = before.pose, before.stamp_ns
         if t0 == stamp:
             return a
-        if after is None or after[0] - t0 > self._max_gap_ns:
+        if after is None or after.cut or after.stamp_ns - t0 > self._max_gap_ns:
             return None
-        t1, b = after
-        share = (stamp - t0) / (t1 - t0)
+        b = after.pose
+        share = (stamp - t0) / (after.stamp_ns - t0)
         turn = math.remainder(b.yaw_rad - a.yaw_rad, math.tau)
         return ToolPose(
             a.position_m + share * (b.position_m - a.position_m),
@@ -86,7 +97,7 @@ class Track:
 
     def nearest_s(self, stamp: int) -> float | None:
         """How far the nearest sample is from a stamp [s]."""
-        return min((abs(t - stamp) / 1e9 for t, _ in self._samples), default=None)
+        return min((abs(s.stamp_ns - stamp) / 1e9 for s in self._samples), default=None)
 
 
 class PoseSource(ABC):
@@ -94,27 +105,67 @@ class PoseSource(ABC):
 
     def __init__(self, role: PoseRole):
         self.role = role
+        self.refused: Counter[str] = Counter()  # samples that are no poses, by reason
         self._base, self._tool = _offset(role.base_offset), _offset(role.tool_offset)
+        self._offset_ns = round(role.offset_s * 1e9)
 
     @abstractmethod
-    def sample(self, message, receive_ns: int, static: bool = False) -> tuple[int, ToolPose] | None:
-        """Stamp and pose that a message brings; None if it brings none. AmRosError if the mapping does not fit it."""
+    def samples(self, message, receive_ns: int, static: bool = False) -> list[Sample]:
+        """What a message brings, in the order of the stamps. AmRosError if the mapping does not fit it."""
+
+    def rest(self) -> list[Sample]:
+        """What can be told when nothing more will come."""
+        return []
+
+    def clocks(self, message, receive_ns: int) -> list[tuple[str, int]]:
+        """What moves in this message: a name and its stamp; nothing where the header's stamp does not count."""
+        if self.role.stamp == RECEIVE or not hasattr(message, "header"):
+            return []
+        return [(self.role.topic, self._stamp(message.header.stamp, receive_ns))]
+
+    @property
+    def spikes(self) -> int:
+        """Samples that jumped away and back."""
+        return 0
 
     def missing(self) -> str:
         """Why there was no pose so far, in words."""
-        return "no message on it"
+        return f"{self.refused.most_common(1)[0][0]}" if self.refused else "no message on it"
 
-    def _stamp(self, message, receive_ns: int) -> int:
+    def _stamp(self, header_stamp, receive_ns: int) -> int:
+        counts = receive_ns if self.role.stamp == RECEIVE or header_stamp is None else stamp_ns(header_stamp)
+        return counts + self._offset_ns
+
+    def _header_stamp(self, message, receive_ns: int) -> int:
         header = getattr(message, "header", None)
-        if self.role.stamp == "receive" or header is None:
-            return receive_ns
-        return stamp_ns(header.stamp)
+        return self._stamp(None if header is None else header.stamp, receive_ns)
+
+    def _tool_sample(self, passed: Passed) -> Sample:
+        return Sample(passed.stamp_ns, self._tool_pose(passed.placement), passed.cut)
 
     def _tool_pose(self, recorded: pin.SE3) -> ToolPose:
         ours = self._base * recorded * self._tool
         rotation = ours.rotation
         yaw = math.atan2(rotation[1, 0], rotation[0, 0])
         return ToolPose(ours.translation.copy(), yaw, math.acos(min(1.0, max(-1.0, -rotation[2, 2]))))
+
+    def _placement(self, pose, scale: float, what: str) -> pin.SE3 | None:
+        """A Pose or Transform as a placement; None, and `refused`, if it is not finite or no rotation."""
+        position = getattr(pose, "position", getattr(pose, "translation", None))
+        rotation = getattr(pose, "orientation", getattr(pose, "rotation", None))
+        if position is None or rotation is None:
+            raise AmRosError(f"{what}: has no position and orientation")
+        values = np.array([position.x, position.y, position.z, rotation.x, rotation.y, rotation.z, rotation.w], float)
+        if not np.isfinite(values).all():
+            self.refused["not finite"] += 1
+            return None
+        length = math.sqrt(values[3:] @ values[3:])
+        if abs(length - 1) > 0.01:
+            self.refused["its quaternion is zero" if length < 0.01 else "its quaternion is not of length 1"] += 1
+            return None
+        values[:3] *= scale
+        values[3:] /= length
+        return pin.XYZQUATToSE3(values)
 
 
 class PosesSource(PoseSource):
@@ -129,138 +180,40 @@ class PosesSource(PoseSource):
             )
         self._path = FieldPath(role.field or POSE_FIELDS[type_name])
         self._scale = 0.001 if role.unit == "mm" else 1.0
+        self._motion = Plausible(f"pose: {role.topic}")
+        self._seen, self._far, self._farthest_m = 0, 0, 0.0
 
-    def sample(self, message, receive_ns: int, static: bool = False):
+    def samples(self, message, receive_ns: int, static: bool = False) -> list[Sample]:
         """See PoseSource."""
         frame = getattr(getattr(message, "header", None), "frame_id", "")
         if self.role.base and frame.strip("/") != self.role.base.strip("/"):
             raise AmRosError(f"pose: {self.role.topic} is in frame {frame!r}, the mapping says {self.role.base!r}")
-        placement = _placement(self._path.read(message), self._scale, f"pose: {self.role.topic}")
-        return placement and (self._stamp(message, receive_ns), self._tool_pose(placement))
+        placement = self._placement(self._path.read(message), self._scale, f"pose: {self.role.topic}")
+        if placement is None:
+            return []
+        self._check_unit(float(np.linalg.norm(placement.translation)))
+        stamp = self._header_stamp(message, receive_ns)
+        passed = self._motion.add(stamp, placement, f"frame {frame!r}" if frame else "")
+        return [self._tool_sample(p) for p in passed]
 
-
-class FramesSource(PoseSource):
-    """The frame of the tool in that of the base, out of a tree of frames."""
-
-    def __init__(self, role: PoseRole):
-        super().__init__(role)
-        # By child: parent, placement, stamp (None: it does not move).
-        self._frames: dict[str, tuple[str, pin.SE3, int | None]] = {}
-
-    def sample(self, message, receive_ns: int, static: bool = False):
+    @property
+    def spikes(self) -> int:
         """See PoseSource."""
-        for transform in message.transforms:
-            child = transform.child_frame_id.strip("/")
-            placement = _placement(transform.transform, 1.0, f"pose: frame {child}")
-            if placement is None:
-                continue
-            stamp = receive_ns if self.role.stamp == "receive" else stamp_ns(transform.header.stamp)
-            self._frames[child] = (transform.header.frame_id.strip("/"), placement, None if static else stamp)
-        return None if static else self._tip()
+        return self._motion.spikes
 
-    def missing(self) -> str:
-        """See PoseSource."""
-        there = sorted(self._frames.keys() | {parent for parent, _, _ in self._frames.values()})
-        wanted = [f for f in (self.role.base, self.role.tip) if f.strip("/") not in there]
-        listed = f"{', '.join(there[:20])}{' ...' if len(there) > 20 else ''}" or "none"
-        if wanted:
-            return f"frame {' and '.join(wanted)} not found; there are {listed}"
-        return f"frames {self.role.base} and {self.role.tip} are not connected"
-
-    def _tip(self) -> tuple[int, ToolPose] | None:
-        tip, base = self._to_root(self.role.tip), self._to_root(self.role.base)
-        common = next((frame for frame in tip if frame in base), None)
-        stamps = [] if common is None else [*self._stamps(tip, common), *self._stamps(base, common)]
-        if not stamps:
-            return None
-        # Links may come in messages of their own: the chain is as new as its oldest link, and once it was emitted for
-        # that stamp, the track takes no second one.
-        return min(stamps), self._tool_pose(base[common].inverse() * tip[common])
-
-    def _to_root(self, frame: str) -> dict[str, pin.SE3]:
-        """Placement of a frame in each of its ancestors, itself first."""
-        frame = frame.strip("/")
-        chain, placement = {frame: pin.SE3.Identity()}, pin.SE3.Identity()
-        while frame in self._frames:
-            frame, step, _ = self._frames[frame]
-            if frame in chain:  # a circle: two publishers contradict each other
-                break
-            placement = step * placement
-            chain[frame] = placement
-        return chain
-
-    def _stamps(self, chain: dict, common: str) -> list[int]:
-        """Stamps of what moves between a frame and an ancestor of it."""
-        frames = list(chain)
-        below = frames[: frames.index(common)]
-        return [stamp for f in below if (stamp := self._frames[f][2]) is not None]
-
-
-class JointsSource(PoseSource):
-    """Joint angles through the arm's kinematics."""
-
-    def __init__(self, role: PoseRole):
-        super().__init__(role)
-        if role.urdf:
-            try:
-                with open(role.urdf, encoding="utf-8") as file:
-                    text = file.read()
-            except (OSError, UnicodeDecodeError) as error:
-                raise AmRosError(f"pose: urdf {role.urdf}: cannot be read: {error}") from None
-            self._kinematics = Kinematics(text, role.joints, role.tip)
-        else:
-            facts = robot_model(role.robot_model)
-            named, there = len(role.joints), len(facts.joint_names)
-            if named != there:
-                raise AmRosError(f"pose: joints: {named} names, a {role.robot_model} has {there}")
-            self._kinematics = Kinematics(robot_description(role.robot_model), facts.joint_names, facts.tip_frame)
-        self._scale = math.pi / 180 if role.angle_unit == "deg" else 1.0
-        self._seen: set[str] = set()
-
-    def sample(self, message, receive_ns: int, static: bool = False):
-        """See PoseSource."""
-        angles = dict(zip(message.name, message.position, strict=False))
-        self._seen.update(list(angles)[:50])
-        try:
-            q = self._scale * np.array([angles[name] for name in self.role.joints], float)
-        except KeyError:  # the gripper's joints come in messages of their own
-            return None
-        if not np.isfinite(q).all():
-            return None
-        position, rotation = self._kinematics.forward(q)
-        return self._stamp(message, receive_ns), self._tool_pose(pin.SE3(rotation, position))
-
-    def missing(self) -> str:
-        """See PoseSource."""
-        absent = [name for name in self.role.joints if name not in self._seen]
-        return f"joint {', '.join(absent)} not found; there are {', '.join(sorted(self._seen)) or 'none'}"
-
-
-def pose_source(role: PoseRole, type_name: str) -> PoseSource:
-    """The source that a mapping asks for; raises AmRosError if the topic's type does not fit it."""
-    expected = {TF: _TF_TYPES, JOINTS: (JOINT_STATE,)}.get(role.source)
-    if expected and type_name not in expected:
-        raise AmRosError(
-            f"pose: topic {role.topic or '/tf'} has type {type_name}, source: {role.source} needs {expected[0]}"
-        )
-    if role.source == TF:
-        return FramesSource(role)
-    return JointsSource(role) if role.source == JOINTS else PosesSource(role, type_name)
+    def _check_unit(self, distance_m: float) -> None:
+        """Millimetres taken for metres, and the other way round."""
+        self._seen += 1
+        self._far += distance_m > _FARTHEST_M
+        self._farthest_m = max(self._farthest_m, distance_m)
+        near = self._seen == _UNIT_SEEN and self._farthest_m < _NEAREST_M and self.role.unit == "mm"
+        if self._far >= 5 or near:
+            number, other = distance_m / self._scale, "m" if near else "mm"
+            raise AmRosError(
+                f"pose: {self.role.topic}: positions such as {number:.4g} with `unit: {self.role.unit}` are "
+                f"{distance_m:.4g} m from the base, where no arm works: `unit: {other}`?"
+            )
 
 
 def _offset(numbers) -> pin.SE3:
     return pin.SE3(pin.rpy.rpyToMatrix(*map(float, numbers[3:])), np.array(numbers[:3], float))
-
-
-def _placement(pose, scale: float, what: str) -> pin.SE3 | None:
-    """A Pose or Transform as a placement; None if it is not finite or no rotation."""
-    position = getattr(pose, "position", getattr(pose, "translation", None))
-    rotation = getattr(pose, "orientation", getattr(pose, "rotation", None))
-    if position is None or rotation is None:
-        raise AmRosError(f"{what}: has no position and orientation")
-    values = np.array([position.x, position.y, position.z, rotation.x, rotation.y, rotation.z, rotation.w], float)
-    if not np.isfinite(values).all() or abs(values[3:] @ values[3:] - 1) > 0.02:
-        return None
-    values[:3] *= scale
-    values[3:] /= math.sqrt(values[3:] @ values[3:])
-    return pin.XYZQUATToSE3(values)

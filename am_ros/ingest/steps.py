@@ -17,6 +17,7 @@ COMMAND_OPENS_ABOVE = 0.5
 # Stamps jitter: an image that comes this much of the step time early is the one that was meant.
 EARLY = 0.02
 SHOWS_NOTHING = ("black image", "uniform image")  # as images.fault_of begins
+OTHER_SIZE = "smaller than the crop"  # as Pictures.decode begins
 NOT_DECODED = "cannot be decoded"
 
 
@@ -96,7 +97,7 @@ class StepPicker:
             image = self._decode(seen.message)
         except AmRosError as error:
             what = str(error).partition(":")[0]  # without the numbers, of which each image has its own
-            kind = what if what in SHOWS_NOTHING else NOT_DECODED
+            kind = what if what in (*SHOWS_NOTHING, OTHER_SIZE) else NOT_DECODED
             self._counts.note(f"images: {kind}", f"the image of {seen.stamp_ns / 1e9:.3f} s: {error}")
             return False
         if replace:

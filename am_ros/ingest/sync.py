@@ -1,19 +1,22 @@
 """Brings images together with where the tool and the gripper were at their stamps, in the order of the stamps."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from am_ros.bags.types import stamp_ns
 from am_ros.errors import AmRosError
+from am_ros.ingest.clocks import Clocks
 from am_ros.ingest.dropped import Dropped
-from am_ros.ingest.fields import FieldPath
 from am_ros.ingest.foreign import ForeignBag, Received
-from am_ros.ingest.mapping import RECEIVE, TF, GripperRole, Mapping, MarkerRole, as_text
-from am_ros.ingest.pictures import Pictures
-from am_ros.ingest.poses import ToolPose, Track, pose_source
+from am_ros.ingest.frames import FramesSource
+from am_ros.ingest.mapping import RECEIVE, TF, GripperRole, Mapping
+from am_ros.ingest.motion import MotionOffset
+from am_ros.ingest.pictures import Look, Pictures
+from am_ros.ingest.poses import Sample, ToolPose, Track
+from am_ros.ingest.sources import pose_source
+from am_ros.ingest.values import Marker, Markers, Values, has_stamp, stamp_of
 
 # An image waits so long for the poses around it, in the bag's time of reception. The slowest pose is 10 Hz or so.
 WAIT_NS = 2_000_000_000
@@ -21,6 +24,10 @@ WAIT_NS = 2_000_000_000
 WAITING_BYTES = 200_000_000
 JUMP_NS = 1_000_000_000
 FAR_NS = 600_000_000_000  # cameras are switched on minutes before anybody demonstrates; clocks differ by more
+# So many images of no use, before the first that is of any, and the bag is refused.
+HOPELESS = 100
+# The picture changes now and then as somebody reconfigures the camera; two cameras on one topic take turns.
+TURNS, AMONG = 10, 40
 
 
 class Seen(NamedTuple):
@@ -41,17 +48,11 @@ class Unusable(NamedTuple):
     detail: str = ""  # this very case: topic, numbers, mend; the first of each kind is shown
 
 
-class Marker(NamedTuple):
-    """What an operator says: start, end, success, failure, good, bad, discard, or next: an end and a start."""
-
-    stamp_ns: int
-    kind: str
-
-
 class Jump(NamedTuple):
-    """The stamps of the images went back: what comes now has nothing to do with what came before."""
+    """What comes now has nothing to do with what came before: the episode ends, and `reason` says why."""
 
     stamp_ns: int
+    reason: str = "stamps_went_back"
 
 
 class Synchroniser:
@@ -62,6 +63,9 @@ class Synchroniser:
         self._mapping, self._bag = mapping, bag
         self.dropped = Dropped()  # messages that could not be used
         self.hint = ""  # why no image has a pose, if none has
+        self.doubts: list[str] = []  # what is strange, and may be wrong
+        self.clocks = Clocks(mapping.clocks.max_delay_s)
+        self.motion = MotionOffset(mapping.clocks.images)
         pose = mapping.pose
         image_topic = bag.find(mapping.image.topic, "image")
         pose_topic = bag.find(pose.topic or ("/tf" if pose.source == TF else ""), "pose")
@@ -71,20 +75,27 @@ class Synchroniser:
         self._track = Track(pose.max_gap_s)
         self._add(image_topic.name, self._take_image)
         self._add(pose_topic.name, self._take_pose)
+        self._static = ""
         if pose.source == TF and any(t.strip("/") == pose.static_topic.strip("/") for t in bag.topics):
-            self._add(bag.find(pose.static_topic, "pose").name, self._take_static)
+            self._static = bag.find(pose.static_topic, "pose").name
+            self._add(self._static, self._take_static)
         self._opening = self._values(mapping.gripper, "gripper")
         self._command = self._values(mapping.gripper_command, "gripper_command")
         if mapping.marker.topic and mapping.episodes.cut == "marker":
             topic = bag.find(mapping.marker.topic, "marker")
-            self._marker = _Markers(mapping.marker, self._typed(topic, mapping.marker, "marker"))
+            self._marker = Markers(mapping.marker, self._typed(topic, mapping.marker, "marker"))
             self._add(topic.name, self._take_marker)
-        self._waiting: deque[tuple[int, int, object]] = deque()  # stamp, reception, message
+        self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._out: deque = deque()
         self._markers: deque[Marker] = deque()
+        self._cuts: deque[Jump] = deque()
+        self._newest: dict[str, int] = {}  # time of reception by topic
         self._last_image_ns: int | None = None
-        self._checked = False
+        self._look: Look | None = None
+        self._first_look: Look | None = None
+        self._looks: deque[bool] = deque(maxlen=AMONG)  # whether the picture changed
+        self._useless: Counter[str] = Counter()
 
     @property
     def topics(self) -> list[str]:
@@ -99,17 +110,32 @@ class Synchroniser:
             raise AmRosError(f"{error} (on {self._mapping.image.topic})") from None
 
     def items(self) -> Iterator[Seen | Unusable | Marker | Jump]:
-        """Everything in the bag, in the order of its stamps."""
+        """Everything in the bag, in the order of its stamps. Raises AmRosError where the rest of it is of no use."""
+        self._read_static()
         for received in self._bag.messages(set(self._readers)):
+            self._watch_order(received)
             for take in self._readers[received.topic]:
                 take(received)
             self._release(received.receive_ns)
             yield from self._drain()
+        self.clocks.finish()
+        self._take_samples(self._source.rest())
         self._release(None)
         self._out.extend(self._markers)
         yield from self._drain()
-        if self._track.backwards:
-            self.dropped["poses whose stamp goes back"] += self._track.backwards
+        self._conclude()
+
+    def _conclude(self) -> None:
+        """The end of the bag: what there is to say of all of it."""
+        if self._useless and self._look is None:
+            self._refuse_pictures()
+        backwards, spikes = self._track.backwards, self._source.spikes
+        self.dropped.update({"poses whose stamp goes back": backwards} if backwards else {})
+        self.dropped.update({"poses that jump away and back": spikes} if spikes else {})
+        self.dropped.update({f"poses: {reason}": count for reason, count in self._source.refused.items()})
+        self.doubts += [d for v in (self._opening, self._command) if v is not None and (d := v.doubt())]
+        for child, moved_m in getattr(self._source, "changed_static", {}).items():
+            self.doubts.append(f"pose: frame {child} on {self._static} was set anew, {1e3 * moved_m:.0f} mm away")
 
     def _drain(self) -> Iterator:
         while self._out:
@@ -124,70 +150,171 @@ class Synchroniser:
     def _add(self, topic: str, take) -> None:
         self._readers.setdefault(topic, []).append(take)
 
-    def _values(self, role: GripperRole, what: str) -> "_Values | None":
+    def _values(self, role: GripperRole, what: str) -> Values | None:
         if not role.topic:
             return None
         topic = self._bag.find(role.topic, what)
         self._typed(topic, role, what)
-        values = _Values(role)
+        values = Values(role, what)
 
         def take(received: Received) -> None:
-            if not values.add(received.message, received.receive_ns):
+            stamp = values.add(received.message, received.receive_ns)
+            if values.of_another_unit:
+                self._refuse_values(values, received.topic)
+            if stamp is None:
                 self.dropped[f"{what} messages without a number in {role.field}"] += 1
+            elif stamp and has_stamp(role, received.message):
+                self._clock(what, received.topic, stamp, received.receive_ns)
 
         self._add(topic.name, take)
         return values
 
+    def _refuse_values(self, values: Values, topic: str) -> None:
+        for received in self._bag.messages({topic}):  # the whole range tells more than its beginning
+            values.add(received.message, received.receive_ns)
+        raise AmRosError(values.refusal())
+
+    def _read_static(self) -> None:
+        """Frames that do not move hold for all time, also for the time before they were recorded."""
+        if self._static and isinstance(self._source, FramesSource):
+            for received in self._bag.messages({self._static}):
+                self._source.hold(received.message)
+
+    def _watch_order(self, received: Received) -> None:
+        """Where the recorder's clock was set back, reception goes back on every topic."""
+        newest = self._newest.get(received.topic, 0)
+        if 0 < received.receive_ns < newest:
+            self._begin_anew(received.receive_ns, "recorder's clock set back")
+            self._newest.clear()
+        self._newest[received.topic] = received.receive_ns
+
+    def _begin_anew(self, stamp: int, reason: str) -> None:
+        """Let go of everything, and cut."""
+        self._release(None)
+        self._out.extend([*self._markers, Jump(stamp, reason)])
+        self._markers.clear()
+        self._cuts.clear()
+        self._track.clear()
+        for values in (self._opening, self._command):
+            if values is not None:
+                values.clear()
+        self._last_image_ns = None
+
+    def _clock(self, role: str, name: str, stamp: int, receive_ns: int) -> float:
+        return self.clocks.add(role, name, stamp, receive_ns)
+
     def _take_image(self, received: Received) -> None:
-        message = received.message
-        if not self._checked:
-            self._pictures.check(message)
-            self._checked = True
-        stamp = _stamp(self._mapping.image, message, received.receive_ns)
-        if stamp <= 0:
-            raise AmRosError(f"image: {received.topic} has stamps of zero: use `stamp: {RECEIVE}`")
+        message, role = received.message, self._mapping.image
+        stamp = stamp_of(role, message, received.receive_ns)
+        try:
+            if stamp <= 0:
+                raise AmRosError(f"stamp is zero: `stamp: {RECEIVE}` reads such images")
+            look = self._pictures.look(message)
+            if role.crop and self._first_look is not None and look[:2] != self._first_look[:2]:
+                raise AmRosError("of another size than the first: the crop is not meant for them")
+        except AmRosError as error:
+            self._drop(str(error), stamp)
+            return
+        self._watch_look(look, stamp)
+        shift = has_stamp(role, message) and self._clock("image", received.topic, stamp, received.receive_ns)
         last, self._last_image_ns = self._last_image_ns, stamp
         if last is not None and stamp <= last:
-            if last - stamp < JUMP_NS:
+            if last - stamp < JUMP_NS and not shift:
                 self.dropped["images that are not newer than the one before"] += 1
                 self._last_image_ns = last
                 return
             self._release(None)
             self._out.extend([*self._markers, Jump(stamp)])
             self._markers.clear()
-        self._waiting.append((stamp, received.receive_ns, message))
+        elif shift:
+            self._cuts.append(Jump(stamp, "camera's clock jumped"))
+        try:
+            message = self._pictures.take(message)
+        except AmRosError as error:
+            if str(error).startswith("image: "):
+                raise
+            self._drop(str(error), stamp)
+            return
+        if self.motion.wants_images and (grey := self._pictures.small(message)) is not None:
+            self.motion.add_image(stamp, grey)
+        self._waiting.append(_Waiting(stamp, received.receive_ns, message))
         self._waiting_bytes += len(message.data)
 
+    def _drop(self, why: str, stamp: int) -> None:
+        """Count an image that is of no use; where no other is, the bag is of none."""
+        self._useless[why] += 1
+        if self._look is None and sum(self._useless.values()) >= HOPELESS:
+            self._refuse_pictures()
+        self.dropped.note(f"images: {why.partition(':')[0]}", f"the image of stamp {stamp / 1e9:.3f} s: {why}")
+
+    def _refuse_pictures(self) -> None:
+        why, count = self._useless.most_common(1)[0]
+        raise AmRosError(f"image: no image on {self._mapping.image.topic} can be used: {why} ({count} of them)")
+
+    def _watch_look(self, look: Look, stamp: int) -> None:
+        """Another size or encoding is another picture: what was learned from one says little of the other."""
+        before, self._look = self._look, look
+        self._first_look = self._first_look or look
+        self._looks.append(before is not None and look != before)
+        if not self._looks[-1]:
+            return
+        if sum(self._looks) >= TURNS:
+            raise AmRosError(
+                f"image: two sources alternate on {self._mapping.image.topic}, one with {before}, the other "
+                f"with {look}: record one of them (`ros2 topic info -v` names the publishers)"
+            )
+        self.dropped[f"changes of the picture from {before} to {look}, cut there"] += 1
+        self._cuts.append(Jump(stamp, "picture changed"))
+
     def _take_pose(self, received: Received) -> None:
-        found = self._source.sample(received.message, received.receive_ns)
-        if found is not None:
-            self._track.add(*found)
+        shift = 0.0
+        samples = self._source.samples(received.message, received.receive_ns)
+        for name, stamp in self._source.clocks(received.message, received.receive_ns):
+            shift = shift or self._clock("pose", name, stamp, received.receive_ns)
+        if shift:
+            self._track.clear()
+            if samples:
+                self._cuts.append(Jump(samples[0].stamp_ns, "arm's clock jumped"))
+        self._take_samples(samples)
+
+    def _take_samples(self, samples: list[Sample]) -> None:
+        for sample in samples:
+            if sample.cut:
+                self.dropped["jumps of the tool that no arm makes, cut there"] += 1
+                self._cuts.append(Jump(sample.stamp_ns, "tool jumped"))
+            self._track.add(sample)
+            self.motion.add_pose(sample.stamp_ns, sample.pose)
 
     def _take_static(self, received: Received) -> None:
-        self._source.sample(received.message, received.receive_ns, static=True)
+        self._source.samples(received.message, received.receive_ns, static=True)
 
     def _take_marker(self, received: Received) -> None:
-        kind = self._marker.kind_of(received.message)
-        if kind is None:
+        marker = self._marker.read(received.message, received.receive_ns)
+        if marker is None:
             self.dropped["marker messages of no known value"] += 1
             return
-        stamp = _stamp(self._mapping.marker, received.message, received.receive_ns)
-        if self._last_image_ns is not None and abs(stamp - self._last_image_ns) > FAR_NS:
-            far_s = (stamp - self._last_image_ns) / 1e9
+        if has_stamp(self._mapping.marker, received.message):
+            self._clock("marker", received.topic, marker.stamp_ns, received.receive_ns)
+        if self._last_image_ns is not None and abs(marker.stamp_ns - self._last_image_ns) > FAR_NS:
+            far_s = (marker.stamp_ns - self._last_image_ns) / 1e9
             self.hint = f"marker: its stamps are {far_s:.0f} s from the images': do the clocks differ?"
-        self._markers.append(Marker(stamp, kind))
+        self._markers.append(marker)
 
     def _release(self, now_ns: int | None) -> None:
         """Let go of the images whose pose is known or will not come any more; None: the end of the bag."""
         while self._waiting:
             stamp, received_ns, message = self._waiting[0]
-            patient = now_ns is not None and now_ns - received_ns < WAIT_NS and self._waiting_bytes < WAITING_BYTES
-            if patient and not self._track.covers(stamp):
-                return
+            full = self._waiting_bytes >= WAITING_BYTES
+            if now_ns is not None and not full:
+                patient = now_ns - received_ns < WAIT_NS and not self._track.covers(stamp)
+                if patient or (now_ns > 0 and not self.clocks.settled(now_ns)):
+                    return
             self._waiting.popleft()
             self._waiting_bytes -= len(message.data)
             while self._markers and self._markers[0].stamp_ns <= stamp:
                 self._out.append(self._markers.popleft())
+            while self._cuts and self._cuts[0].stamp_ns <= stamp:
+                self._out.append(self._cuts.popleft())
             self._out.append(self._seen(stamp, message))
 
     def _seen(self, stamp: int, message) -> Seen | Unusable:
@@ -213,63 +340,9 @@ class Synchroniser:
         return Seen(stamp, message, pose, opening, self._command and self._command.at(stamp - 1))
 
 
-class _Values:
-    """A gripper's openings by stamp; each holds until the next."""
+class _Waiting(NamedTuple):
+    """An image whose pose is not known yet."""
 
-    KEPT = 5000  # five seconds of 1 kHz
-
-    def __init__(self, role: GripperRole):
-        self._role, self._path = role, FieldPath(role.field)
-        self._samples: deque[tuple[int, float]] = deque(maxlen=self.KEPT)
-
-    def add(self, message, receive_ns: int) -> bool:
-        """Take a message; False if it holds no number there."""
-        value = self._path.read(message)
-        if value is None:  # a joint that comes in messages of its own
-            return True
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise AmRosError(f"field {self._role.field!r} of {self._role.topic} is no number") from None
-        if not np.isfinite(number):
-            return False
-        share = (number - self._role.closed) / (self._role.open - self._role.closed)
-        self._samples.append((_stamp(self._role, message, receive_ns), min(1.0, max(0.0, share))))
-        return True
-
-    def at(self, stamp: int) -> float | None:
-        """The newest opening at a stamp; None if there was none yet."""
-        return next((value for t, value in reversed(self._samples) if t <= stamp), None)
-
-
-    def missing(self, stamp: int) -> str:
-        """Why there is no opening at a stamp, in words."""
-        role = self._role
-        if not self._samples:
-            return f"gripper: no number in {role.field} of {role.topic} so far"
-        late_s = (self._samples[0][0] - stamp) / 1e9
-        return f"gripper: the first number on {role.topic} is {late_s:.1f} s later: do the clocks differ?"
-
-
-class _Markers:
-    """Reads what an operator's message says."""
-
-    KINDS = ("discard", "success", "failure", "good", "bad", "end", "start")
-
-    def __init__(self, role: MarkerRole, type_name: str):
-        empty = type_name == "std_msgs/msg/Empty"
-        self._path = None if empty else FieldPath(role.field)
-        self._kinds = {v.strip().lower(): kind for kind in reversed(self.KINDS) for v in getattr(role, kind)}
-        if empty or not (role.end or role.success or role.failure or role.good or role.bad):
-            self._kinds = {value: "next" if kind == "start" else kind for value, kind in self._kinds.items()}
-
-    def kind_of(self, message) -> str | None:
-        """One of KINDS, `next`, or None."""
-        if self._path is None:
-            return "next"
-        return self._kinds.get(as_text(self._path.read(message)).strip().lower())
-
-
-def _stamp(role, message, receive_ns: int) -> int:
-    header = getattr(message, "header", None)
-    return receive_ns if header is None or role.stamp == RECEIVE else stamp_ns(header.stamp)
+    stamp_ns: int
+    receive_ns: int
+    message: object
