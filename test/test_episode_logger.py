@@ -10,6 +10,7 @@ from am_msgs.msg import EpisodeEvent
 from am_msgs.srv import StartEpisode, StopEpisode
 from bag_data import EVENT_TYPE, IMAGE_TYPE, STEP_TYPE, as_sent, assert_same_episode, make_episode
 from conftest import wait_until
+from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
@@ -195,6 +196,8 @@ def test_another_type_on_a_topic_is_named_and_marks_the_episode(logger, ros, tmp
     assert ros.call(StartEpisode, "episode_logger/start", episode_id="mixed").success
     ros.node.create_publisher(CompressedImage, "ee_pose", RELIABLE_QOS)
     logger.wait_for_line("topic /ee_pose: type_changed: sensor_msgs/msg/CompressedImage of node /test_client")
+    told = ros.receive(DiagnosticArray, "/diagnostics")
+    wait_until(lambda: any("type_changed" in s.message for array in told for s in array.status), 5, "on /diagnostics")
     assert ros.call(StopEpisode, "episode_logger/stop").success
     reader = BagReader(tmp_path / "bags" / "mixed")
     list(reader.messages())

@@ -7,9 +7,11 @@ import pytest
 from am_msgs.action import ReachGoal
 from am_msgs.srv import CheckGoal, GetGoal, RecordGoal
 from conftest import wait_until
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from test_consistency import view
 from test_policy_server import pursue, save_untrained
 
+from am_ros import cli
 from am_ros.goals import GoalLibrary
 from am_ros.images import array_from_image
 
@@ -38,10 +40,10 @@ def camera(start_node, tmp_path):
     return point
 
 
-def test_a_goal_is_refused_once_the_camera_has_moved(ros, start_node, camera, tmp_path):
+def test_a_goal_is_refused_or_warned_of_once_the_camera_has_moved(ros, start_node, camera, tmp_path, capsys):
     start_node("goal_registry", folder=str(tmp_path / "goals"), ready="ready: ")
-    policy = start_node("policy_server", checkpoint=str(save_untrained(tmp_path / "policy")), samples=8,
-                        goal_check="refuse", motion_timeout_s=0.5)  # fmt: skip
+    settings = {"checkpoint": str(save_untrained(tmp_path / "policy")), "samples": 8, "motion_timeout_s": 0.5}
+    policy = start_node("policy_server", goal_check="refuse", **settings)
     missing = check(ros, goal_id="cup")
     assert not missing.success and "goal 'cup': does not exist" in missing.message
     camera(0.0, arm=0.05)
@@ -76,5 +78,22 @@ def test_a_goal_is_refused_once_the_camera_has_moved(ros, start_node, camera, tm
     result, status = pursue(ros, goal_id="cup")
     assert (status, result.end) == ("aborted", ReachGoal.Result.FAULT) and result.steps == 0
     assert result.reason.startswith("goal_inconsistent: moved: the camera looks 5.0° further right"), result.reason
+
+    policy.stop()
+    start_node("policy_server", goal_check="warn", **settings, ready="serving")
+    told = ros.receive(DiagnosticArray, "/diagnostics")
+    sentence = "goal_inconsistent: moved: the camera looks 5.0° further right than for the goal"
+    assert cli.main(["reach", "cup"]) == 1  # pursued: there is no controller here
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"warning: {sentence}") and lines[1].startswith("controller_gone"), lines
+    run = ros.send_goal(ReachGoal, "policy_server/reach_goal", goal_id="cup")
+    result = run.result(20)
+    assert list(result.warnings) == list(run.feedback[0].warnings) == [lines[0].removeprefix("warning: ")]
+
+    def on_diagnostics() -> bool:
+        goals = [s for array in told for s in array.status if s.name == "/policy_server: goal"]
+        return bool(goals) and goals[-1].level == DiagnosticStatus.WARN and goals[-1].message.startswith(sentence)
+
+    wait_until(on_diagnostics, 10, "the warning on /diagnostics")
     GoalLibrary(tmp_path / "goals").delete("cup")
     assert not list((tmp_path / "goals").glob("*.png"))

@@ -41,6 +41,8 @@ def test_an_operator_has_a_goal_pursued_sees_each_step_and_stops_the_arm(ros, st
     command = [sys.executable, "-u", "-m", "am_ros.cli", "reach", "there", "--max-steps", "500"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert run.stdout.readline().startswith("step   1")
+    ros.node.get_logger().warning("the lamp is off")  # what any node of the cell warns of meanwhile
+    assert any(line == "warning: test_client: the lamp is off\n" for line in run.stdout)
     run.send_signal(signal.SIGINT)
     began = time.monotonic()
     said, _ = run.communicate(timeout=20)

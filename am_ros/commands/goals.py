@@ -105,10 +105,11 @@ def _now(arguments) -> int:
 
 def _ask(arguments, service, name: str, **request):
     """The registry's answer; raises AmRosError with its sentence where it refuses."""
+    from am_ros.ros.commanding.goal_requests import READY_S
     from am_ros.ros.introspection.client import RosClient
 
     with RosClient("goals", namespace=arguments.namespace) as client:
-        answer = client.call(service, f"goal_registry/{name}", **request)
+        answer = client.call(service, f"goal_registry/{name}", ready_s=READY_S, **request)
     if not answer.success:
         raise AmRosError(f"goal_registry/{name}: {answer.message}")
     return answer

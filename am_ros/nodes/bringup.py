@@ -7,17 +7,16 @@ from collections.abc import Callable
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Log
-from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from am_ros.cell.bringup import TRANSITIONS, Bringup, BringupConfig, NodeLost, check_first
 from am_ros.errors import AmRosError
 from am_ros.ros.introspection.client import MATCH_S, RosClient
+from am_ros.ros.introspection.log import CellLog
 from am_ros.ros.node.clocks import StampClock, steady_timer
 from am_ros.ros.node.common import StopOnSignal, declare
 from am_ros.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics
 
 TRANSITION_IDS = {name: getattr(Transition, f"TRANSITION_{name.upper()}") for name in TRANSITIONS}
-REASON_WAIT_S = 0.5  # the log and the answer of a service come by different ways
 ASK_AGAIN_S = 1.0
 
 
@@ -27,9 +26,8 @@ class LifecycleServices:
     def __init__(self, client: RosClient):
         self._client, self._node = client, client.node
         self._clients = {}
-        self._errors: dict[str, str] = {}
-        kept = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # what was said before we met
-        self._node.create_subscription(Log, "/rosout", self._on_log, kept)
+        self._log = CellLog(self._node, Log.ERROR)
+        self._changed_ns: dict[str, int] = {}  # when the last transition of a node was asked for
 
     def state(self, node: str, timeout_s: float) -> str:
         """The label of the node's state; empty: no answer in time."""
@@ -39,7 +37,7 @@ class LifecycleServices:
 
     def change(self, node: str, transition: str, timeout_s: float, stopped: Callable[[], bool]) -> bool | None:
         """Whether the transition was done; None: no answer in time, or before `stopped`."""
-        self._errors.pop(self._logger_name(node), None)
+        self._changed_ns[node] = time.time_ns()
         deadline_s = time.monotonic() + timeout_s
         request = ChangeState.Request(transition=Transition(id=TRANSITION_IDS[transition]))
         future = self._ask(node, "change_state", ChangeState, request, timeout_s)
@@ -59,11 +57,7 @@ class LifecycleServices:
 
     def reason(self, node: str) -> str:
         """The last error that the node has logged since its last transition began, or empty."""
-        deadline_s = time.monotonic() + REASON_WAIT_S
-        name = self._logger_name(node)
-        while name not in self._errors and time.monotonic() < deadline_s:
-            time.sleep(0.02)
-        return self._errors.get(name, "")
+        return self._log.said(node, since_ns=self._changed_ns.get(node, 0))
 
     def _ask(self, node: str, service: str, service_type, request, timeout_s: float):
         """The future of the answer; None if nobody offers the service."""
@@ -79,13 +73,6 @@ class LifecycleServices:
         if new:
             time.sleep(MATCH_S)
         return client.call_async(request)
-
-    def _logger_name(self, node: str) -> str:
-        return self._node.resolve_service_name(node).strip("/").replace("/", ".")
-
-    def _on_log(self, message: Log) -> None:
-        if message.level >= Log.ERROR and message.msg.strip():
-            self._errors[message.name] = message.msg.strip().splitlines()[-1]
 
 
 def report(bringup: Bringup, diagnostics: Diagnostics) -> None:

@@ -19,6 +19,7 @@ from am_ros.ros.introspection.names import full_name
 from am_ros.ros.messages.types import message_class
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import completed, declare, run
+from am_ros.ros.node.diagnostics import OK, WARN, Diagnostics
 
 # Best effort hears reliable and best-effort publishers alike. 100 deep: three seconds of images.
 BEST_EFFORT_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
@@ -33,6 +34,7 @@ class EpisodeLogger(Node):
     def __init__(self):
         super().__init__("episode_logger")
         config = declare(self, RecorderConfig)
+        self._diagnostics, self._trouble = Diagnostics(self), ""
         self._recorder = EpisodeRecorder(config, self._report)
         self._types: dict[str, str] = {}  # of the topics that are recorded
         recorded = dict(topics.RECORDED)
@@ -55,6 +57,7 @@ class EpisodeLogger(Node):
         self.create_service(LabelEpisode, "~/label", self._label, callback_group=apart)
         steady_timer(self, 1.0, self._recorder.check)
         steady_timer(self, 0.5, self._watch_types)
+        steady_timer(self, 1.0, self._diagnose)
         self.get_logger().info(f"ready: recording to {self._recorder.folder.resolve()}")
 
     def close(self):
@@ -79,11 +82,17 @@ class EpisodeLogger(Node):
             self._recorder.watch_type(topic, ", ".join(sorted(foreign)))
 
     def _report(self, problem: bool, text: str) -> None:
+        self._trouble = text if problem else ""
         # Two lines: rclpy allows one severity per line of code.
         if problem:
             self.get_logger().warning(text)
         else:
             self.get_logger().info(text)
+
+    def _diagnose(self) -> None:
+        """The last trouble, until something is recorded or discarded without."""
+        folder, trouble = self._recorder.folder, self._trouble
+        self._diagnostics.publish("recording", WARN if trouble else OK, trouble or f"ready to record to {folder}", {})
 
     async def _start(self, request, response):
         try:

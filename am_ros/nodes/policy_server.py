@@ -7,23 +7,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from am_msgs.action import ReachGoal
-from am_msgs.srv import CheckGoal, CountImages, GetGoal, LoadCheckpoint
+from am_msgs.srv import CountImages, LoadCheckpoint
 
-from am_ros import images
 from am_ros.configuration import check, parameter
-from am_ros.episode import check_name
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.policy import Policy
 from am_ros.paths import inside
 from am_ros.pretrained import FOLDER, checkpoint_names
 from am_ros.ros.commanding.episode_runner import EpisodeRunner
+from am_ros.ros.commanding.goal_requests import GoalRequests
 from am_ros.ros.messages.acting import ActingConfig, Choice, Label, action_message
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import declare, from_ns, run, to_ns
 from am_ros.ros.node.diagnostics import OK, WARN, Diagnostics
 from am_ros.ros.node.lifecycle import ActingNode
-from am_ros.ros.node.single_goal import SingleGoalServer, call_service
+from am_ros.ros.node.single_goal import SingleGoalServer
 
 MAX_STEPS = 1000  # of a goal: a number from the network must not keep the arm for ever
 
@@ -45,7 +44,7 @@ class PolicyServerConfig:
     device: str = parameter("cpu", "where the network runs", choices=("cpu", "cuda"))
     seed: int = parameter(0, "of the search", range=(0, 2**31 - 1))
     goal_check: str = parameter(
-        "warn", "whether the camera still stands where it stood for the goal: off, warn in the log, or refuse the goal",
+        "warn", "whether the camera still stands where it stood for the goal: off, warn who asked, or refuse the goal",
         choices=("off", "warn", "refuse"),
     )  # fmt: skip
     autostart: bool = parameter(True, "configure and activate at start; false: wait for lifecycle transitions")
@@ -75,9 +74,8 @@ class PolicyServer(ActingNode):
             return
         self._runner = EpisodeRunner(self, self.acting)
         self._diagnostics, self._missed = Diagnostics(self), 0
+        self._goals, self._warnings = GoalRequests(self), []
         steady_timer(self, 1.0, self._report)
-        self._goals = self.create_client(GetGoal, "goal_registry/get")
-        self._checks = self.create_client(CheckGoal, "goal_registry/check")
         self.create_service(LoadCheckpoint, "~/load_checkpoint", self._on_load)
         self.create_service(CountImages, "~/count_images", self._on_count)
         self._server = SingleGoalServer(self, ReachGoal, "~/reach_goal", self._pursue, self._describe, self._refuse)
@@ -142,11 +140,15 @@ class PolicyServer(ActingNode):
         request, policy = goal.request, self.policy
         if request.max_steps > MAX_STEPS:
             raise AmRosError(f"max_steps {request.max_steps}: at most {MAX_STEPS}")
-        goal_image = self._goal_image(request)
+        goal_image = self._goals.image(request)
         size = policy.image_size
         if goal_image.shape != (size, size, 3):
             raise AmRosError(f"goal image: is {goal_image.shape[:2]}, the policy needs ({size}, {size})")
-        self._check_view(request)
+        result.warnings = self._warnings = self._goals.warnings(request, self.config.goal_check)
+        if result.warnings:
+            goal.publish_feedback(ReachGoal.Feedback(warnings=result.warnings))
+            for sentence in result.warnings:
+                self.get_logger().warning(sentence)
         started = self.get_clock().now().nanoseconds
         label = Label(f"policy_{started}", "policy", request.task, request.goal_id, request.seed)
         policy.reset(self.config.seed + max(0, request.seed))
@@ -198,40 +200,8 @@ class PolicyServer(ActingNode):
             "images_missed": missed,
         }
         self._diagnostics.publish("camera path", level, message, values)
-
-    def _check_view(self, request) -> None:
-        """Ask the registry whether the camera has moved since the goal was recorded; raise AmRosError if it counts.
-
-        What cannot be told (UNDECIDED) refuses no goal.
-        """
-        refuse = self.config.goal_check == "refuse"
-        if self.config.goal_check == "off" or not (refuse or self._checks.service_is_ready()):
-            return
-        asked = CheckGoal.Request(goal_id=request.goal_id)
-        if not request.goal_id:
-            asked.goal_image = request.goal_image
-        try:
-            answer = call_service(self._checks, asked, 5.0)
-        except AmRosError as error:
-            if refuse:
-                raise
-            self.get_logger().warning(f"goal not checked: {error}")
-            return
-        inconsistent = answer.finding in (CheckGoal.Response.MOVED, CheckGoal.Response.SCENE_DIFFERS)
-        sentence = f"goal_inconsistent: {answer.message}"
-        if refuse and (inconsistent or not answer.success):
-            raise AmRosError(sentence)
-        if answer.finding or not answer.success:
-            self.get_logger().warning(sentence)
-
-    def _goal_image(self, request) -> np.ndarray:
-        if not request.goal_id:
-            return images.array_from_image(request.goal_image)
-        check_name(request.goal_id, "goal id")
-        answer = call_service(self._goals, GetGoal.Request(goal_id=request.goal_id), 5.0)
-        if not answer.success:
-            raise AmRosError(answer.message)
-        return images.array_from_image(answer.image)
+        warned = "; ".join(self._warnings)
+        self._diagnostics.publish("goal", WARN if warned else OK, warned or "nothing to warn of", {})
 
 
 def main(args=None) -> int:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from am_msgs.srv import LabelEpisode, StartEpisode
+from rcl_interfaces.msg import Log
 from rclpy.node import Node
 from sensor_msgs.msg import Joy
 
@@ -16,6 +17,7 @@ from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.ros.commanding.manual_episodes import REFUSED, ManualEpisodes
 from am_ros.ros.commanding.terminal import KeyTerminal
+from am_ros.ros.introspection.log import CellLog
 from am_ros.ros.messages.acting import ActingConfig, Label
 from am_ros.ros.node.common import LAST_ACTS, RELIABLE_QOS, NodeThread, declare, run
 from am_ros.ros.node.single_goal import call_service
@@ -59,6 +61,7 @@ class Teleop(Node):
         self._joystick, self._factor = Joystick(self.teleop), 1.0
         self._last_label: Label | None = None
         self._told_stale = False
+        self._log = CellLog(self, Log.WARN)
         self._start = self.create_client(StartEpisode, "episode_logger/start")
         self._label = self.create_client(LabelEpisode, "episode_logger/label")
         self._done, self._closing = threading.Event(), False
@@ -111,6 +114,8 @@ class Teleop(Node):
 
     def _work(self) -> None:
         while (wish := self._wishes.next(0.1, time.monotonic)) is not Control.QUIT:
+            for line in self._log.news():
+                self._say(f"warning: {line}")
             if wish is None:
                 self._tell_if_stale()
                 continue

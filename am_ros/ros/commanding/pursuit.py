@@ -13,6 +13,7 @@ from sensor_msgs.msg import Image
 from am_ros import images, topics
 from am_ros.errors import AmRosError
 from am_ros.evaluation.drawing import GREY, goal_tile, grid, tile, write_png
+from am_ros.ros.commanding.goal_requests import GET, READY_S
 from am_ros.ros.introspection.client import MATCH_S, GoalRun, RosClient
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, to_ns
 
@@ -38,9 +39,9 @@ class Pursuit:
             self._goal["goal_image"] = _read(path)
             self.goal_image = images.array_from_image(self._goal["goal_image"])
         else:
-            answer = client.call(GetGoal, "goal_registry/get", goal_id=goal)
+            answer = client.call(GetGoal, GET, ready_s=READY_S, goal_id=goal)
             if not answer.success:
-                raise AmRosError(f"goal_registry/get: {answer.message}")
+                raise AmRosError(f"{GET}: {answer.message}")
             self._goal["goal_id"] = goal
             self.goal_image = images.array_from_image(answer.image)
         self._ended = ""
@@ -54,19 +55,22 @@ class Pursuit:
         return [self._images[stamp] for stamp in self._stamps if stamp in self._images]
 
     def run(self, max_steps: int = 0) -> Iterator[str]:
-        """Send the goal; yield a sentence for each step and one for the end. `fault` says why, if one ended it."""
+        """Send the goal; yield a line for each warning, each step, and the end. `fault` says why, if one ended it."""
+        self._client.log.news()  # from now on
         self._wait_until_connected()
         self._run = self._client.send_goal(ReachGoal, "policy_server/reach_goal", **self._goal, max_steps=max_steps)
         told, news_s = 0, time.monotonic()
         while not self._run.done:
             time.sleep(POLL_S)
+            yield from self._others()
             for feedback in self._run.feedback[told:]:
-                yield _step(feedback)
+                yield _line(feedback)
                 told, news_s = told + 1, time.monotonic()
             if time.monotonic() - news_s > SILENT_S:
                 raise AmRosError(f"action policy_server/reach_goal: nothing came for {SILENT_S:g} s")
-        yield from map(_step, self._run.feedback[told:])
+        yield from map(_line, self._run.feedback[told:])
         yield self._end(self._run, EVENT_TIMEOUT_S)
+        yield from self._others()
 
     def cancel(self, timeout_s: float) -> str:
         """Stop the arm; returns a sentence that says how it ended."""
@@ -92,6 +96,10 @@ class Pursuit:
                 break
             time.sleep(POLL_S)
         time.sleep(MATCH_S)
+
+    def _others(self) -> list[str]:
+        """What the other nodes warn of meanwhile; of the goal itself the policy server's feedback tells."""
+        return [f"warning: {line}" for line in self._client.log.news("policy_server", "goal_registry")]
 
     def _end(self, run: GoalRun, timeout_s: float) -> str:
         result = run.result(timeout_s)
@@ -126,8 +134,10 @@ class Pursuit:
             self._ended = event.episode_id
 
 
-def _step(feedback) -> str:
-    """One step in one line."""
+def _line(feedback) -> str:
+    """One step in one line, or what there is to know before the first one."""
+    if feedback.warnings:
+        return "\n".join(f"warning: {sentence}" for sentence in feedback.warnings)
     action, way = feedback.action, feedback.action.translation
     gripper = {action.GRIPPER_OPEN: ", opens", action.GRIPPER_CLOSE: ", closes"}.get(action.gripper, "")
     centimetres = ", ".join(f"{100 * along:+.1f}" for along in (way.x, way.y, way.z))

@@ -10,11 +10,13 @@ from functools import partial
 
 import rclpy
 from action_msgs.msg import GoalStatus
+from rcl_interfaces.msg import Log
 from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from am_ros.cell.start_check import DOMAIN, check_start
 from am_ros.errors import AmRosError
+from am_ros.ros.introspection.log import CellLog
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, in_executor
 from am_ros.ros.node.errors import entering_ros
 
@@ -23,6 +25,7 @@ __all__ = ["GoalRun", "Received", "RosClient"]
 
 # A client knows its service before the service knows where to answer: DDS drops an answer that comes that early.
 MATCH_S = 0.3
+REJECTED = "rejected: "  # in the log of an action's server, before the reason, for which the answer has no room
 
 
 class RosClient:
@@ -38,7 +41,7 @@ class RosClient:
         with entering_ros():
             rclpy.init(args=args, context=self.context, domain_id=domain_id)
             self.node = rclpy.create_node(name, context=self.context, namespace=namespace)
-        self._clients = {}
+        self._clients, self._log = {}, None
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, daemon=True, name=f"{name} executor")
@@ -61,6 +64,12 @@ class RosClient:
         """Whether anything is still received: a callback that raises ends it."""
         return self._thread.is_alive()
 
+    @property
+    def log(self) -> CellLog:
+        """Warnings and errors of the cell's nodes, heard since this was first asked for."""
+        self._log = self._log or CellLog(self.node, Log.WARN)
+        return self._log
+
     def close(self) -> None:
         """Stop spinning and leave the graph."""
         self._executor.shutdown(timeout_sec=2.0)
@@ -71,12 +80,16 @@ class RosClient:
         self.node.destroy_node()
         self.context.try_shutdown()
 
-    def call(self, service_type, name: str, timeout_s: float = 10.0, **fields):
-        """Call a service with a request of these fields; return the response."""
+    def call(self, service_type, name: str, timeout_s: float = 10.0, ready_s: float | None = None, **fields):
+        """Call a service with a request of these fields; return the response.
+
+        `ready_s`: how long to wait for a node that offers it, where that is less.
+        """
         deadline = time.monotonic() + timeout_s
         new = name not in self._clients
         client = self._client(name, lambda: self.node.create_client(service_type, name))
-        _until(client.service_is_ready, timeout_s, f"service {name}: no node offers it (waited {timeout_s} s)")
+        ready_s = timeout_s if ready_s is None else ready_s
+        _until(client.service_is_ready, ready_s, f"service {name}: no node offers it (waited {ready_s:g} s)")
         if new:
             time.sleep(MATCH_S)
         return _result(client.call_async(service_type.Request(**fields)), deadline, f"service {name}")
@@ -84,15 +97,18 @@ class RosClient:
     def send_goal(self, action_type, name: str, timeout_s: float = 10.0, **fields) -> "GoalRun":
         """Send a goal of these fields to an action; return once it is accepted. Raises AmRosError if it is rejected."""
         deadline = time.monotonic() + timeout_s
+        log = self.log
         client = self._client(name, lambda: ActionClient(self.node, action_type, name))
         _until(client.server_is_ready, timeout_s, f"action {name}: no node offers it (waited {timeout_s} s)")
         feedback = []
         goal = action_type.Goal(**fields)
         send = partial(client.send_goal_async, goal, lambda m: feedback.append(m.feedback))
+        sent_ns = time.time_ns()
         sent = in_executor(self._executor, send, timeout_s)
         handle = _result(sent, deadline, f"action {name}")
         if not handle.accepted:
-            raise AmRosError(f"action {name}: the goal was rejected")
+            why = log.said(name.rpartition("/")[0], REJECTED, sent_ns)
+            raise AmRosError(f"action {name}: the goal was rejected" + (f": {why}" if why else ""))
         return GoalRun(name, handle, feedback, self._executor)
 
     def receive(self, message_type, topic: str, qos=SENSOR_QOS) -> "Received":

@@ -84,14 +84,17 @@ class SingleGoalServer:
         return result
 
 
-def call_service(client, request, timeout_s: float):
+def call_service(client, request, timeout_s: float, ready_s: float | None = None):
     """Call a service from a thread that is not the executor's; AmRosError naming the service without an answer.
+
+    `ready_s`: how long to wait for a node that offers it, where that is less.
 
     Asks twice, so for requests that may be repeated: the dead server of a node that was killed and started again still
     looks ready for a while, and a request that reaches only that one is lost.
     """
-    if not client.wait_for_service(timeout_sec=timeout_s):
-        raise AmRosError(f"service {client.srv_name}: no node offers it (waited {timeout_s} s)")
+    ready_s = timeout_s if ready_s is None else ready_s
+    if not client.wait_for_service(timeout_sec=ready_s):
+        raise AmRosError(f"service {client.srv_name}: no node offers it (waited {ready_s:g} s)")
     for _ in range(2):
         answered = threading.Event()
         future = client.call_async(request)
@@ -99,4 +102,4 @@ def call_service(client, request, timeout_s: float):
         if answered.wait(timeout_s / 2):
             return future.result()
         client.remove_pending_request(future)
-    raise AmRosError(f"service {client.srv_name}: no answer within {timeout_s} s")
+    raise AmRosError(f"service {client.srv_name}: no answer within {timeout_s:g} s")
