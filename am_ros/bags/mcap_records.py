@@ -13,6 +13,7 @@ from io import BytesIO
 from typing import NamedTuple
 
 import lz4.frame
+import numpy as np
 import zstandard
 from mcap import records
 from mcap.data_stream import ReadDataStream
@@ -25,6 +26,7 @@ HEAD = struct.Struct("<BQ")  # of every record: opcode, length of what follows
 FOOTER_RECORD = struct.Struct("<BQQQI")  # opcode, length, summary start, summary offset start, CRC
 _MESSAGE = struct.Struct("<BQHIQQ")  # the head with channel id, sequence, log time, publish time
 _MESSAGE_FIELDS = _MESSAGE.size - HEAD.size
+_INDEX = struct.Struct("<BQHI")  # the head with channel id and bytes of the pairs of log time and offset
 _CHUNK = struct.Struct("<QQQII")  # start, end, uncompressed size, CRC, length of the compression's name
 CHUNK_FIELDS = _CHUNK.size
 # What damaged input raises in here and in the mcap library.
@@ -175,6 +177,17 @@ def metadata_of(content: bytes) -> records.Metadata:
 def statistics_of(content: bytes) -> records.Statistics:
     """The statistics of a file, out of the record's content."""
     return records.Statistics.read(ReadDataStream(BytesIO(content)))
+
+
+def message_times(content: bytes) -> Iterator[tuple[int, np.ndarray]]:
+    """Channel and log times [ns], in the order of the file, out of the message indexes behind a chunk."""
+    position = 0
+    while position + _INDEX.size <= len(content):
+        opcode, length, channel, size = _INDEX.unpack_from(content, position)
+        if opcode == MESSAGE_INDEX and size <= len(content) - position - _INDEX.size and size % 16 == 0:
+            pairs = np.frombuffer(content, "<u8", size // 8, position + _INDEX.size).reshape(-1, 2)
+            yield channel, pairs[np.argsort(pairs[:, 1], kind="stable"), 0].astype(np.int64)
+        position += HEAD.size + length
 
 
 def chunk_index_of(content: bytes) -> records.ChunkIndex:

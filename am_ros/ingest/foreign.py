@@ -7,6 +7,7 @@ more than itself. What was lost is named. metadata.yaml is only compared: the fi
 import heapq
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from am_ros.ingest.identity import same_content
 from am_ros.ingest.metadata import compared
 from am_ros.ingest.storage.file import StorageFile, Stored
 from am_ros.ingest.storage.opening import open_storage
+from am_ros.ingest.storage.order import SET_BACK_NS
 
 __all__ = ["ForeignBag", "Received", "Topic", "find_bags"]
 _LISTED = 12  # topics that a sentence lists
@@ -199,7 +201,18 @@ class ForeignBag:
 
 
 def _merged(files: list[StorageFile], topics: set[str]) -> Iterator[tuple[StorageFile, Stored]]:
-    """The messages of all files in the order of their times; a file is not begun before it is its turn."""
+    """The messages of all files in the order of their times; a file is not begun before it is its turn.
+
+    A file that goes on with the topics of the one before it, but from an earlier time, is read after it: the recorder's
+    clock was set back between them.
+    """
+    for one, other in pairwise(files):
+        shared = {c.topic for c in one.channels.values()} & {c.topic for c in other.channels.values()} & topics
+        if shared and one.start_ns < other.start_ns < one.end_ns - SET_BACK_NS and other.end_ns > one.end_ns:
+            for file in files:
+                for stored in file.messages({n for n, channel in file.channels.items() if channel.topic in topics}):
+                    yield file, stored
+            return
     waiting = sorted(enumerate(files), key=lambda pair: (pair[1].start_ns, pair[0]), reverse=True)
     running: list[tuple[int, int, Stored, Iterator[Stored]]] = []
 

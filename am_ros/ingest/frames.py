@@ -71,6 +71,12 @@ class FramesSource(PoseSource):
             if placement is not None and child not in self._frames:
                 self._frame(child, parent).static = placement
 
+    def begin_anew(self) -> None:
+        """See PoseSource."""
+        self._emitted = None
+        for frame in self._frames.values():
+            frame.motion.begin_anew(), frame.history.begin_anew(), frame.cuts.clear()
+
     def rest(self) -> list[Sample]:
         """See PoseSource: a link that stood all the time does so to the end."""
         return self._new_poses(last=True)
@@ -163,7 +169,9 @@ class FramesSource(PoseSource):
         moving = [self._frames[f] for side in chain for f in side if self._frames[f].static is None]
         if not moving:
             return []
-        histories = [frame.history for frame in moving]
+        histories = [frame.history for frame in moving if frame.history.stamps]
+        if len(histories) < len(moving):
+            return []
         if self._emitted is not None and max(h.newest for h in histories) < self._emitted - 1_000_000_000:
             self._emitted = None  # a clock was set back
         found = []

@@ -16,42 +16,46 @@ class History:
     def __init__(self, between: Callable, same: Callable):
         """`between(a, b, share)` interpolates, `same(a, b)` tells whether nothing moved."""
         self._between, self._same = between, same
-        self._stamps: deque[int] = deque()
+        self.stamps: deque[int] = deque()
         self._values: deque = deque()
         self._first = None
         self.moved = False
 
+    def begin_anew(self) -> None:
+        """Forget the values, but not whether the part moves."""
+        self.stamps.clear(), self._values.clear()
+
     @property
     def newest(self) -> int:
-        return self._stamps[-1]
+        return self.stamps[-1]
 
     def add(self, stamp: int, value) -> None:
         """The next value; stamps that go back by more than a second begin anew, others are not taken."""
-        if self._stamps and stamp <= self._stamps[-1]:
-            if self._stamps[-1] - stamp < 1_000_000_000:
+        if self.stamps and stamp <= self.stamps[-1]:
+            if self.stamps[-1] - stamp < 1_000_000_000:
                 return
-            self._stamps.clear(), self._values.clear()
+            self.stamps.clear(), self._values.clear()
         if self._first is None:
             self._first = value
         self.moved = self.moved or not self._same(self._first, value)
-        self._stamps.append(stamp), self._values.append(value)
-        while len(self._stamps) > 2 and stamp - self._stamps[1] > KEPT_S * 1e9:
-            self._stamps.popleft(), self._values.popleft()
+        self.stamps.append(stamp), self._values.append(value)
+        while len(self.stamps) > 2 and stamp - self.stamps[1] > KEPT_S * 1e9:
+            self.stamps.popleft(), self._values.popleft()
 
     def since(self, stamp: int) -> list[int]:
         """The stamps after that one."""
-        return [s for s in self._stamps if s > stamp]
+        return [s for s in self.stamps if s > stamp]
 
     def at(self, stamp: int, max_gap_ns: int):
         """The value at a stamp; None where it is not known: before the first, or in a gap in which it moved."""
-        i = bisect_right(self._stamps, stamp)
-        if i and self._stamps[i - 1] == stamp:
+        i = bisect_right(self.stamps, stamp)
+        if i and self.stamps[i - 1] == stamp:
             return self._values[i - 1]
-        if i == len(self._stamps):
+        if i == len(self.stamps):
             return self._values[-1] if i and not self.moved else None
         if i == 0:
             return self._values[0] if not self.moved else None
-        a, b, t0, t1 = self._values[i - 1], self._values[i], self._stamps[i - 1], self._stamps[i]
+        a, b, t0, t1 = self._values[i - 1], self._values[i], self.stamps[i - 1], self.stamps[i]
         if t1 - t0 > max_gap_ns:
             return b if self._same(a, b) else None
         return self._between(a, b, (stamp - t0) / (t1 - t0))

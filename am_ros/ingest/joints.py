@@ -74,6 +74,13 @@ class JointsSource(PoseSource):
         name = "" if whole else f" joints {_listed([self.role.joints[i] for i in part])}"
         return [(f"{topic}{name}", stamp) for topic, stamp in super().clocks(message, receive_ns)]
 
+    def begin_anew(self) -> None:
+        """See PoseSource."""
+        self._motion.begin_anew()
+        self._emitted = None
+        for history in self._parts.values():
+            history.begin_anew()
+
     def rest(self) -> list[Sample]:
         """See PoseSource."""
         return self._together(last=True)
@@ -110,7 +117,8 @@ class JointsSource(PoseSource):
         return self._together()
 
     def _together(self, last: bool = False) -> list[Sample]:
-        if sum(map(len, self._parts)) < len(self._index):
+        known = [part for part, history in self._parts.items() if history.stamps]
+        if sum(map(len, known)) < len(self._index):
             return []
         found = []
         for at in due(self._parts.values(), self._emitted, last):

@@ -64,6 +64,14 @@ class MotionOffset:
         """Whether there are fewer images than it wants."""
         return self._left > 0
 
+    def begin_anew(self) -> None:
+        """A clock was set back: what was taken so far is enough, or nothing."""
+        if len(self._pairs) >= 3 * MIN_PAIRS:
+            self._left = 0
+        else:
+            self._pairs.clear(), self._poses.clear()
+        self._last = None
+
     def add_image(self, stamp_ns: int, grey: np.ndarray) -> None:
         """An image [H, W], uint8; those of one camera have one size."""
         self._left -= 1
@@ -76,7 +84,9 @@ class MotionOffset:
 
     def add_pose(self, stamp_ns: int, pose: ToolPose) -> None:
         """A pose of the tool."""
-        if self._left > 0 or (self._pairs and stamp_ns < self._pairs[-1][1] + SEARCH_S * 1e9):
+        newest = self._poses[-1][0] if self._poses else -1
+        wanted = self._left > 0 or (self._pairs and stamp_ns < self._pairs[-1][1] + SEARCH_S * 1e9)
+        if wanted and stamp_ns > newest:
             self._poses.append((stamp_ns, *pose.position_m.tolist(), pose.yaw_rad))
 
     def estimate(self) -> CameraOffset | None:
@@ -85,9 +95,8 @@ class MotionOffset:
             return None
         poses = np.array(self._poses, float)
         base = self._pairs[0][0]
-        order = np.argsort(np.array([p[0] for p in self._poses], np.int64), kind="stable")
-        times = (np.array([p[0] for p in self._poses], np.int64)[order] - base) / 1e9
-        values = np.column_stack([poses[order, 1:4], LEVER_M * np.unwrap(poses[order, 4])])
+        times = (np.array([p[0] for p in self._poses], np.int64) - base) / 1e9
+        values = np.column_stack([poses[:, 1:4], LEVER_M * np.unwrap(poses[:, 4])])
         begin, end = ((np.array([p[i] for p in self._pairs], np.int64) - base) / 1e9 for i in (0, 1))
         seen = _spread([p[2] for p in self._pairs])
         inside = (begin >= times[0] - SEARCH_S) & (end <= times[-1] + SEARCH_S)

@@ -44,6 +44,11 @@ class Plausible:
         self._faults: deque[tuple[float, float, str, str] | None] = deque(maxlen=AMONG)
         self.spikes = 0  # samples that were left out
 
+    def begin_anew(self) -> None:
+        """A clock was set back: what comes now is another stream."""
+        self._last.clear()
+        self._held = None
+
     def add(self, stamp_ns: int, placement: pin.SE3, source: str = "") -> list[Passed]:
         """Take the next sample; returns those that can be believed by now: none, one or two.
 
@@ -51,8 +56,7 @@ class Plausible:
         """
         sample, last = _Sample(stamp_ns, placement, source), self._last[-1] if self._last else None
         if last is None or last.stamp_ns - stamp_ns > 1_000_000_000:  # a clock was set back: a new stream
-            self._last.clear()
-            self._held = None
+            self.begin_anew()
             return self._pass(sample)
         if stamp_ns <= last.stamp_ns:
             if stamp_ns == last.stamp_ns and _way(last.placement, placement) > MIN_JUMP_M:

@@ -113,6 +113,10 @@ class PoseSource(ABC):
     def samples(self, message, receive_ns: int, static: bool = False) -> list[Sample]:
         """What a message brings, in the order of the stamps. AmRosError if the mapping does not fit it."""
 
+    @abstractmethod
+    def begin_anew(self) -> None:
+        """A clock was set back: what comes now has nothing to do with what came before."""
+
     def rest(self) -> list[Sample]:
         """What can be told when nothing more will come."""
         return []
@@ -195,6 +199,10 @@ class PosesSource(PoseSource):
         stamp = self._header_stamp(message, receive_ns)
         passed = self._motion.add(stamp, placement, f"frame {frame!r}" if frame else "")
         return [self._tool_sample(p) for p in passed]
+
+    def begin_anew(self) -> None:
+        """See PoseSource."""
+        self._motion.begin_anew()
 
     @property
     def spikes(self) -> int:

@@ -194,7 +194,7 @@ class Synchroniser:
         self._out.extend([*self._markers, Jump(stamp, reason)])
         self._markers.clear()
         self._cuts.clear()
-        self._track.clear()
+        self._track.clear(), self._source.begin_anew(), self.motion.begin_anew()
         for values in (self._opening, self._command):
             if values is not None:
                 values.clear()
@@ -226,6 +226,7 @@ class Synchroniser:
             self._release(None)
             self._out.extend([*self._markers, Jump(stamp)])
             self._markers.clear()
+            self.motion.begin_anew()
         elif shift:
             self._cuts.append(Jump(stamp, "camera's clock jumped"))
         try:

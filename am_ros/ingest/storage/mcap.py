@@ -12,6 +12,7 @@ from am_ros.bags import mcap_records as records
 from am_ros.bags.mcap_records import DAMAGE, HEAD
 from am_ros.errors import AmRosError
 from am_ros.ingest.storage.file import Channel, StorageFile, Stored
+from am_ros.ingest.storage.order import RecordedOrder
 
 _SALVAGE = "what is whole was read, `am-ros bags salvage` makes a proper bag of it"
 _RUN_BYTES = 1_000_000  # messages outside of chunks are read in runs of so many bytes
@@ -26,6 +27,7 @@ class _Piece(NamedTuple):
     length: int
     channels: frozenset[int] | None  # None: not known
     chunk: bool
+    index: tuple[int, int] = (0, 0)  # where the index of its messages lies, and how long it is; zeros: there is none
 
 
 class McapFile(StorageFile):
@@ -36,6 +38,7 @@ class McapFile(StorageFile):
     def __init__(self, path: Path):
         super().__init__(path)
         self._file = open(path, "rb")
+        self._order, self._indexed = RecordedOrder(), False
         try:
             self._size = self._file.seek(0, 2)
             self._file.seek(0)
@@ -65,7 +68,11 @@ class McapFile(StorageFile):
         """See StorageFile."""
         waiting: list[Stored] = []
         wanted = (p for p in self._pieces if p.channels is None or p.channels & channels)
-        for piece in sorted(wanted, key=lambda p: (p.start_ns, p.offset)):
+        in_order = self._set_back()
+        for piece in sorted(wanted, key=lambda p: p.offset if in_order else (p.start_ns, p.offset)):
+            if in_order:
+                yield from waiting
+                waiting = []
             ready = bisect_right(waiting, piece.start_ns, key=lambda m: m.time_ns)
             yield from waiting[:ready]
             waiting = waiting[ready:]
@@ -75,8 +82,19 @@ class McapFile(StorageFile):
                 what = f"a chunk of {piece.length} bytes" if piece.chunk else "messages"
                 self.lost.append(f"{what} at byte {piece.offset} cannot be read ({_reason(error)})")
                 continue
-            waiting = sorted([*waiting, *found], key=lambda m: m.time_ns)
+            waiting = found if in_order else sorted([*waiting, *found], key=lambda m: m.time_ns)
         yield from waiting
+
+    def _set_back(self) -> bool:
+        """Whether the recorder's clock was set back, so that the order of the file is to be kept."""
+        if not self._indexed:
+            self._indexed = True
+            for piece in sorted(self._pieces, key=lambda p: p.offset):
+                if piece.index[1]:
+                    self._file.seek(piece.index[0])
+                    for channel, times in records.message_times(self._file.read(piece.index[1])):
+                        self._order.add(channel, times)
+        return self._order.set_back
 
     def _messages_in(self, piece: _Piece) -> Iterator[Stored]:
         self._file.seek(piece.offset)
@@ -120,8 +138,9 @@ class McapFile(StorageFile):
         self.counts = dict(counts)
         for c in chunks:
             inside = frozenset(c.message_index_offsets) or None
+            index = (c.chunk_start_offset + c.chunk_length, c.message_index_length)
             piece = _Piece(
-                c.message_start_time, c.message_end_time, c.chunk_start_offset, c.chunk_length, inside, chunk=True
+                c.message_start_time, c.message_end_time, c.chunk_start_offset, c.chunk_length, inside, True, index
             )
             self._pieces.append(piece)
         return True
@@ -139,6 +158,7 @@ class McapFile(StorageFile):
                 elif opcode == records.MESSAGE:
                     message = records.message_of(content)
                     counts[message.channel_id] += 1
+                    self._order.add(message.channel_id, [message.log_time_ns])
                     run = self._longer_run(run, position, length, message.log_time_ns)
                 elif opcode == records.FOOTER:
                     ended = True
@@ -164,6 +184,7 @@ class McapFile(StorageFile):
             for item in records.items_of(records.chunk_data(content)):
                 if isinstance(item, records.Message):
                     inside[item.channel_id] += 1
+                    self._order.add(item.channel_id, [item.log_time_ns])
                 else:
                     self._take(*item)
         except DAMAGE as error:

@@ -8,6 +8,7 @@ from rosbags.rosbag1 import Reader
 
 from am_ros.errors import AmRosError
 from am_ros.ingest.storage.file import ROS1, Channel, StorageFile, Stored
+from am_ros.ingest.storage.order import stretches
 
 
 class Ros1File(StorageFile):
@@ -43,12 +44,24 @@ class Ros1File(StorageFile):
         count = 0
         if not connections:
             return
+        indexes = self._reader.indexes
+        entries = [(c.id, e) for c in connections for e in indexes[c.id]]
+        entries.sort(key=lambda entry: (entry[1].chunk_pos, entry[1].offset))
         try:
-            for connection, time_ns, raw in self._reader.messages(connections):
-                count += 1
-                yield Stored(time_ns, connection.id, bytes(raw))
+            # Where the recorder's clock was set back, the bag goes on as another, and is read as one.
+            for part in stretches((number, entry.time, (number, entry)) for number, entry in entries):
+                self._reader.indexes = {number: [] for number in indexes}
+                for number, entry in part:
+                    self._reader.indexes[number].append(entry)
+                for of_connection in self._reader.indexes.values():
+                    of_connection.sort()
+                for connection, time_ns, raw in self._reader.messages(connections):
+                    count += 1
+                    yield Stored(time_ns, connection.id, bytes(raw))
         except GeneratorExit:
             raise
         except Exception as error:  # whatever damaged input raises in there
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             self.lost.append(f"cannot be read after {count} messages ({reason})")
+        finally:
+            self._reader.indexes = indexes

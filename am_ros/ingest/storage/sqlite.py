@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.parse import quote
 from am_ros.bags.finder import SIDE_FILES
 from am_ros.errors import AmRosError
 from am_ros.ingest.storage.file import Channel, StorageFile, Stored
+from am_ros.ingest.storage.order import RecordedOrder
 
 
 class SqliteFile(StorageFile):
@@ -40,7 +42,8 @@ class SqliteFile(StorageFile):
     def messages(self, channels: set[int]) -> Iterator[Stored]:
         """See StorageFile."""
         numbers = ",".join(str(int(number)) for number in channels)
-        query = f"SELECT timestamp, topic_id, data FROM messages WHERE topic_id IN ({numbers}) ORDER BY timestamp, id"
+        order = "id" if self._set_back() else "timestamp, id"
+        query = f"SELECT timestamp, topic_id, data FROM messages WHERE topic_id IN ({numbers}) ORDER BY {order}"
         count = 0
         try:
             for time_ns, topic, data in self._database.execute(query):
@@ -48,6 +51,18 @@ class SqliteFile(StorageFile):
                 yield Stored(time_ns, topic, bytes(data or b""))
         except sqlite3.Error as error:
             self.lost.append(f"cannot be read after {count} messages ({error}): `sqlite3 .recover` may get at the rest")
+
+    def _set_back(self) -> bool:
+        """Whether the recorder's clock was set back, so that the order of the file is to be kept."""
+        order, times = RecordedOrder(), defaultdict(list)
+        try:
+            for channel, time_ns in self._database.execute("SELECT topic_id, timestamp FROM messages ORDER BY id"):
+                times[channel].append(time_ns)
+        except sqlite3.Error:  # what cannot be read is told where it is read
+            return False
+        for channel, of_channel in times.items():
+            order.add(channel, of_channel)
+        return order.set_back
 
     def _open(self) -> sqlite3.Connection:
         path = self.path.resolve()
