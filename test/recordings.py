@@ -1,4 +1,4 @@
-"""Bags of other cells of which the truth is known: a tool goes along x, and a red bar in the picture shows where it is."""
+"""Bags of other cells whose truth is known: a tool goes along x, and a red bar in the picture shows where it is."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Clocks of foreign bags: what differs is named, corrected by a value that is shown, or cut; nothing is believed blindly."""
+"""Clocks of foreign bags: what differs is named and corrected by a value that is shown, or the recording is cut."""
 
 import re
 import sqlite3
