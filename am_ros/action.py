@@ -4,6 +4,7 @@ An action is a Cartesian step of the end effector (x, y, z, azimuth), a gripper 
 terminate, as in QT-Opt (Kalashnikov et al., 2018) and Actionable Models (section 6.1).
 """
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -52,9 +53,13 @@ class ActionSpace:
     max_rotation_rad: float = parameter(0.5, "largest turn about the vertical axis [rad]", range=(1e-4, 3.2))
 
     def __post_init__(self):
-        limits = (*self.max_translation_m, self.max_rotation_rad)
+        limits = self._limits
         if len(limits) != CONTINUOUS_DIM or not all(np.isfinite(x) and x > 0 for x in limits):
             raise AmRosError(f"action space: limits must be four positive finite numbers, got {limits}")
+
+    @property
+    def _limits(self) -> tuple[float, ...]:
+        return (*self.max_translation_m, self.max_rotation_rad)
 
     @property
     def scale(self) -> np.ndarray:
@@ -72,7 +77,8 @@ class ActionSpace:
         if action.terminate:
             vector[TERMINATE] = 1
             return vector
-        vector[:CONTINUOUS_DIM] = np.array([*action.translation_m, action.rotation_z_rad]) / self.scale
+        moved = (*action.translation_m, action.rotation_z_rad)
+        vector[:CONTINUOUS_DIM] = [value / limit for value, limit in zip(moved, self._limits, strict=True)]
         gripper = action.gripper
         if gripper == Gripper.HOLD:
             gripper = Gripper.OPEN if gripper_opening > OPEN_ABOVE else Gripper.CLOSE
@@ -93,9 +99,10 @@ class ActionSpace:
 
     def check(self, action: CartesianAction, tolerance: float = 1e-6) -> None:
         """Raise AmRosError, naming the component, unless the action is finite and within the limits."""
-        values = np.array([*action.translation_m, action.rotation_z_rad], np.float64)
-        for name, value, limit in zip(("x", "y", "z", "rotation_z"), values, self.scale, strict=True):
-            if not np.isfinite(value):
+        values = (*action.translation_m, action.rotation_z_rad)
+        # Plain numbers: a bag has an action per step, and four of them are no array.
+        for name, value, limit in zip(("x", "y", "z", "rotation_z"), values, self._limits, strict=True):
+            if not math.isfinite(value):
                 raise AmRosError(f"action_not_finite: {name} = {value}")
             if abs(value) > limit + tolerance:
                 raise AmRosError(f"action_too_large: |{name}| = {abs(value):.3f} above {limit:.3f}")

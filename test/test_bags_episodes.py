@@ -135,7 +135,7 @@ def test_a_lost_metadata_file_does_not_lose_the_episode(bag):
     st.integers(-(2**63), 2**63 - 1),
 )
 def test_any_text_survives_in_the_metadata(text, outcome, seed):
-    from am_ros.bags.writer import _quote
+    from am_ros.bags.metadata import _quote
 
     info = EpisodeInfo("e", text, text, text, seed, outcome, text, {"k " + text: text})
     assert info_from_text(info_to_text(info)) == info

@@ -62,7 +62,7 @@ def test_a_label_that_is_none_and_bags_that_cannot_take_one_are_named(bags):
 def test_everything_but_the_label_has_to_agree_with_the_recorded_file(bags):
     set_label(bags / "a", "good")
     path = bags / "a" / "metadata.yaml"
-    path.write_text(path.read_text().replace("task: reach", "task: peach"))
+    path.write_text(path.read_text().replace('"task": "reach"', '"task": "peach"'))
     with pytest.raises(AmRosError, match="custom_data in metadata.yaml disagrees with the MCAP file"):
         read_episode(bags / "a", SPACE)
 

@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -35,6 +36,7 @@ OPEN_EPISODES = 10_000  # actors that died without an END must not fill the memo
 REMEMBERED_STAMPS = 200_000  # of images that belong to an episode
 
 
+@cache
 def consumed_name(topic: str) -> str | None:
     """The name in CONSUMED that `topic`, in whatever namespace, stands for; None if it is not one of them."""
     return next((name for name in CONSUMED if topic == name or topic.endswith("/" + name)), None)

@@ -28,7 +28,7 @@ _MESSAGE = struct.Struct("<BQHIQQ")  # the head with channel id, sequence, log t
 _MESSAGE_FIELDS = _MESSAGE.size - HEAD.size
 _INDEX = struct.Struct("<BQHI")  # the head with channel id and bytes of the pairs of log time and offset
 _CHUNK = struct.Struct("<QQQII")  # start, end, uncompressed size, CRC, length of the compression's name
-CHUNK_FIELDS = _CHUNK.size
+_U32 = struct.Struct("<I")
 # What damaged input raises in here and in the mcap library.
 DAMAGE = (
     McapError, ValueError, struct.error, zstandard.ZstdError, RuntimeError, KeyError, OverflowError, MemoryError,
@@ -88,7 +88,7 @@ def read_footer(stream, size: int) -> Footer:
     stream.seek(max(0, size - tail))
     end = stream.read()
     if len(end) != tail or not end.endswith(MAGIC):
-        raise McapError("truncated")
+        raise McapError("truncated, `am-ros bags salvage` may recover it")
     opcode, length, start, _, crc = FOOTER_RECORD.unpack(end[: FOOTER_RECORD.size])
     if opcode != FOOTER or length != FOOTER_RECORD.size - HEAD.size or start > size - tail:
         raise McapError("malformed footer")
@@ -169,9 +169,31 @@ def channel_of(content: bytes) -> records.Channel:
     return records.Channel.read(ReadDataStream(BytesIO(content)))
 
 
-def metadata_of(content: bytes) -> records.Metadata:
-    """A metadata record, out of its content."""
-    return records.Metadata.read(ReadDataStream(BytesIO(content)))
+def metadata_of(content: bytes) -> tuple[str, dict[str, str]]:
+    """Name and entries of a metadata record, out of its content."""
+    texts = []
+    name, position = _text(content, 0)
+    end = position + 4 + _U32.unpack_from(content, position)[0]
+    position += 4
+    while position < end:
+        text, position = _text(content, position)
+        texts.append(text)
+    if len(texts) % 2 or position != end:
+        raise McapError("a metadata record that does not end where it says")
+    return name, dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _text(content: bytes, position: int) -> tuple[str, int]:
+    begin = position + 4
+    end = begin + _U32.unpack_from(content, position)[0]
+    if end > len(content):
+        raise McapError("a text is longer than its record")
+    return content[begin:end].decode(), end
+
+
+def message_count_of(content: bytes) -> int:
+    """How many messages the statistics of a file count, out of the record's content."""
+    return struct.unpack_from("<Q", content)[0]
 
 
 def statistics_of(content: bytes) -> records.Statistics:

@@ -1,28 +1,26 @@
 """Read rosbag2 (MCAP) bags with every checksum and count verified: damaged data is refused, never returned."""
 
-import re
-import struct
+import os
 import zlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 from mcap.exceptions import McapError
-from mcap.records import Channel, Message, Metadata, Schema, Statistics
-from mcap.stream_reader import StreamReader
-from zstandard import ZstdError
 
-from am_ros.bags.labels import label_in, without_label
+from am_ros.bags import mcap_records as mcap
+from am_ros.bags.finder import METADATA, storage_files
+from am_ros.bags.labels import LABEL, label_in, without_label
+from am_ros.bags.mcap_records import DAMAGE
+from am_ros.bags.metadata import in_file, label_in_text, metadata_text
 from am_ros.bags.writer import METADATA_RECORD, info_from_text
 from am_ros.episode import EpisodeInfo
 from am_ros.errors import AmRosError
 
-_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml: 0.2 instead of 2 ms per bag
-_MAGIC = b"\x89MCAP0\r\n"
-_FOOTER = struct.Struct("<BQQQI")  # opcode, length, summary start, summary offset start, CRC
-# What the MCAP library raises on damaged input, besides its own errors.
-DAMAGE = (McapError, ValueError, struct.error, ZstdError, RuntimeError, KeyError, OverflowError, MemoryError, EOFError)
+__all__ = ["DAMAGE", "BagReader", "Recorded"]
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml: 0.3 instead of 2 ms per bag
 
 
 class Recorded(NamedTuple):
@@ -43,12 +41,15 @@ class BagReader:
 
     def __init__(self, path):
         self.path = Path(path)
-        self.metadata: dict | None = None  # of metadata.yaml
         self.records: dict[str, dict] = {}  # MCAP metadata records seen so far by messages(), the last of each name
+        self._text: bytes | None = None  # of metadata.yaml
+        self._as_written: dict[str, str] | None = None  # custom data of a metadata.yaml that need not be parsed
         if self.path.is_dir():
-            self.metadata = self._load_metadata()
+            self._text = self._read_text()
             self.files = self._find_files()
         elif self.path.is_file():
+            if self.path.suffix != ".mcap" and not _is_mcap(self.path):
+                raise self.error("is no MCAP file, so no episode: `am-ros bags ingest` reads recordings of others")
             self.files = [self.path]
         else:
             raise self.error("does not exist")
@@ -56,25 +57,56 @@ class BagReader:
     def error(self, what: str) -> AmRosError:
         return AmRosError(f"bag {self.path}: {what}")
 
+    @cached_property
+    def metadata(self) -> dict | None:
+        """What metadata.yaml says; None if there is none. Raises AmRosError if it is damaged."""
+        if self._text is None:
+            return None
+        try:
+            content = yaml.load(self._text, _YAML_LOADER)["rosbag2_bagfile_information"]
+            storage, compressed = content.get("storage_identifier"), content.get("compression_mode")
+        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ValueError):
+            raise self.error("metadata.yaml is damaged") from None
+        if storage not in ("mcap", "", None):  # empty after `ros2 bag reindex`
+            raise self.error(f"storage {storage!r} is not supported, only mcap (`ros2 bag convert` changes it)")
+        if compressed:
+            raise self.error(f"compression mode {compressed!r} is not supported (`ros2 bag convert` changes it)")
+        return content
+
     def messages(self) -> Iterator[Recorded]:
         """All messages in the order of the file; after the last one the counts are compared."""
-        counts: dict[str, int] = {}
+        topics: dict[str, list] = {}  # type, hash, messages
+        first_ns, last_ns = None, 0
         for file in self.files:
             for message in self._read_file(file):
-                counts[message.topic] = counts.get(message.topic, 0) + 1
+                topic = topics.get(message.topic)
+                if topic is None:
+                    topic = topics[message.topic] = [message.type_name, message.type_hash, 0]
+                topic[2] += 1
+                time_ns = message.log_time_ns
+                if first_ns is None or time_ns < first_ns:
+                    first_ns = time_ns
+                if time_ns > last_ns:
+                    last_ns = time_ns
                 yield message
-        self._compare_counts(counts)
+        if self._text is not None:
+            self._compare(topics, first_ns or 0, last_ns)
 
     def info(self) -> EpisodeInfo:
-        """What the bag says of its episode; known once messages() has come to its end."""
+        """What the bag says of its episode; known once messages() has come to its end.
+
+        It lies in the MCAP file, and in metadata.yaml too, whose label is the newer one; `ros2 bag reindex` takes it
+        out of there.
+        """
         text = self.records.get(METADATA_RECORD)
         if text is None:
             raise self.error("was not recorded by am_ros: it has no episode metadata")
-        if self.metadata is not None:
-            custom = self.metadata.get("custom_data")
+        if self._as_written is not None:
+            text = self._as_written
+        elif self.metadata is not None and (custom := self.metadata.get("custom_data")) is not None:
             if not isinstance(custom, dict) or without_label(custom) != without_label(text):
                 raise self.error("custom_data in metadata.yaml disagrees with the MCAP file")
-            text = custom  # its label is the newer one
+            text = custom
         try:
             label_in(text)
             return info_from_text(text)
@@ -82,34 +114,34 @@ class BagReader:
             raise self.error(str(error)) from None
 
     def _read_file(self, file: Path) -> Iterator[Recorded]:
-        channels, schemas, counted, expected = {}, {}, 0, None
+        channels: dict[int, tuple[str, str, str]] = {}
+        schemas, counted, expected = {}, 0, None
         try:
             with open(file, "rb") as stream:
-                size = _check_ends(stream)
-                reader = StreamReader(stream, validate_crcs=True, record_size_limit=size)
-                for record in reader.records:
-                    if isinstance(record, Message):
-                        channel, schema = channels[record.channel_id]
-                        counted += 1
-                        yield Recorded(
-                            channel.topic,
-                            schema.name,
-                            record.log_time,
-                            record.data,
-                            channel.metadata.get("topic_type_hash", ""),
-                        )
-                    elif isinstance(record, Schema):
-                        schemas[record.id] = record
-                    elif isinstance(record, Channel):
-                        if record.message_encoding != "cdr":
-                            raise self.error(
-                                f"topic {record.topic} is serialised as {record.message_encoding!r}, not cdr"
-                            )
-                        channels[record.id] = (record, schemas[record.schema_id])
-                    elif isinstance(record, Metadata):
-                        self.records[record.name] = record.metadata
-                    elif isinstance(record, Statistics):
-                        expected = record.message_count
+                for opcode, content in _verified(stream):
+                    if opcode == mcap.CHUNK:
+                        items = mcap.items_of(mcap.chunk_data(content))
+                    elif opcode == mcap.MESSAGE:
+                        items = (mcap.message_of(content),)
+                    elif opcode == mcap.METADATA:
+                        name, entries = mcap.metadata_of(content)
+                        self.records[name] = entries
+                        continue
+                    elif opcode == mcap.STATISTICS:
+                        expected = mcap.message_count_of(content)
+                        continue
+                    else:
+                        items = ((opcode, content),)
+                    for item in items:
+                        if type(item) is mcap.Message:
+                            topic, type_name, type_hash = channels[item.channel_id]
+                            counted += 1
+                            yield Recorded(topic, type_name, item.log_time_ns, item.data, type_hash)
+                        elif item[0] == mcap.SCHEMA:
+                            schema = mcap.schema_of(item[1])
+                            schemas[schema.id] = schema
+                        elif item[0] == mcap.CHANNEL:
+                            self._add_channel(mcap.channel_of(item[1]), schemas, channels)
         except OSError as error:
             raise AmRosError(f"bag file {file}: cannot be read: {error.strerror}") from None
         except DAMAGE as error:
@@ -117,42 +149,57 @@ class BagReader:
         if expected is not None and counted != expected:
             raise AmRosError(f"bag file {file}: damaged: {counted} messages, its summary says {expected}")
 
-    def _load_metadata(self) -> dict | None:
-        path = self.path / "metadata.yaml"
-        if not path.is_file():
-            return None
+    def _add_channel(self, channel, schemas: dict, channels: dict) -> None:
+        if channel.message_encoding != "cdr":
+            raise self.error(f"topic {channel.topic} is serialised as {channel.message_encoding!r}, not cdr")
+        hashed = channel.metadata.get("topic_type_hash", "")
+        channels[channel.id] = channel.topic, schemas[channel.schema_id].name, hashed
+
+    def _read_text(self) -> bytes | None:
         try:
-            content = yaml.load(path.read_bytes(), _YAML_LOADER)["rosbag2_bagfile_information"]
-            if content.get("storage_identifier") != "mcap":
-                raise self.error(
-                    f"storage {content.get('storage_identifier')!r} is not supported, only mcap "
-                    "(`ros2 bag convert` changes it)"
-                )
-            if content.get("compression_mode"):
-                raise self.error(
-                    f"compression mode {content['compression_mode']!r} is not supported (`ros2 bag convert` changes it)"
-                )
-            return content
-        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ValueError):
-            raise self.error("metadata.yaml is damaged") from None
+            return (self.path / METADATA).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self.error(f"metadata.yaml cannot be read: {error.strerror}") from None
 
     def _find_files(self) -> list[Path]:
-        if self.metadata is None:
-            files = sorted(self.path.glob("*.mcap"), key=_natural)
-            if not files:
-                raise self.error("holds no .mcap file")
-            return files
+        there = storage_files(self.path)
+        files = [file for file in there if file.suffix == ".mcap"]
+        if files != there or not files:
+            if self.metadata is None or files != there:
+                others = f", only {', '.join(f.name for f in there)}: `am-ros bags ingest` reads those" if there else ""
+                raise self.error(f"holds no .mcap file{others}")
+            raise self.error(f"holds no .mcap file, and metadata.yaml names {self._named_files()}")
+        return files
+
+    def _named_files(self) -> list[str]:
         names = self.metadata.get("relative_file_paths")
-        if not isinstance(names, list) or not names:
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise self.error("metadata.yaml names no file")
-        for name in names:
-            if not isinstance(name, str) or Path(name).name != name or not (self.path / name).is_file():
+        return names
+
+    def _compare(self, topics: dict[str, list], first_ns: int, last_ns: int) -> None:
+        """metadata.yaml with what was read; one that says exactly what it has to say is not parsed."""
+        record = self.records.get(METADATA_RECORD)
+        if record is not None and len(self.files) == 1:
+            text = self._text.decode(errors="replace")
+            label = label_in_text(text)
+            custom = record if label is None else {**record, LABEL: label}
+            listed = {topic: tuple(facts) for topic, facts in topics.items()}
+            if text == in_file(metadata_text(self.files[0].name, listed, first_ns, last_ns, custom)):
+                self._as_written = custom
+                return
+        there, named = [file.name for file in self.files], self._named_files()
+        for name in named:
+            if name not in there:
                 raise self.error(f"metadata.yaml names {name!r}, which is not there")
-        return [self.path / name for name in names]
+        for name in there:
+            if name not in named:
+                raise self.error(f"metadata.yaml does not name {name}, which lies beside: `am-ros bags salvage`")
+        self._compare_counts({topic: count for topic, (_, _, count) in topics.items()})
 
     def _compare_counts(self, counts: dict[str, int]) -> None:
-        if self.metadata is None:
-            return
         try:
             listed = {
                 t["topic_metadata"]["name"]: t["message_count"] for t in self.metadata["topics_with_message_count"]
@@ -170,28 +217,32 @@ class BagReader:
             raise self.error(f"metadata.yaml says {total} messages, the file holds {sum(counts.values())}")
 
 
-def _check_ends(stream) -> int:
-    """Check magic, footer and the checksum of the summary, rewind, return the file's size in bytes."""
-    size = stream.seek(0, 2)
-    tail = _FOOTER.size + len(_MAGIC)
-    stream.seek(0)
-    if stream.read(len(_MAGIC)) != _MAGIC:
+def _verified(stream) -> Iterator[tuple[int, bytes]]:
+    """The records of a whole file, up to its footer: magic, footer and the checksums of both sections verified."""
+    size = os.fstat(stream.fileno()).st_size
+    if stream.read(len(mcap.MAGIC)) != mcap.MAGIC:
         raise McapError("not an MCAP file")
-    stream.seek(max(0, size - tail))
-    end = stream.read()
-    if len(end) != tail or not end.endswith(_MAGIC):
-        raise McapError("truncated, `am-ros bags salvage` may recover it")
-    opcode, length, start, _, crc = _FOOTER.unpack(end[: _FOOTER.size])
-    if opcode != 2 or length != _FOOTER.size - 9 or start > size - tail:
-        raise McapError("malformed footer")
-    if crc:
-        stream.seek(start or size - tail)
-        if zlib.crc32(stream.read(size - len(_MAGIC) - 4 - stream.tell())) != crc:
-            raise McapError("wrong checksum of the summary")
-    stream.seek(0)
-    return size
+    mcap.read_footer(stream, size)
+    stream.seek(len(mcap.MAGIC))
+    crc, position, in_data = zlib.crc32(mcap.MAGIC), len(mcap.MAGIC), True
+    while True:
+        record = mcap.read_record(stream, size - position)
+        if record is None:
+            raise McapError("has no footer")
+        opcode, head, content = record
+        position += len(head) + len(content)
+        if opcode == mcap.FOOTER:
+            return
+        if opcode == mcap.DATA_END:
+            expected = int.from_bytes(content[:4], "little")
+            if in_data and expected and expected != crc:
+                raise McapError("wrong checksum of the data")
+            in_data = False
+        elif in_data:
+            crc = zlib.crc32(content, zlib.crc32(head, crc))
+        yield opcode, content
 
 
-def _natural(path: Path):
-    """Sort key by which bag_10.mcap comes after bag_9.mcap."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+def _is_mcap(path: Path) -> bool:
+    with open(path, "rb") as stream:
+        return stream.read(len(mcap.MAGIC)) == mcap.MAGIC

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import yaml
 
+from am_ros.bags.finder import METADATA
 from am_ros.bags.labels import LABEL, NONE, check_label, label_in
+from am_ros.bags.metadata import with_label
 from am_ros.bags.reader import BagReader
-from am_ros.bags.writer import UNFINISHED, sync_folder
+from am_ros.bags.writer import UNFINISHED, info_to_text, sync_folder
 from am_ros.errors import AmRosError
 
 
@@ -34,12 +36,10 @@ def set_label(bag, label: str) -> None:
     reader = BagReader(bag)
     if reader.metadata is None:
         raise reader.error("has no metadata.yaml to label: `am-ros bags salvage` rebuilds it")
-    custom = reader.metadata.get("custom_data")
-    if not isinstance(custom, dict):
-        raise reader.error("was not recorded by am_ros: it has no episode metadata")
-    custom[LABEL] = label
-    text = yaml.safe_dump({"rosbag2_bagfile_information": reader.metadata}, sort_keys=False, allow_unicode=True)
-    path = reader.path / "metadata.yaml"
+    path = reader.path / METADATA
+    text = with_label(path.read_text(encoding="utf-8"), label)
+    if text is None:
+        text = _changed(reader, label)
     temporary = path.with_name(".metadata.yaml.tmp")
     try:
         with open(temporary, "w", encoding="utf-8") as file:
@@ -51,6 +51,17 @@ def set_label(bag, label: str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise reader.error(f"cannot be labelled: {error.strerror}") from None
+
+
+def _changed(reader: BagReader, label: str) -> str:
+    """A metadata.yaml that others have written, `ros2 bag reindex` for instance, with the label."""
+    custom = reader.metadata.get("custom_data")
+    if not isinstance(custom, dict):
+        for _ in reader.messages():  # on the way to what the MCAP file says
+            pass
+        custom = info_to_text(reader.info())
+    content = {**reader.metadata, "custom_data": {**custom, LABEL: label}}
+    return yaml.safe_dump({"rosbag2_bagfile_information": content}, sort_keys=False, allow_unicode=True)
 
 
 def delete_bag(bag: Path) -> None:

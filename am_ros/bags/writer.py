@@ -1,9 +1,7 @@
 """Write one episode as a rosbag2 bag: an MCAP file and metadata.yaml in a folder named after the episode."""
 
 import fcntl
-import json
 import os
-import re
 import shutil
 import time
 from contextlib import suppress
@@ -14,6 +12,7 @@ from typing import NamedTuple
 from mcap.writer import CompressionType, Writer
 
 from am_ros.bags import types
+from am_ros.bags.metadata import in_file, metadata_text
 from am_ros.episode import EpisodeInfo, Outcome, check_name
 from am_ros.errors import AmRosError
 
@@ -117,7 +116,8 @@ class EpisodeBag:
     def close(self, **changes) -> Path:
         """Finish the bag, with `changes` of its EpisodeInfo, and return its path."""
         self.info = replace(self.info, **changes)
-        metadata = self._metadata()
+        topics = {t: (c.type_name, c.type_hash, self.counts[t]) for t, c in self._channels.items()}
+        metadata = metadata_text(self._file_name, topics, self._first_ns or 0, self._last_ns, info_to_text(self.info))
         self._writer.add_metadata(METADATA_RECORD, info_to_text(self.info))
         self._writer.add_metadata("rosbag2", {"serialized_metadata": metadata})
         self._writer.finish()
@@ -126,7 +126,7 @@ class EpisodeBag:
             os.fsync(self._file.fileno())
         self._file.close()
         with open(self.unfinished_path / "metadata.yaml", "w", encoding="utf-8") as file:
-            file.write("rosbag2_bagfile_information:\n" + _indent(metadata))
+            file.write(in_file(metadata))
             if self._durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -160,27 +160,6 @@ class EpisodeBag:
         self._channels[topic] = _Channel(channel_id, type_name, schema.type_hash)
         self.counts[topic] = 0
         return self._channels[topic]
-
-    def _metadata(self) -> str:
-        """rosbag2's metadata, version 9 (Jazzy). Written by hand: a YAML library would take longer than the bag."""
-        first = self._first_ns or 0
-        duration, total = max(0, self._last_ns - first), sum(self.counts.values())
-        topics = "".join(
-            f"  - topic_metadata:\n      name: {_quote(topic)}\n      type: {_quote(channel.type_name)}\n"
-            f"      serialization_format: cdr\n      offered_qos_profiles: []\n"
-            f"      type_description_hash: {_quote(channel.type_hash)}\n    message_count: {self.counts[topic]}\n"
-            for topic, channel in self._channels.items()
-        )
-        custom = "".join(f"  {_quote(k)}: {_quote(v)}\n" for k, v in info_to_text(self.info).items())
-        return (
-            f"version: 9\nstorage_identifier: mcap\nduration:\n  nanoseconds: {duration}\n"
-            f"starting_time:\n  nanoseconds_since_epoch: {first}\nmessage_count: {total}\n"
-            f"topics_with_message_count:{chr(10) + topics if topics else ' []' + chr(10)}"
-            f'compression_format: ""\ncompression_mode: ""\nrelative_file_paths:\n  - {self._file_name}\n'
-            f"files:\n  - path: {self._file_name}\n    starting_time:\n      nanoseconds_since_epoch: {first}\n"
-            f"    duration:\n      nanoseconds: {duration}\n    message_count: {total}\n"
-            f"custom_data:\n{custom}ros_distro: jazzy\n"
-        )
 
 
 class _Channel(NamedTuple):
@@ -227,19 +206,6 @@ def unique_episode_id(prefix: str = "episode") -> str:
     now = time.time_ns()
     seconds = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now // 1_000_000_000))
     return f"{prefix}-{seconds}-{now % 1_000_000_000:09d}-{os.getpid()}"
-
-
-# Not printable in YAML, or a line break there.
-_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
-
-
-def _quote(text: str) -> str:
-    """A YAML double-quoted scalar: JSON's, with what only YAML forbids escaped too."""
-    return _UNSAFE.sub(lambda m: f"\\u{ord(m[0]):04x}", json.dumps(text, ensure_ascii=False))
-
-
-def _indent(text: str) -> str:
-    return "".join(f"  {line}\n" for line in text.splitlines())
 
 
 def sync_folder(path: Path) -> None:
