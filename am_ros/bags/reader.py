@@ -113,6 +113,11 @@ class BagReader:
         except AmRosError as error:
             raise self.error(str(error)) from None
 
+    @property
+    def lost_custom_data(self) -> bool:
+        """Whether metadata.yaml says nothing of the episode; known once messages() has come to its end."""
+        return self._as_written is None and self.metadata is not None and self.metadata.get("custom_data") is None
+
     def _read_file(self, file: Path) -> Iterator[Recorded]:
         channels: dict[int, tuple[str, str, str]] = {}
         schemas, counted, expected = {}, 0, None
@@ -166,11 +171,12 @@ class BagReader:
     def _find_files(self) -> list[Path]:
         there = storage_files(self.path)
         files = [file for file in there if file.suffix == ".mcap"]
-        if files != there or not files:
-            if self.metadata is None or files != there:
-                others = f", only {', '.join(f.name for f in there)}: `am-ros bags ingest` reads those" if there else ""
-                raise self.error(f"holds no .mcap file{others}")
-            raise self.error(f"holds no .mcap file, and metadata.yaml names {self._named_files()}")
+        others = ", ".join(file.name for file in there if file.suffix != ".mcap")
+        if not files:
+            only = f", only {others}: `am-ros bags ingest` reads recordings of others" if others else ""
+            raise self.error(f"holds no .mcap file{only}")
+        if others:
+            raise self.error(f"holds {others} too, which is no part of an episode")
         return files
 
     def _named_files(self) -> list[str]:

@@ -1,5 +1,6 @@
 """Get out of an unfinished or damaged bag what is whole, as a new, proper bag."""
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 from am_ros import topics
 from am_ros.bags import types
 from am_ros.bags.assembler import CONSUMED, END, consumed_name
+from am_ros.bags.finder import natural
 from am_ros.bags.reader import DAMAGE, Recorded
 from am_ros.bags.recorder import QUARANTINE
 from am_ros.bags.writer import METADATA_RECORD, UNFINISHED, EpisodeBag, Schema, info_from_text, is_being_written
-from am_ros.episode import EpisodeInfo, Outcome, check_name
+from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
 
 SALVAGED = "salvaged"  # reason of an episode whose end was lost
@@ -42,7 +44,7 @@ def salvage(path, out=None) -> Salvage:
     if path.is_dir() and is_being_written(path):
         raise AmRosError(f"bag {path}: is being written by a running process")
     found = _Found()
-    files = sorted(path.glob("*.mcap")) if path.is_dir() else [path]
+    files = sorted(path.glob("*.mcap"), key=natural) if path.is_dir() else [path]
     for file in files:
         _read_what_is_whole(file, found)
     if not found.messages:
@@ -65,6 +67,9 @@ def salvage(path, out=None) -> Salvage:
     bag = EpisodeBag(out, replace(info, extra=extra))
     try:
         for topic, type_name, time_ns, raw, _ in messages:
+            if bag.type_of(topic) not in (None, type_name):  # a bag of ours has one type of each topic
+                found.note(f"topic {topic} was recorded with several types: those of type {type_name} are left out")
+                continue
             bag.write(topic, type_name, raw, time_ns, found.schemas.get(type_name))
         return Salvage(bag.close(), len(messages), steps, found.damage, end is not None)
     except BaseException:
@@ -85,6 +90,11 @@ class _Found:
     schemas: dict[str, Schema] = field(default_factory=dict)  # by type name
     info: EpisodeInfo | None = None
     damage: list[str] = field(default_factory=list)
+
+    def note(self, what: str) -> None:
+        """Add to the damage what is not in it yet."""
+        if what not in self.damage:
+            self.damage.append(what)
 
 
 def _read_what_is_whole(file: Path, found: _Found) -> None:
@@ -112,7 +122,9 @@ def _read_what_is_whole(file: Path, found: _Found) -> None:
         # lost, nobody knows what the message is.
         channel = channels.get(message.channel_id)
         schema = schemas.get(channel.schema_id) if channel else None
-        if schema is not None:
+        if channel is not None and channel.message_encoding != "cdr":  # our bags hold nothing else
+            found.note(f"topic {channel.topic} is serialised as {channel.message_encoding!r}: left out")
+        elif schema is not None:
             type_hash = channel.metadata.get("topic_type_hash", "")
             found.schemas[schema.name] = Schema(schema.encoding, schema.data.decode(), type_hash)
             found.messages.append(Recorded(channel.topic, schema.name, message.log_time, message.data, type_hash))
@@ -201,5 +213,5 @@ def _cut(messages: list[Recorded], pieces: _Pieces, info: EpisodeInfo) -> tuple[
 
 def _id_from_path(path: Path) -> str:
     """The episode id that a bag's folder or file is named after."""
-    name = path.name.removesuffix(UNFINISHED).removesuffix(".mcap").removesuffix("_0").split(".")[0]
-    return check_name(name, f"bag {path}: holds no episode metadata, and its name is no episode id:")
+    name = path.resolve().name.removesuffix(UNFINISHED).removesuffix(".mcap").removesuffix("_0").split(".")[0]
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "bag"  # of a recording of others

@@ -37,6 +37,7 @@ class Report:
     duration_s: float = 0.0  # from the first to the last message
     bytes: int = 0
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what is odd, and no problem
 
     @property
     def ok(self) -> bool:
@@ -71,6 +72,8 @@ def _examine(path, action_space: ActionSpace | None) -> Report:
         elif reader.metadata is None and report.path.is_dir():
             report.problems.append("metadata.yaml is missing: `am-ros bags salvage` rebuilds it")
         report.info = reader.info()
+        if reader.lost_custom_data:
+            report.notes.append("metadata.yaml has lost its custom_data (`ros2 bag reindex`), with it a later label")
         report.problems += marks_of(report.info)
     except AmRosError as error:
         report.problems.append(str(error))

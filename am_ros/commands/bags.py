@@ -7,7 +7,7 @@ from pathlib import Path
 from am_ros import configuration
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import read_episode
-from am_ros.bags.finder import find_bags
+from am_ros.bags.finder import find, find_all
 from am_ros.bags.labels import LABELS, label_in
 from am_ros.bags.relabel import set_label
 from am_ros.bags.salvage import salvage
@@ -52,7 +52,7 @@ def run(arguments) -> int:
 
 
 def _info(arguments) -> int:
-    bags = _bags_at(arguments.path)
+    bags, passed = _bags_at(arguments.path)
     if bags == [arguments.path]:
         return _print_one(summarize(arguments.path))
     names = f"{'task':12} {'outcome':8} {'label':5} {'source':13} reason"
@@ -71,6 +71,7 @@ def _info(arguments) -> int:
             f"{name:32} {report.steps:5} {report.duration_s:8.1f} {report.bytes / 1e6:7.2f}  {info.task:12} "
             f"{info.outcome.name.lower():8} {label_in(info.extra):5} {info.source:13} {info.reason}"
         )
+    _print_lines(passed)
     print(f"{total['bags']} bags, {total['steps']} steps, {total['bytes'] / 1e6:.1f} MB")
     return 1 if damaged else 0
 
@@ -83,6 +84,7 @@ def _print_one(report: Report) -> int:
             print(f"  {name}: {value}")
     for topic, count in sorted(report.counts.items()):
         print(f"  {count:7} on {topic}")
+    _print_lines([f"  note: {note}" for note in report.notes])
     for problem in report.problems:
         print(f"  PROBLEM: {problem}")
     return 0 if report.ok else 1
@@ -90,12 +92,15 @@ def _print_one(report: Report) -> int:
 
 def _verify(arguments) -> int:
     action_space = configuration.from_flags(ActionSpace, arguments)
-    bags, faulty = _bags_at(arguments.path), 0
+    bags, passed = _bags_at(arguments.path)
+    faulty = 0
     for bag in bags:
         report = verify(bag, action_space)
         faulty += not report.ok
+        _print_lines([f"bag {bag}: note: {note}" for note in report.notes])
         for problem in report.problems:
             print(problem if problem.startswith("bag ") else f"bag {bag}: {problem}")
+    _print_lines(passed)
     print(f"{len(bags)} bags checked, {faulty} with problems")
     return 1 if faulty else 0
 
@@ -124,11 +129,11 @@ def _show(arguments) -> int:
 
 
 def _label(arguments) -> int:
-    bags = [bag for path in arguments.path for bag in find_bags(path)]
-    if not bags:
-        raise AmRosError(f"bag folder {arguments.path[0]}: holds no bag")
+    found = find_all(arguments.path)
+    bags = found.bags
     for bag in bags:
         set_label(bag, arguments.label)
+    _print_lines(found.sentences())
     print(f"{len(bags)} bags labelled {arguments.label}")
     return 0
 
@@ -146,13 +151,22 @@ def _play(arguments) -> int:
     )
 
 
-def _bags_at(path: Path) -> list[Path]:
-    """The bags of a folder with the unfinished ones in it, for here it is asked what is wrong; or the one bag."""
+def _bags_at(path: Path) -> tuple[list[Path], list[str]]:
+    """The bags of a folder with the unfinished ones in it, for here it is asked what is wrong; or the one bag.
+
+    And what else lies there, a sentence each.
+    """
     if path.is_file() or path.name.endswith(UNFINISHED):
-        return [path]
-    bags = find_bags(path)
-    if bags != [path]:
-        bags = sorted(bags + list(path.glob("*" + UNFINISHED)))
+        return [path], []
+    found = find(path)
+    bags = sorted(found.bags + found.unfinished)
+    for unfinished in found.unfinished:
+        del found.passed[unfinished]
     if not bags:
-        raise AmRosError(f"bag folder {path}: holds no bag")
-    return bags
+        raise AmRosError("; ".join([f"bag folder {path}: holds no bag", *found.sentences()]))
+    return bags, found.sentences()
+
+
+def _print_lines(lines: list[str]) -> None:
+    for line in lines:
+        print(line)

@@ -16,6 +16,7 @@ from am_ros.learning.parallel import train
 from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
+from am_ros.workers import ProgressLine
 
 
 def register(subparsers) -> None:
@@ -33,6 +34,7 @@ def register(subparsers) -> None:
         "--labels", nargs="+", default=LABELS, metavar="LABEL",
         help=f"learn from bags with these labels only: {', '.join(LABELS)} (default: all)",
     )  # fmt: skip
+    parser.add_argument("--workers", type=int, default=1, help="processes that read the bags (default 1)")
     parser.add_argument("--json", type=Path, help="write what was learned from, and how fast, to this file")
     add_learner_flags(parser)
 
@@ -54,10 +56,15 @@ def run(arguments) -> int:
         store = ReplayStore.open_or_create(arguments.out / "replay", (config.network.image_size,) * 2)
     refused = 0
     for folder in arguments.bags:
-        report = ingest(folder, store, action_space, _show_reading, labels=labels)
+        reading = ProgressLine(sys.stderr, "reading", "bags").show
+        report = ingest(folder, store, action_space, reading, labels=labels, workers=arguments.workers)
         refused += len(report.refused)
         for sentence in report.refused.values():
             _say(f"refused: {sentence}")
+        for bag, name in report.renamed.items():
+            _say(f"bag {bag}: another episode has its name: taken as {name}")
+        for sentence in report.passed:
+            _say(sentence)
         left_out = f", {report.left_out} left out by label" if report.left_out else ""
         _say(f"{folder}: {report.added} episodes added, {report.known} known, {len(report.refused)} refused{left_out}")
         if report.relabelled:
@@ -86,10 +93,6 @@ def run(arguments) -> int:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     _say(f"checkpoint: {trainers[0].checkpoint_folder}")
     return 0
-
-
-def _show_reading(done: int, total: int) -> None:
-    _say(f"reading bags: {done}/{total}", end="\r")
 
 
 def _show(progress) -> None:

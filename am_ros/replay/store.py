@@ -6,7 +6,7 @@ A folder holds three growing files, one row per observation, and a ledger with o
     observations.f32  float32 [N, size]
     states.f32        float32 [N, state_dim]
     actions.f32       float32 [N, displacements + 3]   row t: the action taken on observation t; zeros on the last one
-    episodes.jsonl                   id, task, first row, steps, outcome, seed, sha256 of the content
+    episodes.jsonl                   id, task, first row, steps, outcome, seed, sha256 of the content, the bag it is of
 
 store.json says what is in them: format 1 has images and the robot's seven numbers per action, format 2 any other.
 
@@ -47,7 +47,7 @@ class ReplayStore:
             "actions.f32": self.action_dim * 4,
         }
         self.episodes: list[dict] = []
-        self._ids: set[str] = set()
+        self._entries: dict[str, dict] = {}  # of the ledger, by id
         self._ledger_bytes = 0
         self.refresh()
 
@@ -77,7 +77,7 @@ class ReplayStore:
         episodes = episodes_of(observations, actions, episode_ends, outcomes, states, task)
         shape, action_dim = episodes[0].observations.shape[1:], episodes[0].actions.shape[1]
         store = cls._create(folder, {"format": 2, "observation_shape": list(shape), "action_dim": action_dim})
-        store._append(episodes)
+        store._append(episodes, {})
         return store
 
     @classmethod
@@ -143,7 +143,7 @@ class ReplayStore:
                     break
                 episode = json.loads(line)
                 self.episodes.append(episode)
-                self._ids.add(episode["id"])
+                self._entries[episode["id"]] = episode
                 self._ledger_bytes += len(line)
         self.rows = self.episodes[-1]["first"] + self.episodes[-1]["steps"] + 1 if self.episodes else 0
         self._map()
@@ -185,16 +185,21 @@ class ReplayStore:
         return np.array(self.actions[rows])
 
     def __contains__(self, episode_id: str) -> bool:
-        return episode_id in self._ids
+        return episode_id in self._entries
 
-    def append(self, episodes: list[Episode]) -> int:
+    def entry(self, episode_id: str) -> dict:
+        """The ledger's line of an episode; KeyError if it is not in."""
+        return self._entries[episode_id]
+
+    def append(self, episodes: list[Episode], bags: dict[str, str] | None = None) -> int:
         """Add episodes that are not in yet (by id); returns how many were added.
 
+        `bags`: by id, what tells the bag of an episode from others (am_ros/bags/identity.py).
         Raises AmRosError if an image has another size than the store's.
         """
         new = []
         for episode in episodes:
-            if episode.info.episode_id in self._ids:
+            if episode.info.episode_id in self:
                 continue
             if episode.images.shape[1:3] != self.image_size or self.action_dim != ACTION_DIM:
                 raise AmRosError(
@@ -202,16 +207,16 @@ class ReplayStore:
                     f"of {self.image_size}"
                 )
             new.append(Rows(episode.info, episode.images, episode.states, episode.actions))
-        return self.append_rows(new)
+        return self.append_rows(new, bags)
 
-    def append_rows(self, episodes: list[Rows]) -> int:
+    def append_rows(self, episodes: list[Rows], bags: dict[str, str] | None = None) -> int:
         """Add episodes, as the store keeps them, that are not in yet (by id); returns how many were added."""
-        new = list({e.info.episode_id: e for e in episodes if e.info.episode_id not in self._ids}.values())
+        new = list({e.info.episode_id: e for e in episodes if e.info.episode_id not in self}.values())
         if new:
-            self._append(new)
+            self._append(new, bags or {})
         return len(new)
 
-    def _append(self, new: list[Rows]) -> None:
+    def _append(self, new: list[Rows], bags: dict[str, str]) -> None:
         padding = np.zeros((1, self.action_dim), np.float32)
         self._write(self._observation_file, [e.observations for e in new])
         self._write("states.f32", [e.states for e in new])
@@ -229,6 +234,7 @@ class ReplayStore:
                         "seed": info.seed,
                         "outcome": int(info.outcome),
                         "sha256": content_hash(episode),
+                        **({"bag": bags[info.episode_id]} if info.episode_id in bags else {}),
                     }
                 )
             )
