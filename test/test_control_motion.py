@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from am_ros.control.controller import ControllerConfig, make_stepper
-from am_ros.control.motion import ArrivalTolerance, End, JointStateBuffer, MotionMonitor
+from am_ros.control.joint_states import JointStateBuffer
+from am_ros.control.motion import ArrivalTolerance, End, MotionMonitor
 from am_ros.control.robot import robot_model
 from am_ros.errors import AmRosError
 

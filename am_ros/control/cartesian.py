@@ -77,8 +77,8 @@ class CartesianStepper:
         )
         return cls(kinematics, limits, action_space)
 
-    def plan(self, q, action: CartesianAction) -> JointTrajectory:
-        """Trajectory of one step from rest at joint angles q [joints].
+    def plan(self, q, action: CartesianAction, slack_m=0.0) -> JointTrajectory:
+        """Trajectory of one step from rest at joint angles q [joints]; `slack_m` as for `goal`.
 
         A terminating action, or one without displacement, stands still for the shortest duration.
         Raises AmRosError that starts with action_not_finite, action_too_large, workspace_limit, unreachable,
@@ -92,7 +92,7 @@ class CartesianStepper:
         if action.terminate or not (displacement.any() or action.rotation_z_rad):
             return self._stand_still(q)
         start, start_rotation = self.kinematics.forward(q)
-        goal = self.goal(start, displacement)
+        goal = self.goal(start, displacement, slack_m)
         positions = self._along_line(q, start, start_rotation, goal, action.rotation_z_rad)
         return self._scale_time(positions, self._share_of_speed(positions, goal))
 
@@ -110,22 +110,25 @@ class CartesianStepper:
         ratios = (velocity / self._velocity).max(), math.sqrt((acceleration / self._acceleration).max())
         return trajectory.slowed(max(ratios)) if max(ratios) > 1 else trajectory
 
-    def goal(self, start: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+    def goal(self, start: np.ndarray, displacement: np.ndarray, slack_m=0.0) -> np.ndarray:
         """Where the step ends [3]; raises AmRosError "workspace_limit: ..." if that is outside the box.
 
         A start that lies a little outside (tracking error) is no reason to refuse a step that does not lead further
-        out: its end is put back onto the border.
+        out: its end is put back onto the border. It may end beyond it by `slack_m` [3], as far as the tool is measured
+        beside its command: it is the tool that stays in the box.
         """
         wanted = start + displacement
         tolerance = self.limits.border_tolerance_m
-        low = np.minimum(self._low, np.maximum(start, self._low - tolerance))
-        high = np.maximum(self._high, np.minimum(start, self._high + tolerance))
+        slack = np.broadcast_to(slack_m, 3)
+        lowest, highest = self._low - slack, self._high + slack
+        low = np.minimum(lowest, np.maximum(start, self._low - tolerance)) - 1e-6
+        high = np.maximum(highest, np.minimum(start, self._high + tolerance)) + 1e-6
         for i, axis in enumerate("xyz"):
-            if wanted[i] < low[i] - 1e-6:
+            if wanted[i] < low[i]:
                 raise AmRosError(f"workspace_limit: {axis} = {wanted[i]:.3f} m below {self._low[i]:.3f} m")
-            if wanted[i] > high[i] + 1e-6:
+            if wanted[i] > high[i]:
                 raise AmRosError(f"workspace_limit: {axis} = {wanted[i]:.3f} m above {self._high[i]:.3f} m")
-        return np.clip(wanted, self._low, self._high)
+        return np.clip(wanted, lowest, highest)
 
     def _along_line(self, q, start, start_rotation, goal, turn) -> np.ndarray:
         """Joint angles [K, joints] at the knots of the straight line from q to the goal."""

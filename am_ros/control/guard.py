@@ -33,9 +33,15 @@ class GuardConfig:
     reduced_speed_m_s: float = parameter(0.25, "largest speed of the tool in reduced mode [m/s]", range=(0.01, 0.25))
     # The fastest step within the default limits reaches 0.7 m/s.
     max_speed_m_s: float = parameter(1.0, "largest speed of the tool otherwise [m/s]", range=(0.01, 5.0))
+    # More would be a jump of the command: 1 mrad in a tick of 10 ms is the acceleration limit.
     start_tolerance_rad: float = parameter(
-        0.02, "a trajectory starts this near the measured joint angles [rad]", range=(1e-4, 0.2)
+        0.001, "a trajectory starts this near where the arm was told to be [rad]", range=(1e-5, 0.2)
     )
+    # A compliant LBR hangs some mrad below its command; 0.02 rad are 10 ... 20 mm of the tool.
+    state_offset_rad: float = parameter(
+        0.02, "a step begins where the arm was told to be, while every joint is measured this near to that [rad]",
+        range=(1e-3, 0.2),
+    )  # fmt: skip
     start_velocity_rad_s: float = parameter(
         0.2, "a step begins at rest: while no joint moves faster [rad/s]", range=(1e-3, 1.0)
     )
@@ -66,21 +72,24 @@ class TrajectoryGuard:
         self._velocity = self._limits.velocity_scale * kinematics.velocity_limit
         self._acceleration = np.array(self._limits.acceleration_rad_s2)
 
-    def check(self, trajectory: JointTrajectory, measured, velocity=0.0) -> JointTrajectory:
-        """The trajectory, slowed if the tool would be too fast; `measured` angles and `velocity` [joints] of the arm.
+    def check(self, trajectory: JointTrajectory, start, velocity=0.0, slack_m=0.0) -> JointTrajectory:
+        """The trajectory, slowed if the tool would be too fast.
+
+        `start` [joints] is where the arm was told to be, `velocity` [joints] is measured. `slack_m` [3]: how far
+        beyond the workspace the tool may be told to go.
 
         Where the arm is beyond a limit already (guided there by hand), it may stay so far beyond it, but go no
         further. Raises AmRosError that starts with trajectory_malformed, trajectory_not_finite, start_elsewhere,
         not_at_rest, joint_limit, joint_velocity_limit, joint_acceleration_limit, workspace_limit, step_too_large,
         singular, self_collision or table_collision. 1.2 ms for an ordinary step (Intel Xeon).
         """
-        self._check_shape(trajectory, np.asarray(measured, float))
+        self._check_shape(trajectory, np.asarray(start, float))
         self._check_at_rest(trajectory, np.broadcast_to(velocity, self._velocity.shape))
         self._check_rates(trajectory)
         positions, velocities = self._samples(trajectory)
         self._check_joints(positions)
         tool, speeds, conditions = self._kinematics.along(positions, velocities)
-        self._check_tool(tool)
+        self._check_tool(tool, slack_m)
         self._check_turn(positions)
         self._check_conditions(conditions, tool)
         if self._collisions is not None:
@@ -89,19 +98,20 @@ class TrajectoryGuard:
         stretch = 1.01 * speeds.max() / self.config.speed_m_s
         return trajectory.slowed(stretch) if stretch > 1 else trajectory
 
-    def _check_shape(self, trajectory: JointTrajectory, measured: np.ndarray) -> None:
+    def _check_shape(self, trajectory: JointTrajectory, start: np.ndarray) -> None:
         times, positions, velocities = trajectory.times_s, trajectory.positions, trajectory.velocities
         joints = len(self._velocity)
         shape = (len(times), joints)
-        if len(times) < 2 or positions.shape != shape or velocities.shape != shape or measured.shape != (joints,):
+        if len(times) < 2 or positions.shape != shape or velocities.shape != shape or start.shape != (joints,):
             raise AmRosError(f"trajectory_malformed: expected two points or more of {joints} joints")
-        if not all(np.isfinite(values).all() for values in (times, positions, velocities, measured)):
+        if not all(np.isfinite(values).all() for values in (times, positions, velocities, start)):
             raise AmRosError("trajectory_not_finite: a time, an angle or a velocity is not a number")
         if times[0] != 0 or (np.diff(times) <= 0).any():
             raise AmRosError("trajectory_malformed: times do not increase from 0")
-        worst, error = self._worst(np.abs(positions[0] - measured))
+        worst, error = self._worst(np.abs(positions[0] - start))
         if error > self.config.start_tolerance_rad:
-            raise AmRosError(f"start_elsewhere: the trajectory starts {error:.3f} rad from where {worst} is")
+            told = f"from where {worst} was told to be"
+            raise AmRosError(f"start_elsewhere: the trajectory starts {error:.3f} rad {told}")
 
     def _check_at_rest(self, trajectory: JointTrajectory, velocity: np.ndarray) -> None:
         if trajectory.velocities[[0, -1]].any():
@@ -143,9 +153,9 @@ class TrajectoryGuard:
         if excess > 1e-4:  # a cubic may swing out so far between knots that are inside
             raise AmRosError(f"joint_limit: {worst} comes nearer to its limit than {self._limits.joint_margin_rad} rad")
 
-    def _check_tool(self, tool: np.ndarray) -> None:
-        low = np.minimum(self._low, tool[0]) - PATH_TOLERANCE_M
-        high = np.maximum(self._high, tool[0]) + PATH_TOLERANCE_M
+    def _check_tool(self, tool: np.ndarray, slack_m) -> None:
+        low = np.minimum(self._low - slack_m, tool[0]) - PATH_TOLERANCE_M
+        high = np.maximum(self._high + slack_m, tool[0]) + PATH_TOLERANCE_M
         for i, axis in enumerate("xyz"):
             lowest, highest = tool[:, i].min(), tool[:, i].max()
             if lowest < low[i]:

@@ -1,4 +1,4 @@
-"""Is the arm there? Joint states as they come in, and the decision that a motion has arrived or stalled."""
+"""Is the arm there? The decision that a motion has arrived, has stalled, or never began."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,7 +8,19 @@ from enum import IntEnum
 import numpy as np
 
 from am_ros.configuration import parameter
-from am_ros.errors import AmRosError
+
+# An arm that has moved by less, of the way that it was told to go by now, has not moved. The second is beyond what an
+# arm that still settles, or encoder noise of 0.1 mrad, pretends.
+MOVED_SHARE = 0.04
+MOVED = 1e-3
+# A shorter way may be lost in friction.
+SHORTEST_WAY = 6e-3
+# Told to go further, an arm that can move has begun to; shorter steps are judged at nine tenths of their way.
+TOLD = 0.02
+# An arm that was kept from its goal by contact lacks more of its way.
+WHOLE_WAY = 0.9
+# A joint state that comes later than that after the one before counts as so much time: nobody has looked meanwhile.
+LONGEST_GAP_S = 0.05
 
 
 class End(IntEnum):
@@ -37,69 +49,13 @@ class ArrivalTolerance:
     # A gripper that has closed on an object stops short of its goal; so it must only stop.
     gripper_still_s: float = parameter(0.25, "a gripper that stands still so long has settled [s]", range=(0.02, 5.0))
     stall_s: float = parameter(0.5, "an arm at rest that long away from its goal has stalled [s]", range=(0.05, 30.0))
+    no_motion_s: float = parameter(
+        0.3, "an arm that has been told to move and did not at all, for so long: protective stop [s]", range=(0.1, 10.0)
+    )
     time_limit_factor: float = parameter(
         5.0, "a motion may take this many times its planned duration ...", range=(1.0, 100.0)
     )
     time_limit_s: float = parameter(5.0, "... plus this [s]", range=(0.1, 600.0))
-
-
-class JointStateBuffer:
-    """The latest measured state of the arm and its gripper, from messages that may name joints in any order."""
-
-    def __init__(self, joint_names, finger_names, finger_stroke_m: float, timeout_s: float):
-        self._joints, self._fingers = tuple(joint_names), tuple(finger_names)
-        self._stroke, self._timeout = finger_stroke_m, timeout_s
-        self.q: np.ndarray | None = None  # [joints] rad
-        self.qd: np.ndarray | None = None  # [joints] rad/s, measured or else estimated
-        self.qd_measured: np.ndarray | None = None  # None where the driver leaves velocities empty
-        self.opening: float | None = None  # 0 closed ... 1 open
-        self.stamp_ns = 0  # header stamp of q
-        self._received = {"arm": -np.inf, "gripper": -np.inf}
-
-    def update(self, names, positions, velocities, stamp_ns: int, now_s: float) -> bool:
-        """Take one message; returns whether it held the arm.
-
-        Arm and gripper may come in messages of their own. What is not finite is not taken, so it goes stale.
-        """
-        position = dict(zip(names, positions, strict=False))
-        fingers = [position.get(name, np.nan) for name in self._fingers]
-        if np.isfinite(fingers).all():
-            self.opening = float(np.clip(np.mean(fingers) / self._stroke, 0, 1))
-            self._received["gripper"] = now_s
-        q = np.array([position.get(name, np.nan) for name in self._joints], float)
-        if not np.isfinite(q).all():
-            return False
-        velocity = dict(zip(names, velocities, strict=False))
-        qd = np.array([velocity.get(name, np.nan) for name in self._joints], float)
-        self.qd_measured = qd if np.isfinite(qd).all() else None
-        if self.qd_measured is None:
-            qd = self._difference(q, stamp_ns)
-        self.q, self.qd, self.stamp_ns = q, qd, stamp_ns
-        self._received["arm"] = now_s
-        return True
-
-    def _difference(self, q, stamp_ns: int) -> np.ndarray:
-        """Velocity by finite difference, for drivers that leave the velocities empty."""
-        if self.q is None:
-            return np.zeros_like(q)
-        seconds = (stamp_ns - self.stamp_ns) * 1e-9
-        return (q - self.q) / seconds if seconds > 0 else self.qd
-
-    def fault(self, now_s: float) -> str | None:
-        """Why the state cannot be acted on, or None: "joint_states_stale: ..."."""
-        for part, names in (("arm", self._joints), ("gripper", self._fingers)):
-            age = now_s - self._received[part]
-            if age == np.inf:
-                return f"joint_states_stale: {', '.join(names)} never came on joint_states"
-            if age > self._timeout:
-                return f"joint_states_stale: last {part} state on joint_states is {age:.1f} s old"
-        return None
-
-    def check(self, now_s: float) -> None:
-        """Raise AmRosError if the state cannot be acted on."""
-        fault = self.fault(now_s)
-        if fault:
-            raise AmRosError(fault)
 
 
 class MotionMonitor:
@@ -115,45 +71,84 @@ class MotionMonitor:
         names,
         measure: Callable[[np.ndarray], np.ndarray] = np.asarray,
         unit: str = "rad",
+        measured=None,
+        lead_s: float = 0.0,
     ):
-        """From `start` to `goal` [joints] in rad; `gripper` is the commanded opening, None if it stays as it is.
+        """Told to go from `start` to `goal` [joints] in rad; `gripper` is its commanded opening, None if it stays.
 
-        `measure` takes joint angles to what is compared, `names` are the names of its values and `unit` that of the
-        tolerances: the joint angles themselves unless said otherwise.
+        `measured` [joints] is where the arm stood then, by default at `start`. An arm that hangs beside its command has
+        arrived as well where it hangs as much beside its goal. The motion begins after `lead_s`. `measure` takes joint
+        angles to what is compared, `names` are the names of its values and `unit` that of the tolerances: the joint
+        angles themselves unless said otherwise.
         """
         self._measure, self._unit = measure, unit
-        self._start, self._goal = measure(np.asarray(start, float)), measure(np.asarray(goal, float))
-        self._duration, self._gripper = duration_s, gripper
+        start, goal, self._first = (
+            measure(np.asarray(q, float)) for q in (start, goal, start if measured is None else measured)
+        )
+        hangs = goal + self._first - start
+        self._low, self._high = np.minimum(goal, hangs), np.maximum(goal, hangs)
+        self._duration, self._lead, self._gripper = duration_s + lead_s, lead_s, gripper
         self._tolerance, self._names = tolerance, names
-        self._path = self._goal - self._start
+        self._path = goal - start
         self._openings: deque[tuple[float, float]] = deque()
         self._at_rest_since: float | None = None
+        self._way = float(np.abs(self._path).max())
+        self._moved = self._way < SHORTEST_WAY
+        self._last_s, self._unmoved_s = 0.0, 0.0
         self.fraction = 0.0  # of the way, 0 ... 1
 
     def update(self, time_s: float, q, qd, opening: float) -> tuple[End, str] | None:
-        """Take a measured state; returns how the motion ended and why, or None while it goes on."""
+        """Take a measured state; returns how the motion ended and why, or None while it goes on.
+
+        A reason that begins with "no_motion" calls for a protective stop.
+        """
         tolerance, q = self._tolerance, self._measure(q)
-        error = np.abs(self._goal - q)
+        error = np.maximum(np.maximum(self._low - q, q - self._high), 0.0)
         length = float(self._path @ self._path)
-        self.fraction = float(np.clip((q - self._start) @ self._path / length, 0, 1)) if length > 1e-12 else 1.0
+        self.fraction = float(np.clip((q - self._first) @ self._path / length, 0, 1)) if length > 1e-12 else 1.0
         if np.abs(qd).max() > tolerance.velocity_tolerance_rad_s:
             self._at_rest_since = None
         elif self._at_rest_since is None:
             self._at_rest_since = time_s
         gripper_settled = self._gripper_settled(time_s, opening)
         at_rest_s = -1.0 if self._at_rest_since is None else time_s - self._at_rest_since
-        arrived = at_rest_s >= 0 and error.max() <= self._reach(time_s, at_rest_s)
+        unmoved = self._has_not_moved(time_s, q)
+        if unmoved:
+            return End.STALLED, unmoved
+        arrived = self._moved and at_rest_s >= 0 and error.max() <= self._reach(time_s, at_rest_s)
         if arrived and gripper_settled:
             self.fraction = 1.0
             return End.DONE, ""
         worst = int(error.argmax())
         short = f"{self._names[worst]} is {error[worst]:.4f} {self._unit} from its goal"
         if time_s > self._duration and not arrived and at_rest_s > tolerance.stall_s:
+            if self.fraction >= WHOLE_WAY:
+                return End.STALLED, f"state_offset: {short} after the whole way (does the arm hang below its command?)"
             return End.STALLED, f"stalled: {short} and the arm stands still (contact?)"
         limit = tolerance.time_limit_factor * self._duration + tolerance.time_limit_s
         if time_s > limit:
             return End.STALLED, f"time_limit: after {limit:.1f} s " + ("the gripper still moves" if arrived else short)
         return None
+
+    def _has_not_moved(self, time_s: float, q: np.ndarray) -> str:
+        """ "no_motion: ..." if the arm has been told to move for long enough and has not at all."""
+        gap_s, self._last_s = min(time_s - self._last_s, LONGEST_GAP_S), time_s
+        if self._moved:
+            return ""
+        tau = min(max(time_s - self._lead, 0.0) / max(self._duration - self._lead, 1e-9), 1.0)
+        told = self._way * tau**3 * (10 - 15 * tau + 6 * tau**2)  # as our stepper goes; others differ little
+        if told < min(TOLD, 0.9 * self._way):
+            return ""
+        self._moved = float(np.abs(q - self._first).max()) > max(MOVED, MOVED_SHARE * told)
+        if self._moved:
+            return ""
+        self._unmoved_s += gap_s
+        if self._unmoved_s < self._tolerance.no_motion_s:
+            return ""
+        return (
+            f"no_motion: told to move by {told:.3f} {self._unit}, the arm does not at all: emergency stop, brakes, or "
+            "a trajectory controller that is not active?"
+        )
 
     def _reach(self, time_s: float, at_rest_s: float) -> float:
         """Largest joint error that counts as arrived.

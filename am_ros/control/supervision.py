@@ -5,17 +5,22 @@ import numpy as np
 from am_ros.clock import ClockWatch
 from am_ros.control.command import Heartbeats, Lease, check_age
 from am_ros.control.controller import ControllerConfig
+from am_ros.control.joint_states import JointStateBuffer
 from am_ros.control.kinematics import Kinematics
-from am_ros.control.motion import JointStateBuffer
 from am_ros.control.trajectory import JointTrajectory
-from am_ros.control.watch import ArmWatch, PathWatch, ProtectiveStop, SuspensionWatch
+from am_ros.control.watch import AgainstWatch, ArmWatch, PathWatch, ProtectiveStop, SuspensionWatch
 from am_ros.errors import AmRosError
 
 # A joint state taken before the process was suspended may still wait in a queue; its stamp tells. Where stamps do not
 # fit the clock, one that comes so long after the process went on is new enough.
 FRESH_S = 0.2
-# After these faults the measured angles are not believed: the arm is braked from where it was told to be.
+# After these faults the measured angles are not believed.
 BLIND = ("joint_states_stale", "joint_jump", "joint_position")
+
+# An arm behind its command by more, or before it, moves in another time than ours: lag of drivers is 10 to 100 ms.
+LATE_S, EARLY_S = 0.25, 0.05
+OTHER_TIME_RAD = 0.03
+MOVING_RAD_S = 0.05
 
 
 class Supervision:
@@ -59,30 +64,37 @@ class Supervision:
             events.append(f"clock_jump: the ROS clock jumped by {jump_s:+.1f} s")
         return events
 
-    def take(self, names, positions, velocities, stamp_ns: int, now_s: float) -> bool:
-        """Take a joint state; returns whether it held the arm."""
+    def take(
+        self, names, positions, velocities, stamp_ns: int, now_s: float, ros_ns: int | None = None, sequence: int = 0
+    ) -> bool:
+        """Take a joint state that came at `ros_ns` of the ROS clock, the publisher's `sequence`-th (0: unknown).
+
+        Returns whether it held the arm.
+        """
         state, before = self.state, self.state.q
-        if not state.update(names, positions, velocities, stamp_ns, now_s):
+        if not state.update(names, positions, velocities, stamp_ns, now_s, ros_ns, sequence):
             return False
         self._arm_fault = self._arm.fault(state.q, state.qd_measured, now_s)
         if self._path and not self._arm_fault:
-            self._arm_fault = self._arm.jump(before, state.q, now_s - self._joints_s) or self._path.fault(state.q)
+            jump = self._arm.jump(before, state.q, now_s - self._joints_s)
+            self._arm_fault = jump or self._path.fault(state.q) or self._against.fault(state, self._path, now_s)
         self._joints_s = now_s
         return True
 
     def hold_now(self, now_s: float) -> bool:
-        """Once after a suspension in mid-motion: whether the state taken last is new enough to hold the arm there."""
+        """Once after a suspension in mid-motion: whether the state taken last tells where the arm is now."""
         if self._hold_after is None:
             return False
         resumed_ns, resumed_s = self._hold_after
-        if self.state.stamp_ns < resumed_ns and now_s - resumed_s < FRESH_S:
+        stamped_since = not self.state.stamps.fault and self.state.stamp_ns >= resumed_ns
+        if not stamped_since and now_s - resumed_s < FRESH_S:
             return False
         self._hold_after = None
         return True
 
     def fault(self, now_s: float) -> str:
         """What is wrong with the arm now: "joint_states_stale", "joint_position", "joint_velocity", and in a motion
-        "joint_jump" or "tracking_error", each with its sentence; or empty."""
+        "joint_jump", "tracking_error" or "foreign_motion", each with its sentence; or empty."""
         return self.state.fault(now_s) or self._arm_fault
 
     def commander_fault(self, now_s: float) -> str:
@@ -96,28 +108,34 @@ class Supervision:
         check_age(decided_ns, ros_ns, self._config.command.command_timeout_s)
         self.lease.check(commander, now_s)
 
-    def begin(self, commander: str, trajectory: JointTrajectory, now_s: float) -> None:
-        """A step begins."""
+    def path_time_s(self, elapsed_s: float) -> float:
+        """Where on its path the command is, `elapsed_s` after the driver began it.
+
+        A driver that follows its own time (a simulator that is slower or faster) is told by an arm that moves elsewhere
+        on the path than the clock says; then where the arm is counts.
+        """
+        state = self.state
+        if self._path is None or state.q is None or np.abs(state.qd).max() < MOVING_RAD_S:
+            return elapsed_s
+        measured_s, distance = self._path.nearest(state.q)
+        now, _ = self._path.at(elapsed_s)
+        on_path, elsewhere = distance.max() < OTHER_TIME_RAD, np.abs(state.q - now).max() > OTHER_TIME_RAD
+        in_time = -EARLY_S <= elapsed_s - measured_s <= LATE_S
+        return measured_s if on_path and elsewhere and not in_time else elapsed_s
+
+    def begin(self, commander: str, trajectory: JointTrajectory, now_s: float, lead_s: float = 0.0) -> None:
+        """A step begins, its motion after `lead_s`."""
         self._commander, self._started_s = commander, now_s
         self._path = PathWatch(trajectory, self._config.watch, self._config.joint_names)
+        self._against = AgainstWatch(now_s + 2 * lead_s)
         self._hold_after = None
         self.lease.take(commander)
-
-    def brake_from(
-        self, cause: str, trajectory: JointTrajectory, elapsed_s: float
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Angles and velocities [joints] to brake from, for that cause of an end in mid-motion; None: not yet.
-
-        After a suspension what was measured is old: `hold_now` tells when it is not any more.
-        """
-        if cause.startswith("suspended"):
-            return None
-        return trajectory.at(elapsed_s) if cause.startswith(BLIND) else (self.state.q, self.state.qd)
 
     def end(self, now_s: float) -> None:
         """The step has ended."""
         if self._path:
             self.lease.ended(now_s)
         self._path = None
-        if self._arm_fault.startswith(("joint_jump", "tracking_error")):  # of that motion, not of the arm
+        # Of that motion, not of the arm.
+        if self._arm_fault.startswith(("joint_jump", "tracking_error", "foreign_motion")):
             self._arm_fault = ""

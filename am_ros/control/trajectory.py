@@ -19,6 +19,10 @@ class JointTrajectory:
         """Time of the last knot."""
         return float(self.times_s[-1])
 
+    def delayed(self, seconds: float) -> "JointTrajectory":
+        """The same, later: what leads to its first knot is left to whoever follows it."""
+        return JointTrajectory(self.times_s + seconds, self.positions, self.velocities)
+
     @cached_property
     def _cubics(self) -> tuple[np.ndarray, ...]:
         """Per segment: duration [K-1] and coefficients [K-1, joints] of u, u^2, u^3 with u = 0 ... 1."""
@@ -37,6 +41,14 @@ class JointTrajectory:
         h, c1, c2, c3 = (part[k] for part in self._cubics)
         u = (time_s - self.times_s[k]) / h
         return self.positions[k] + u * (c1 + u * (c2 + u * c3)), (c1 + u * (2 * c2 + u * (3 * c3))) / h
+
+    def acceleration(self, time_s: float) -> np.ndarray:
+        """Acceleration [joints] at a time; zero before the start and after the end, where it stands still."""
+        if not 0 <= time_s < self.times_s[-1]:
+            return np.zeros_like(self.positions[0])
+        k = int(self.times_s.searchsorted(time_s, side="right")) - 1
+        h, _, c2, c3 = (part[k] for part in self._cubics)
+        return (2 * c2 + 6 * c3 * (time_s - self.times_s[k]) / h) / h**2
 
     def sample(self, times_s) -> tuple[np.ndarray, np.ndarray]:
         """Positions and velocities, each [N, joints], at N times; as `at`, but in one go."""

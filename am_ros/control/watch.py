@@ -5,12 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from am_ros.configuration import parameter
+from am_ros.control.joint_states import JointStateBuffer
 from am_ros.control.kinematics import Kinematics
 from am_ros.control.trajectory import JointTrajectory
 
 # A simulated cell that fell behind catches up by so much at once; its arm then seems to jump.
 CATCH_UP_S = 0.2
 PATH_SAMPLES = 64
+# An arm that springs back from what it has hit does so for less long.
+AGAINST_RAD_S, AGAINST_S = 0.05, 0.1
 
 
 @dataclass(frozen=True)
@@ -84,17 +87,51 @@ class PathWatch:
     """How far the arm is from the commanded path, wherever on it: when it arrives is the motion monitor's question."""
 
     def __init__(self, trajectory: JointTrajectory, config: WatchConfig, joint_names):
-        self._path = trajectory.sample(np.linspace(0, trajectory.duration_s, PATH_SAMPLES))[0]
+        self.at = trajectory.at
+        self._times = np.linspace(0, trajectory.duration_s, PATH_SAMPLES)
+        self._path = trajectory.sample(self._times)[0]
         self._limit, self._names = config.tracking_error_rad, joint_names
+
+    def nearest(self, q: np.ndarray) -> tuple[float, np.ndarray]:
+        """When the path comes nearest to q, and the distances [joints] there."""
+        errors = np.abs(self._path - q)
+        k = int(errors.max(axis=1).argmin())
+        return float(self._times[k]), errors[k]
+
+    def along(self, q: np.ndarray, velocity: np.ndarray) -> float:
+        """How fast `velocity` [joints] leads along the path where that is nearest to q [rad/s]; negative: back."""
+        k = int(np.abs(self._path - q).max(axis=1).argmin())
+        tangent = self._path[min(k + 1, len(self._path) - 1)] - self._path[max(k - 1, 0)]
+        length = float(np.linalg.norm(tangent))
+        return float(velocity @ tangent) / length if length > 1e-9 else 0.0
 
     def fault(self, q: np.ndarray) -> str:
         """ "tracking_error: ..." if a joint is too far off, or empty."""
-        errors = np.abs(self._path - q)
-        nearest = errors[int(errors.max(axis=1).argmin())]
+        nearest = self.nearest(q)[1]
         k = int(nearest.argmax())
         if nearest[k] > self._limit:
             return f"tracking_error: {self._names[k]} is {nearest[k]:.2f} rad off the commanded path"
         return ""
+
+
+class AgainstWatch:
+    """Does the arm move against its command? Nothing of ours ever does: somebody else commands or pushes it."""
+
+    def __init__(self, from_s: float):
+        """Not looked at before `from_s`: until then the command may be led to where the arm is."""
+        self._from_s = from_s
+        self._since_s: float | None = None
+
+    def fault(self, state: JointStateBuffer, path: PathWatch, now_s: float) -> str:
+        """ "foreign_motion: ..." once the arm has moved back along its path for AGAINST_S; or empty."""
+        back = -path.along(state.q, state.slope)
+        if back < AGAINST_RAD_S or now_s < self._from_s:
+            self._since_s = None
+            return ""
+        self._since_s = now_s if self._since_s is None else self._since_s
+        if now_s - self._since_s < AGAINST_S:
+            return ""
+        return f"foreign_motion: the arm moves at {back:.2f} rad/s against its command (another program, or a push?)"
 
 
 class SuspensionWatch:

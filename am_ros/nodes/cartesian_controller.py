@@ -1,7 +1,6 @@
 """Executes Cartesian steps: action ~/move_cartesian -> joint_trajectory, gripper_command; watches joint_states."""
 
 import time
-from dataclasses import dataclass, field
 
 from am_msgs.action import MoveCartesian
 from am_msgs.msg import Heartbeat
@@ -13,14 +12,14 @@ from am_ros import topics
 from am_ros.action import Gripper
 from am_ros.control.command import commander_name
 from am_ros.control.controller import ControllerConfig, make_guard, make_stepper
-from am_ros.control.motion import End, MotionMonitor
+from am_ros.control.execution import StepExecution
+from am_ros.control.motion import End
 from am_ros.control.supervision import Supervision
-from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
 from am_ros.ros.arm.backends import make_backend
 from am_ros.ros.arm.gripper import GripperOutput
 from am_ros.ros.arm.report import INACTIVE, ControllerReport
-from am_ros.ros.introspection.publisher_watch import PublisherWatch
+from am_ros.ros.introspection.publisher_watch import OthersWatch
 from am_ros.ros.messages.controller import ArmCommands, action_of
 from am_ros.ros.node.clocks import StampClock, steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, completed, declare, run, to_ns
@@ -30,17 +29,6 @@ from am_ros.ros.node.step_server import StepServer
 OPENING = {Gripper.OPEN: 1.0, Gripper.CLOSE: 0.0}
 
 
-@dataclass
-class Motion:
-    """The one motion under way."""
-
-    trajectory: JointTrajectory
-    monitor: MotionMonitor
-    goal: object  # rclpy's ServerGoalHandle
-    started_s: float
-    ended: Future = field(default_factory=Future)  # of (End, reason)
-
-
 class CartesianController(ActingNode):
     """Plans on request, publishes, and watches: one motion at a time, protective stop when something is wrong."""
 
@@ -48,7 +36,7 @@ class CartesianController(ActingNode):
         super().__init__("cartesian_controller")
         self.config = declare(self, ControllerConfig)
         self._safety: Supervision | None = None  # before the node is configured
-        self._motion: Motion | None = None
+        self._goal = None  # rclpy's ServerGoalHandle of the step under way
         self._stamp_clock = StampClock(self)
         if self.config.autostart:
             self.start_by_itself()
@@ -59,12 +47,13 @@ class CartesianController(ActingNode):
             return
         config, stepper = self.config, make_stepper(self.config)
         safety = Supervision(config, stepper.kinematics)
-        self._guard = make_guard(config, stepper)
+        guard = make_guard(config, stepper)
         self._arm = ArmCommands(self, config.joint_names, publishes=config.backend.backend != "servo")
         self._gripper = GripperOutput(self, config.gripper, config.finger_names, config.finger_stroke_m)
         self._backend = make_backend(self, config, stepper, self._arm, safety.state)
         self._report = ControllerReport(self, config, stepper.kinematics, safety)
-        self._others = PublisherWatch(self, topics.JOINT_TRAJECTORY, self._backend.publisher)
+        self._others = OthersWatch(self, topics.JOINT_TRAJECTORY, self._backend.publisher)
+        self._steps = StepExecution(config, stepper, guard, self._backend, safety, self._report.start)
         self._safety = safety
         self.create_subscription(JointState, topics.JOINT_STATES, self._on_joint_state, SENSOR_QOS)
         self.create_subscription(Heartbeat, topics.COMMANDER_HEARTBEAT, self._on_heartbeat, RELIABLE_QOS)
@@ -77,32 +66,31 @@ class CartesianController(ActingNode):
     def activate(self) -> None:
         """Accept steps from now on."""
         self._safety.watch_anew()
+        self._steps.forget("the controller was activated")
 
     def deactivate(self) -> None:
         """Brake, and refuse what comes."""
-        self._stop_motion("inactive: deactivated in mid-motion")
+        self._steps.stop("inactive: deactivated in mid-motion")
 
     def close(self) -> None:
         """Brake; the arm does not go on when the node ends."""
-        if self._motion and self._stop_motion("inactive: the controller ends"):
-            self._arm.wait_until_taken(0.5)
         if self._safety is not None:
+            if self._steps.stop("inactive: the controller ends"):
+                self._arm.wait_until_taken(0.5)
             self._backend.close()
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
     async def _execute(self, goal) -> MoveCartesian.Result:
-        started_s = time.monotonic()
+        started_s, self._goal = time.monotonic(), goal
         try:
-            await self._start(goal)
+            ended = await self._start(goal)
             self._publish_status()
-            end, reason = await self._motion.ended
-            self._backend.end()
+            end, reason = await ended
         except AmRosError as error:
             end, reason = End.REFUSED, str(error)
         finally:
-            self._motion = None
-            self._safety.end(time.monotonic())
+            self._goal = None
         result = self._report.result(end, reason, time.monotonic() - started_s)
         if end == End.DONE:
             goal.succeed()
@@ -115,30 +103,29 @@ class CartesianController(ActingNode):
         self._publish_status()
         return result
 
-    async def _start(self, goal) -> None:
-        """Plan and command the motion; raises AmRosError, and then nothing was commanded."""
-        request, safety = goal.request, self._safety
+    async def _start(self, goal) -> Future:
+        """Plan and command the motion; the Future gets (End, reason). Raises AmRosError: then nothing was commanded."""
+        request, ended = goal.request, Future()
         commander = self._admit(request, to_ns(request.stamp))
         action = action_of(request.action)
         self._check_arm()
-        planned = self._backend.plan(safety.state.q, action)
+        if action.terminate:
+            self._safety.lease.take(commander)
+            self._safety.lease.ended(time.monotonic())
+            ended.set_result((End.DONE, ""))
+            return ended
+        planned = self._steps.plan(action)
         if not planned.done():
             await completed(planned)
             self._admit(request)  # much may have happened meanwhile
             self._check_arm()
             if goal.is_cancel_requested:
                 raise AmRosError("cancelled")
-        now_s, q = time.monotonic(), safety.state.q
-        trajectory = self._guard.check(planned.result(), q, safety.state.qd)
-        opening = None if action.terminate else OPENING.get(action.gripper)
-        self._motion = Motion(trajectory, self._backend.monitor(q, trajectory, opening), goal, now_s)
-        safety.begin(commander, trajectory, now_s)
-        if action.terminate:
-            self._motion.ended.set_result((End.DONE, ""))
-            return
-        self._backend.begin(trajectory, now_s)
+        opening = OPENING.get(action.gripper)
+        self._steps.begin(commander, planned.result(), opening, lambda *end: ended.set_result(end))
         if opening is not None:
             self._gripper.set(opening)
+        return ended
 
     def _admit(self, request, decided_ns: int = 0) -> str:
         """The commander's name; raises AmRosError if a step of theirs may not begin."""
@@ -155,58 +142,61 @@ class CartesianController(ActingNode):
         """Raise AmRosError if the arm cannot be moved now."""
         now_s, safety = time.monotonic(), self._safety
         safety.state.check(now_s)
-        fault = safety.fault(now_s) or self._others.fault(now_s)
+        fault = self._fault(now_s)
         if fault:
             self._protect(fault)
             raise AmRosError(f"protective_stop: {fault}")
-        gone = self._backend.fault(now_s) or self._gripper.fault()
+        gone = self._steps.strange_motion() or self._backend.fault(now_s) or self._gripper.fault()
         if gone:
             raise AmRosError(gone)
 
     # -- what is watched ---------------------------------------------------------------------------------------------
 
-    def _on_joint_state(self, msg: JointState) -> None:
-        now_s, safety, state = time.monotonic(), self._safety, self._safety.state
+    def _on_joint_state(self, msg: JointState, info: dict) -> None:
+        now_s, safety, number = time.monotonic(), self._safety, info.get("publication_sequence_number") or 0
         self._look(now_s)
-        if not safety.take(msg.name, msg.position, msg.velocity, to_ns(msg.header.stamp), now_s):
+        stamp_ns, names = to_ns(msg.header.stamp), msg.name
+        if not safety.take(names, msg.position, msg.velocity, stamp_ns, now_s, self._now_ns(), number):
             return
-        if safety.hold_now(now_s):
-            self._backend.brake(state.q, state.qd)
         fault = safety.fault(now_s)
         if fault and self.active and not fault.startswith("joint_states_stale"):
             self._protect(fault)
-        motion = self._motion
-        if motion and not motion.ended.done() and state.opening is not None:
-            end = motion.monitor.update(now_s - motion.started_s, state.q, state.qd, state.opening)
-            if end and end[0] == End.STALLED:
-                self._stop_motion(end[1], end=End.STALLED)
-            elif end:
-                motion.ended.set_result(end)
-        self._report.pose(msg.header.stamp)
+        unmoved = self._steps.on_state(now_s)
+        if unmoved:
+            self._protect(unmoved)
+        self._report.measured()
 
     def _on_heartbeat(self, msg: Heartbeat) -> None:
         self._safety.heartbeats.beat(msg.name, time.monotonic())
 
     def _watch(self) -> None:
         """Everything that ends the motion under way but its arrival; and its feedback."""
-        now_s, motion = time.monotonic(), self._motion
+        now_s, steps = time.monotonic(), self._steps
         self._look(now_s)
-        if motion is None or motion.ended.done():
+        steps.watch(now_s)
+        moved = self._others.was_used()
+        if moved and not steps.busy:
+            steps.forget(moved)
+        if not steps.moving:
             return
-        fault = self._safety.fault(now_s) or self._others.fault(now_s)
+        fault = self._fault(now_s)
         gone = self._safety.commander_fault(now_s) or self._backend.fault(now_s)
         if fault:
             self._protect(fault)
-        elif gone or motion.goal.is_cancel_requested:
-            self._stop_motion(gone or "cancelled")
+        elif gone or self._goal.is_cancel_requested:
+            steps.stop(gone or "cancelled")
         else:
-            motion.goal.publish_feedback(MoveCartesian.Feedback(fraction=motion.monitor.fraction))
+            self._goal.publish_feedback(MoveCartesian.Feedback(fraction=steps.fraction))
+
+    def _fault(self, now_s: float) -> str:
+        """What calls for a protective stop now, or empty."""
+        return self._safety.fault(now_s) or self._others.fault(now_s)
 
     def _look(self, now_s: float) -> None:
         """Was this process suspended, or the clock set? Before anything else: what is measured is old by then."""
         for event in self._safety.look(now_s, self._now_ns()):
             self.get_logger().warning(event)
-            if event.startswith("suspended") and self._motion and not self._motion.ended.done():
+            if event.startswith("suspended") and self._steps.moving:
                 self._protect(event)
 
     def _protect(self, cause: str) -> None:
@@ -214,25 +204,15 @@ class CartesianController(ActingNode):
         if self._safety.stop.latch(cause, time.monotonic()):
             self.get_logger().error(f"protective stop: {cause}")
             self._report.diagnostics(self.active)
-        self._stop_motion(cause, f"protective_stop: {cause}")
-
-    def _stop_motion(self, cause: str, reason: str = "", end: End = End.STOPPED) -> bool:
-        """Brake and end the motion under way; returns whether there was one."""
-        motion = self._motion
-        if motion is None or motion.ended.done():
-            return False
-        start = self._safety.brake_from(cause, motion.trajectory, time.monotonic() - motion.started_s)
-        if start:
-            self._backend.brake(*start)
-        motion.ended.set_result((end, reason or cause))
-        return True
+        self._steps.stop(cause, f"protective_stop: {cause}")
 
     def _on_reset(self, _request, response: Trigger.Response) -> Trigger.Response:
         """Leave the protective stop, if the reason for it is gone."""
-        now_s = time.monotonic()
-        response.message = self._safety.stop.reset(self._safety.fault(now_s) or self._others.fault(now_s))
+        cause = self._safety.stop.cause
+        response.message = self._safety.stop.reset(self._fault(time.monotonic()))
         response.success = not response.message
         if response.success:
+            self._steps.reset(cause)
             self._report.all_is_well()
             self._publish_status()
         return response
@@ -241,7 +221,7 @@ class CartesianController(ActingNode):
         return self._stamp_clock.now_ns()
 
     def _publish_status(self) -> None:
-        self._report.status(self.active, self._motion is not None)
+        self._report.status(self.active, self._goal is not None)
 
 
 def main(args=None) -> int:

@@ -36,18 +36,27 @@ class Backend(Protocol):
     """One step at a time. Whatever it plans passes the controller's guard before `begin`."""
 
     publisher: str  # full name of the node that may publish joint_trajectory; empty: the controller
+    commands_joints: bool  # False where joint angles are somebody else's choice: then only the measured ones are known
 
-    def plan(self, q: np.ndarray, action: CartesianAction) -> Future:
-        """The JointTrajectory of a step from rest at q [joints], at once or later; AmRosError in it or raised."""
+    def plan(self, q: np.ndarray, action: CartesianAction, slack_m=0.0) -> Future:
+        """The JointTrajectory of a step from rest at q [joints], at once or later; AmRosError in it or raised.
 
-    def monitor(self, q: np.ndarray, trajectory: JointTrajectory, opening: float | None) -> MotionMonitor:
-        """What decides that the motion has arrived; `opening` is the gripper's goal, None if it stays as it is."""
+        `slack_m` [3]: how far beyond the workspace it may end.
+        """
 
-    def begin(self, trajectory: JointTrajectory, now_s: float) -> None:
-        """Move along it from now on."""
+    def monitor(
+        self, q: np.ndarray, trajectory: JointTrajectory, opening: float | None, lead_s: float = 0.0
+    ) -> MotionMonitor:
+        """What decides that the motion has arrived, of an arm measured at q [joints]; it begins after `lead_s`.
 
-    def brake(self, q: np.ndarray, qd: np.ndarray) -> None:
-        """Come to rest as fast as the joints allow, from angles q [joints] and velocities qd [joints]."""
+        `opening` is the gripper's goal, None if it stays as it is.
+        """
+
+    def begin(self, trajectory: JointTrajectory, now_s: float, lead_s: float = 0.0) -> None:
+        """Move along it from now on; first to its start within `lead_s`."""
+
+    def brake(self, q: np.ndarray, way: JointTrajectory) -> None:
+        """Come to rest, measured at q [joints] now: along `way` where joint angles are commanded."""
 
     def end(self) -> None:
         """The step is over, however it ended."""

@@ -56,14 +56,14 @@ class MoveItBackend(TrajectoryBackend):
         self._process = PlannerProcess(command, text, planner.planner_timeout_s, planner.planner_start_s)
         self.name = self._process.start()
 
-    def plan(self, q: np.ndarray, action: CartesianAction) -> Future:
+    def plan(self, q: np.ndarray, action: CartesianAction, slack_m=0.0) -> Future:
         """Asks the planner's process for the way to where the step leads."""
         if action.terminate or not (any(action.translation_m) or action.rotation_z_rad):
-            return super().plan(q, action)
+            return super().plan(q, action, slack_m)
         self._stepper.action_space.check(action)
         kinematics = self._stepper.kinematics
         start, yaw = kinematics.pose(q)
-        goal = self._stepper.goal(start, np.array(action.translation_m, float))
+        goal = self._stepper.goal(start, np.array(action.translation_m, float), slack_m)
         rotation = tool_rotation(yaw + action.rotation_z_rad)
         asked = self._process.plan(q, *tip_of(goal, rotation, self._tcp), self._velocity_scale)
         checked: Future = Future()

@@ -16,6 +16,7 @@ class TrajectoryBackend:
     """Plans at once; `follow` publishes a trajectory, in place of what was commanded before."""
 
     publisher = ""
+    commands_joints = True
 
     def __init__(
         self,
@@ -27,22 +28,26 @@ class TrajectoryBackend:
         """`joint_names`: as the driver calls them."""
         self._stepper, self._tolerance, self._names, self._follow = stepper, tolerance, joint_names, follow
 
-    def plan(self, q: np.ndarray, action: CartesianAction) -> Future:
+    def plan(self, q: np.ndarray, action: CartesianAction, slack_m=0.0) -> Future:
         """The stepper's line."""
-        return done(self._stepper.plan(q, action))
+        return done(self._stepper.plan(q, action, slack_m))
 
-    def monitor(self, q: np.ndarray, trajectory: JointTrajectory, opening: float | None) -> MotionMonitor:
+    def monitor(
+        self, q: np.ndarray, trajectory: JointTrajectory, opening: float | None, lead_s: float = 0.0
+    ) -> MotionMonitor:
         """Arrived when every joint has."""
-        goal, duration_s = trajectory.positions[-1], trajectory.duration_s
-        return MotionMonitor(q, goal, duration_s, opening, self._tolerance, self._names)
+        (start, *_, goal), duration_s = trajectory.positions, trajectory.duration_s
+        return MotionMonitor(
+            start, goal, duration_s, opening, self._tolerance, self._names, measured=q, lead_s=lead_s
+        )
 
-    def begin(self, trajectory: JointTrajectory, now_s: float) -> None:
-        """Publish it."""
-        self._follow(trajectory)
+    def begin(self, trajectory: JointTrajectory, now_s: float, lead_s: float = 0.0) -> None:
+        """Publish it; points that come later than now the driver leads up to by itself."""
+        self._follow(trajectory.delayed(lead_s) if lead_s else trajectory)
 
-    def brake(self, q: np.ndarray, qd: np.ndarray) -> None:
+    def brake(self, q: np.ndarray, way: JointTrajectory) -> None:
         """Publish the way to rest."""
-        self._follow(self._stepper.brake(q, qd))
+        self._follow(way)
 
     def end(self) -> None:
         """Nothing: the arm rests at the end of what was published."""

@@ -24,6 +24,7 @@ class ControllerReport:
         self._node, self._config, self._kinematics, self._safety = node, config, kinematics, safety
         self._status = ControllerStatus(reduced=config.guard.reduced)
         self._last_pose_s = float("-inf")
+        self._start, self._noted = "commanded joint angles", set()
         self._pose_pub = node.create_publisher(PoseStamped, topics.EE_POSE, RELIABLE_QOS)
         self._status_pub = node.create_publisher(ControllerStatus, topics.CONTROLLER_STATUS, LATCHED_QOS)
         self._diagnostics = Diagnostics(node)
@@ -41,14 +42,24 @@ class ControllerReport:
             result.ee_pose = self._pose()
         return result
 
-    def pose(self, stamp) -> None:
-        """Publish the measured pose of the tool, unless that was done just now."""
-        now_s = time.monotonic()
+    def measured(self) -> None:
+        """A joint state was taken: publish the measured pose of the tool, unless that was done just now."""
+        now_s, state = time.monotonic(), self._safety.state
+        for note in state.notes():
+            kind = note.partition(":")[0]
+            if kind not in self._noted:  # each once
+                self._noted.add(kind)
+                self._node.get_logger().warning(note)
         if now_s - self._last_pose_s >= 0.9 / self._config.ee_pose_rate_hz:
             self._last_pose_s = now_s
             pose = PoseStamped(pose=self._pose())
-            pose.header.stamp, pose.header.frame_id = stamp, self._config.base_frame
+            pose.header.stamp, pose.header.frame_id = from_ns(state.stamp_ns), self._config.base_frame
             self._pose_pub.publish(pose)
+
+    def start(self, sentence: str) -> None:
+        """Why a step does not begin where the arm was told to be."""
+        self._start = sentence
+        self._node.get_logger().info(sentence)
 
     def all_is_well(self) -> None:
         """What was wrong is over."""
@@ -77,6 +88,9 @@ class ControllerReport:
         safety, status, now_s = self._safety, self._status, time.monotonic()
         idle = safety.state.fault(now_s) if active else INACTIVE
         level, message = (WARN, idle) if idle else (OK, "ready")
+        notes = "; ".join(safety.state.notes())
+        if notes and not idle:
+            level, message = WARN, notes
         if safety.stop.cause:
             level, message = ERROR, f"protective stop: {safety.stop.cause}"
         values = {
@@ -88,6 +102,7 @@ class ControllerReport:
             "stopped_for_s": f"{safety.stop.age_s(now_s):.1f}",
             "clock_jumps": safety.clock_jumps,
             "suspensions": safety.suspensions,
+            "last_start": self._start,
         }
         self._diagnostics.publish("arm", level, message, values)
 

@@ -14,7 +14,8 @@ from am_ros.action import CartesianAction
 from am_ros.control.backends.servo import Command, ServoStream, tool_measure
 from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.controller import ControllerConfig
-from am_ros.control.motion import JointStateBuffer, MotionMonitor
+from am_ros.control.joint_states import JointStateBuffer
+from am_ros.control.motion import MotionMonitor
 from am_ros.control.tool import tcp_in_tip
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
@@ -42,6 +43,8 @@ class ServoBackend:
     collisions and singularities of the real one are Servo's to watch, and its status is watched here.
     """
 
+    commands_joints = False
+
     def __init__(self, node, config: ControllerConfig, stepper: CartesianStepper, state: JointStateBuffer):
         self._switch_type, status_type = servo_interfaces()
         self._node, self._config, self._stepper, self._state = node, config, stepper, state
@@ -60,9 +63,9 @@ class ServoBackend:
         node.create_subscription(status_type, f"{self.publisher}/status", self._on_status, RELIABLE_QOS)
         steady_timer(node, PERIOD_S, self._send)
 
-    def plan(self, q: np.ndarray, action: CartesianAction) -> Future:
+    def plan(self, q: np.ndarray, action: CartesianAction, slack_m=0.0) -> Future:
         """The stepper's line, as soon as Servo takes the kind of command that we send."""
-        trajectory, plan = self._stepper.plan(q, action), Future()
+        trajectory, plan = self._stepper.plan(q, action, slack_m), Future()
         self._asked = plan, time.monotonic() + self._servo.servo_timeout_s
         if self._units_known:
             self._ask_for_type(trajectory, plan)
@@ -71,7 +74,9 @@ class ServoBackend:
             self._call(self._parameters, request, plan, lambda answer: self._on_units(answer, trajectory, plan))
         return plan
 
-    def monitor(self, q: np.ndarray, trajectory: JointTrajectory, opening: float | None) -> MotionMonitor:
+    def monitor(
+        self, q: np.ndarray, trajectory: JointTrajectory, opening: float | None, lead_s: float = 0.0
+    ) -> MotionMonitor:
         """Arrived when the tool has."""
         metres = self._servo.servo_tolerance_m
         tolerance = replace(
@@ -81,20 +86,20 @@ class ServoBackend:
         names, goal = ("x", "y", "z", "turn"), trajectory.positions[-1]
         return MotionMonitor(q, goal, trajectory.duration_s, opening, tolerance, names, measure, "m")
 
-    def begin(self, trajectory: JointTrajectory, now_s: float) -> None:
+    def begin(self, trajectory: JointTrajectory, now_s: float, lead_s: float = 0.0) -> None:
         """Stream from now on."""
         self._halted = ""
         self._stream.begin(trajectory, now_s)
         self._send()
 
-    def brake(self, q: np.ndarray, qd: np.ndarray) -> None:
+    def brake(self, q: np.ndarray, way: JointTrajectory) -> None:
         """Tell Servo to stand still: it halts within its own limits of acceleration."""
-        self._stream.halt(q, time.monotonic())
-        self._send()
+        self.end()
 
     def end(self) -> None:
         """The same: Servo must not go on with what it was sent last."""
-        self.brake(self._state.q, self._state.qd)
+        self._stream.halt(self._state.q, time.monotonic())
+        self._send()
 
     def fault(self, now_s: float) -> str:
         """ "backend_gone: ..." while Servo is silent, "servo_halted: ..." if it does not move on."""

@@ -1,0 +1,154 @@
+"""The measured state of the arm and its gripper, from joint states as drivers publish them: late, noisy, incomplete."""
+
+from collections import deque
+
+import numpy as np
+
+from am_ros.control.ticks import DriverTicks
+from am_ros.errors import AmRosError
+
+# Velocities are the slope of the positions of the last 0.1 s where the driver's own cannot be used: a noise of 0.1 mrad
+# at 100 Hz becomes 0.004 rad/s, below what counts as rest, where the difference of two would be 0.014 rad/s.
+SLOPE_S = 0.1
+# Stamps that are never nearer to the reception than this are of another clock; queues and busy machines are later at
+# times, not always.
+STAMP_LATE_S = 0.1
+STAMP_AHEAD_S = 0.05
+STAMP_WINDOW = 100
+# Velocities contradict the positions if they explain less than half of what a joint turned within so long; less than
+# 0.02 rad may be noise or an arm that is pushed.
+CONTRADICTION_S = 0.3
+CONTRADICTION_RAD = 0.02
+
+
+class StateStamps:
+    """Whether the driver's stamps can be compared with our clock; else the time of reception counts."""
+
+    def __init__(self):
+        self._ages_s: deque[float] = deque(maxlen=STAMP_WINDOW)
+        self.fault = ""  # "stamps: ..." while they cannot
+
+    def time_ns(self, stamp_ns: int, received_ns: int) -> int:
+        """When the state was measured, on our clock."""
+        if not stamp_ns:
+            self.fault = "stamps: joint_states carry no stamp; the time of reception is used"
+            return received_ns
+        self._ages_s.append((received_ns - stamp_ns) * 1e-9)
+        age_s = min(self._ages_s, key=abs)
+        if -STAMP_AHEAD_S <= age_s <= STAMP_LATE_S:
+            self.fault = ""
+            return stamp_ns
+        side = "behind" if age_s > 0 else "ahead of"
+        self.fault = f"stamps: those of joint_states are {abs(age_s):.2f} s {side} our clock; reception is used"
+        return received_ns
+
+
+class VelocityCheck:
+    """Do the velocities that a driver reports fit its positions?"""
+
+    def __init__(self, names):
+        self._names = tuple(names)
+        self._states: deque[tuple[float, np.ndarray, np.ndarray]] = deque()
+        self.fault = ""  # "velocities: ...", once found for good
+
+    def update(self, time_s: float, q: np.ndarray, qd: np.ndarray) -> str:
+        """Take a state; returns the fault, or empty."""
+        states = self._states
+        if states and not 0 < time_s - states[-1][0] < CONTRADICTION_S:
+            states.clear()
+        states.append((time_s, q, qd))
+        while time_s - states[0][0] > CONTRADICTION_S:
+            states.popleft()
+        turned = q - states[0][1]
+        if not self.fault and np.abs(turned).max() > CONTRADICTION_RAD:
+            times, _, speeds = (np.array(part) for part in zip(*states, strict=True))
+            said = ((speeds[1:] + speeds[:-1]) / 2 * np.diff(times)[:, None]).sum(axis=0)
+            k = int(np.abs(turned - said).argmax())
+            if abs(turned[k] - said[k]) > max(CONTRADICTION_RAD, 0.5 * abs(turned[k])):
+                self.fault = (
+                    f"velocities: {self._names[k]} turned by {turned[k]:+.3f} rad within {times[-1] - times[0]:.2f} s, "
+                    f"its reported velocities say {said[k]:+.3f} rad; differences of positions are used"
+                )
+        return self.fault
+
+
+class JointStateBuffer:
+    """The latest measured state of the arm and its gripper, from messages that may name joints in any order."""
+
+    def __init__(self, joint_names, finger_names, finger_stroke_m: float, timeout_s: float):
+        self._joints, self._fingers = tuple(joint_names), tuple(finger_names)
+        self._stroke, self._timeout = finger_stroke_m, timeout_s
+        self.q: np.ndarray | None = None  # [joints] rad
+        self.qd: np.ndarray | None = None  # [joints] rad/s, measured or else estimated
+        self.qd_measured: np.ndarray | None = None  # None where the driver reports none, or wrong ones
+        self.slope: np.ndarray | None = None  # [joints] rad/s, of the positions of the last SLOPE_S
+        self.opening: float | None = None  # 0 closed ... 1 open
+        self.stamp_ns = 0  # when q was measured, on our clock
+        self.ticks = DriverTicks()
+        self.stamps = StateStamps()
+        self.velocities = VelocityCheck(joint_names)
+        self._window: deque[tuple[float, np.ndarray]] = deque()
+        self._received = {"arm": -np.inf, "gripper": -np.inf}
+
+    def update(
+        self, names, positions, velocities, stamp_ns: int, now_s: float, received_ns: int | None = None, sequence=0
+    ) -> bool:
+        """Take one message, received at `received_ns` of our ROS clock; returns whether it held the arm.
+
+        `sequence` is the publisher's number of it, 0 if unknown.
+
+        Arm and gripper may come in messages of their own. What is not finite is not taken, so it goes stale.
+        """
+        position = dict(zip(names, positions, strict=False))
+        fingers = [position.get(name, np.nan) for name in self._fingers]
+        if np.isfinite(fingers).all():
+            self.opening = float(np.clip(np.mean(fingers) / self._stroke, 0, 1))
+            self._received["gripper"] = now_s
+        q = np.array([position.get(name, np.nan) for name in self._joints], float)
+        if not np.isfinite(q).all():
+            return False
+        self.stamp_ns = self.stamps.time_ns(stamp_ns, stamp_ns if received_ns is None else received_ns)
+        # The driver's own time where it has one: intervals are right in it, whatever clock it is of.
+        time_s = (stamp_ns or self.stamp_ns) * 1e-9
+        velocity = dict(zip(names, velocities, strict=False))
+        qd = np.array([velocity.get(name, np.nan) for name in self._joints], float)
+        trusted = np.isfinite(qd).all() and not self.velocities.update(time_s, q, qd)
+        self.qd_measured = qd if trusted else None
+        self.slope = self._slope(time_s, q)
+        self.q, self.qd = q, qd if trusted else self.slope
+        self.ticks.update(time_s, now_s, sequence)
+        self._received["arm"] = now_s
+        return True
+
+    def _slope(self, time_s: float, q) -> np.ndarray:
+        """Velocity by least squares over the last SLOPE_S."""
+        window = self._window
+        if window and not 0 <= time_s - window[-1][0] <= SLOPE_S:
+            window.clear()
+        window.append((time_s, q))
+        while len(window) > 2 and time_s - window[0][0] > SLOPE_S:
+            window.popleft()
+        times = np.array([t for t, _ in window])
+        times -= times.mean()
+        spread = float(times @ times)
+        return times @ np.array([angles for _, angles in window]) / spread if spread > 1e-9 else np.zeros_like(q)
+
+    def notes(self) -> list[str]:
+        """What of the driver's messages is not believed, a sentence each."""
+        return [fault for fault in (self.stamps.fault, self.velocities.fault) if fault]
+
+    def fault(self, now_s: float) -> str | None:
+        """Why the state cannot be acted on, or None: "joint_states_stale: ..."."""
+        for part, names in (("arm", self._joints), ("gripper", self._fingers)):
+            age = now_s - self._received[part]
+            if age == np.inf:
+                return f"joint_states_stale: {', '.join(names)} never came on joint_states"
+            if age > self._timeout:
+                return f"joint_states_stale: last {part} state on joint_states is {age:.1f} s old"
+        return None
+
+    def check(self, now_s: float) -> None:
+        """Raise AmRosError if the state cannot be acted on."""
+        fault = self.fault(now_s)
+        if fault:
+            raise AmRosError(fault)

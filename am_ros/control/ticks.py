@@ -1,0 +1,116 @@
+"""When the driver of the arm takes what it is sent: in its next tick. Its ticks are seen in the joint states.
+
+A trajectory whose stamp is zero begins in the tick after it came. Two trajectories that are published in the same part
+of a tick are therefore a whole number of ticks apart for the driver too, and the second can go on where the first is.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+# Two seconds of joint states at 100 Hz tell the period within 0.1 %.
+WINDOW = 200
+# The earliest of so many joint states came without waiting for a processor.
+RECENT = 8
+# A gap of more ticks is one in which nothing came, or nobody looked.
+PAUSE = 3
+# Some states were lost when all of the recent ones are later by so much of a tick.
+LOST = 0.9
+MIN_STATES = 10
+# Joint states that come more rarely are not published in each tick; below, a tick passes while a message is under way.
+PERIODS_S = (0.004, 0.021)
+# What is published in the first part of a tick is there before the next one.
+EARLY = 0.3
+MARGIN_S = 0.0005
+# Of a tick: so that a state that comes as early as any does not seem to be of the tick before.
+BEFORE = 0.05
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment, in ticks of the driver; `number` is None where ticks cannot be told."""
+
+    now_s: float
+    number: int | None
+
+
+class DriverTicks:
+    """Counts the driver's ticks. `now_s` is the monotonic clock; the driver's own time is that of the stamps."""
+
+    def __init__(self):
+        self._last: tuple[float, float, int] | None = None  # driver's time, reception, sequence number
+        self._number = 0
+        self._gaps: deque[float] = deque(maxlen=WINDOW)  # of the driver's time
+        self._steps: deque[int] = deque(maxlen=WINDOW)  # of the sequence numbers
+        self._received: deque[tuple[int, float]] = deque(maxlen=WINDOW)
+
+    def update(self, time_s: float, now_s: float, sequence: int = 0) -> None:
+        """A joint state came, of that time of the driver; `sequence` is the publisher's number of it, 0: unknown."""
+        if self._last is not None:
+            gap_s, waited_s = time_s - self._last[0], now_s - self._last[1]
+            self._gaps.append(gap_s if gap_s > 0 else waited_s)
+            if sequence > self._last[2] > 0:
+                # Messages of the gripper alone may come between those of the arm.
+                self._steps.append(sequence - self._last[2])
+                self._number += max(1, round(self._steps[-1] / max(1.0, float(np.median(self._steps)))))
+            else:
+                # One that is late is followed by one in time. Lost ones show below, and after a pause of both clocks.
+                pause = min(self._gaps[-1] / self.period_s, waited_s / self._real_period())
+                self._number += round(pause) if pause > PAUSE else 1
+        self._last = time_s, now_s, sequence
+        self._received.append((self._number, now_s))
+        if not sequence and len(self._received) >= MIN_STATES + 2 * RECENT:
+            self._count_lost()
+
+    def _count_lost(self) -> None:
+        """Joint states that never came: all after them are later by whole ticks than all before."""
+        states = list(self._received)
+        later_s = self._offset_s(states[-RECENT:]) - self._offset_s(states[-2 * RECENT : -RECENT])
+        lost = round(later_s / self._real_period()) if later_s > LOST * self._real_period() else 0
+        if lost:
+            self._number += lost
+            for k in range(1, RECENT + 1):
+                number, received_s = self._received[-k]
+                self._received[-k] = number + lost, received_s
+
+    def _offset_s(self, states) -> float:
+        """When tick 0 was, by the earliest of some states."""
+        period_s = self._real_period()
+        return min(received_s - number * period_s for number, received_s in states)
+
+    @property
+    def period_s(self) -> float:
+        """Of a tick, in the driver's time; infinite before it is known."""
+        return max(float(np.median(self._gaps)), 1e-6) if len(self._gaps) >= MIN_STATES else np.inf
+
+    @property
+    def known(self) -> bool:
+        """Whether joint states come so evenly and often that ticks can be told from them."""
+        return PERIODS_S[0] <= self._real_period() <= PERIODS_S[1] and self.period_s < 2 * PERIODS_S[1]
+
+    def wait_s(self, now_s: float) -> float:
+        """How long to wait before something is published, so that the driver has it in its next tick; 0: now."""
+        if not self.known:
+            return 0.0
+        part = self._position(now_s) % 1.0
+        return 0.0 if part <= EARLY else (1.0 - part) * self._real_period() + MARGIN_S
+
+    def mark(self, now_s: float) -> Mark:
+        """Now."""
+        return Mark(now_s, int(self._position(now_s) // 1) if self.known else None)
+
+    def since_s(self, mark: Mark, now_s: float) -> float:
+        """How far the driver has come since then with what was published at that moment, if it follows it in time."""
+        now = self.mark(now_s)
+        if mark.number is None or now.number is None:
+            return now_s - mark.now_s
+        return (now.number - mark.number) * self.period_s
+
+    def _real_period(self) -> float:
+        (first, first_s), (last, last_s) = (self._received[k] for k in (0, -1)) if self._received else ((0, 0.0),) * 2
+        return (last_s - first_s) / (last - first) if last - first >= MIN_STATES else np.inf
+
+    def _position(self, now_s: float) -> float:
+        """Ticks until now, whole just before the earliest moment at which the joint state of a tick may come."""
+        return (now_s - self._offset_s(list(self._received)[-RECENT:])) / self._real_period() + BEFORE
