@@ -189,10 +189,18 @@ def test_cancel_stops_the_arm_on_the_way(ros, cell):
     assert move(ros, x=-0.01).result().end == MoveCartesian.Result.DONE
 
 
-def test_an_arm_that_cannot_move_has_stalled(ros, cell):
-    cell(stuck=True)
+def test_an_arm_that_does_not_move_at_all_is_a_protective_stop_and_nothing_waits_for_it(ros, cell):
+    arm, _ = cell(stuck=True, velocity_scale=0.3)
+    trajectories = ros.receive(JointTrajectoryMsg, "joint_trajectory", RELIABLE_QOS)
     result = move(ros, x=0.05).result()
-    assert result.end == MoveCartesian.Result.STALLED and result.reason.startswith("stalled: joint_a")
+    assert result.end == MoveCartesian.Result.STOPPED
+    assert result.reason.startswith("protective_stop: no_motion: told to move by 0."), result.reason
+    assert wait_for_state(ros, ControllerStatus.PROTECTIVE_STOP).reason.startswith("no_motion: ")
+    assert np.allclose(trajectories[-1].points[-1].positions, arm.home, atol=1e-3)  # the command is where the arm is
+    assert move(ros, x=0.05).result().reason.startswith("protective_stop: call ~/reset first (no_motion: ")
+    arm.stuck = False
+    assert ros.call(Trigger, "cartesian_controller/reset").success
+    assert move(ros, x=0.02).result().end == MoveCartesian.Result.DONE
 
 
 def test_lost_joint_states_stop_the_arm_until_reset(ros, cell):

@@ -133,14 +133,15 @@ class Arm:
         return self.safety.fault(now_s)
 
 
-def test_where_the_arm_is_braked_from_depends_on_what_can_be_believed():
-    arm = Arm()
-    assert arm.take(STEP.at(0.1)[0], 0.1, velocity=STEP.at(0.1)[1]) == ""
-    measured, told = arm.safety.state.q, STEP.at(0.2)[0]
-    for cause, q in (("tracking_error: x", measured), ("cancelled", measured), ("joint_jump: x", told)):
-        assert np.array_equal(arm.safety.brake_from(cause, STEP, 0.2)[0], q)
-    assert np.array_equal(arm.safety.brake_from("joint_states_stale: x", STEP, 0.2)[0], told)
-    assert arm.safety.brake_from("suspended: x", STEP, 0.2) is None
+def test_the_clock_tells_where_the_command_is_unless_the_arm_moves_in_another_time():
+    arm, (late, late_velocity) = Arm(), STEP.at(0.16)
+    arm.take(late, 0.2, velocity=late_velocity)
+    assert arm.safety.path_time_s(0.2) == 0.2  # the lag of a driver
+    fast = STEP.at(0.18)
+    arm.take(fast[0], 0.21, velocity=fast[1])
+    assert arm.safety.path_time_s(0.08) == pytest.approx(0.18, abs=0.02)  # a simulator three times as fast
+    arm.take(fast[0], 0.22)
+    assert arm.safety.path_time_s(0.08) == 0.08  # an arm that stands tells nothing
 
 
 def test_after_a_suspension_the_arm_is_held_where_it_is_by_then_and_not_where_it_was():

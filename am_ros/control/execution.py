@@ -15,6 +15,7 @@ from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.commanded import CommandedState
 from am_ros.control.controller import ControllerConfig
 from am_ros.control.guard import TrajectoryGuard
+from am_ros.control.joint_states import changes_without_jump
 from am_ros.control.motion import End, MotionMonitor
 from am_ros.control.supervision import BLIND, Supervision
 from am_ros.control.ticks import Mark
@@ -221,7 +222,7 @@ class StepExecution:
         """ "foreign_motion: ..." while the arm moves though no step is under way; or empty."""
         if self._motion or not self._idle_states:
             return ""
-        turned = np.ptp([q for _, q in self._idle_states], axis=0)
+        turned = np.abs(changes_without_jump(np.array([q for _, q in self._idle_states]))[0].sum(axis=0))
         k = int(turned.argmax())
         if turned[k] <= IDLE_RAD:
             return ""

@@ -50,7 +50,7 @@ class ArrivalTolerance:
     gripper_still_s: float = parameter(0.25, "a gripper that stands still so long has settled [s]", range=(0.02, 5.0))
     stall_s: float = parameter(0.5, "an arm at rest that long away from its goal has stalled [s]", range=(0.05, 30.0))
     no_motion_s: float = parameter(
-        0.3, "an arm that has been told to move and did not at all, for so long: protective stop [s]", range=(0.1, 10.0)
+        0.25, "an arm that is told to move and does not at all, for so long: protective stop [s]", range=(0.1, 10.0)
     )
     time_limit_factor: float = parameter(
         5.0, "a motion may take this many times its planned duration ...", range=(1.0, 100.0)

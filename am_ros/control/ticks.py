@@ -96,6 +96,14 @@ class DriverTicks:
         part = self._position(now_s) % 1.0
         return 0.0 if part <= EARLY else (1.0 - part) * self._real_period() + MARGIN_S
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the last joint state did not wait in a queue behind others: then the driver is where it says."""
+        if not self.known or len(self._received) < 2:
+            return True
+        (_, before_s), (_, last_s) = self._received[-2], self._received[-1]
+        return last_s - before_s > 0.5 * self._real_period()
+
     def mark(self, now_s: float) -> Mark:
         """Now."""
         return Mark(now_s, int(self._position(now_s) // 1) if self.known else None)

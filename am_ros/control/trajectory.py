@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class JointTrajectory:
-    """Cubic Hermite spline through K knots; times start at 0 and increase."""
+    """Cubic Hermite spline through K knots; times start at 0, or later if the way to the first knot is left open."""
 
     times_s: np.ndarray  # [K]
     positions: np.ndarray  # [K, joints] rad
@@ -33,7 +33,7 @@ class JointTrajectory:
 
     def at(self, time_s: float) -> tuple[np.ndarray, np.ndarray]:
         """Position [joints] and velocity [joints] at a time; before the start and after the end it stands still."""
-        if time_s <= 0:
+        if time_s <= self.times_s[0]:
             return self.positions[0].copy(), np.zeros_like(self.positions[0])
         if time_s >= self.times_s[-1]:
             return self.positions[-1].copy(), np.zeros_like(self.positions[0])
@@ -44,7 +44,7 @@ class JointTrajectory:
 
     def acceleration(self, time_s: float) -> np.ndarray:
         """Acceleration [joints] at a time; zero before the start and after the end, where it stands still."""
-        if not 0 <= time_s < self.times_s[-1]:
+        if not self.times_s[0] <= time_s < self.times_s[-1]:
             return np.zeros_like(self.positions[0])
         k = int(self.times_s.searchsorted(time_s, side="right")) - 1
         h, _, c2, c3 = (part[k] for part in self._cubics)
@@ -56,7 +56,7 @@ class JointTrajectory:
         k = np.clip(self.times_s.searchsorted(times_s, side="right") - 1, 0, len(self.times_s) - 2)
         h, c1, c2, c3 = (part[k] for part in self._cubics)
         u = np.clip((times_s - self.times_s[k]) / h, 0, 1)[:, None]
-        moving = ((times_s > 0) & (times_s < self.times_s[-1]))[:, None]
+        moving = ((times_s > self.times_s[0]) & (times_s < self.times_s[-1]))[:, None]
         positions = self.positions[k] + u * (c1 + u * (c2 + u * c3))
         return positions, np.where(moving, (c1 + u * (2 * c2 + u * (3 * c3))) / h[:, None], 0.0)
 

@@ -26,6 +26,7 @@ from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, completed, declare,
 from am_ros.ros.node.lifecycle import ActingNode
 from am_ros.ros.node.step_server import StepServer
 
+FRESH_S = 0.1  # a joint state that is not late comes within a few of their periods
 OPENING = {Gripper.OPEN: 1.0, Gripper.CLOSE: 0.0}
 
 
@@ -37,6 +38,7 @@ class CartesianController(ActingNode):
         self.config = declare(self, ControllerConfig)
         self._safety: Supervision | None = None  # before the node is configured
         self._goal = None  # rclpy's ServerGoalHandle of the step under way
+        self._state_came = Future()  # when the next joint state was taken
         self._stamp_clock = StampClock(self)
         if self.config.autostart:
             self.start_by_itself()
@@ -121,11 +123,21 @@ class CartesianController(ActingNode):
             self._check_arm()
             if goal.is_cancel_requested:
                 raise AmRosError("cancelled")
+        await self._next_state()
         opening = OPENING.get(action.gripper)
         self._steps.begin(commander, planned.result(), opening, lambda *end: ended.set_result(end))
         if opening is not None:
             self._gripper.set(opening)
         return ended
+
+    async def _next_state(self) -> None:
+        """Until a joint state comes that did not wait while the step was planned; not for long."""
+        deadline_s = time.monotonic() + FRESH_S
+        while time.monotonic() < deadline_s:
+            self._state_came = Future()
+            await self._state_came
+            if self._safety.state.ticks.fresh:
+                return
 
     def _admit(self, request, decided_ns: int = 0) -> str:
         """The commander's name; raises AmRosError if a step of theirs may not begin."""
@@ -161,6 +173,7 @@ class CartesianController(ActingNode):
         fault = safety.fault(now_s)
         if fault and self.active and not fault.startswith("joint_states_stale"):
             self._protect(fault)
+        self._state_came.set_result(None)
         unmoved = self._steps.on_state(now_s)
         if unmoved:
             self._protect(unmoved)
@@ -173,6 +186,8 @@ class CartesianController(ActingNode):
         """Everything that ends the motion under way but its arrival; and its feedback."""
         now_s, steps = time.monotonic(), self._steps
         self._look(now_s)
+        if self._safety.state.fault(now_s):
+            self._state_came.set_result(None)  # none comes
         steps.watch(now_s)
         moved = self._others.was_used()
         if moved and not steps.busy:

@@ -22,7 +22,7 @@ class StepServer:
         refused: Callable[[str], MoveCartesian.Result],
     ):
         self._log, self._lease, self._execute, self._refused = node.get_logger(), lease, execute, refused
-        self._busy = False  # from the acceptance of a goal to its result
+        self._busy = ""  # whose goal it is, from its acceptance to its result
         self._server = ActionServer(
             node,
             MoveCartesian,
@@ -35,7 +35,7 @@ class StepServer:
         )
 
     def _on_goal(self, request) -> GoalResponse:
-        if self._busy and (request.commander or OPERATOR) == self._lease.holder(time.monotonic()):
+        if self._busy == (request.commander or OPERATOR):
             self._log.warning("move_cartesian rejected: busy with another motion")
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
@@ -44,7 +44,7 @@ class StepServer:
         if self._busy:
             goal.execute(self._refuse_intruder)
         else:
-            self._busy = True
+            self._busy = goal.request.commander or OPERATOR
             goal.execute()
 
     async def _run(self, goal) -> MoveCartesian.Result:
@@ -52,7 +52,7 @@ class StepServer:
         try:
             return await self._execute(goal)
         finally:
-            self._busy = False
+            self._busy = ""
 
     def _refuse_intruder(self, goal) -> MoveCartesian.Result:
         """Another commander asks in mid-motion; the motion goes on."""
