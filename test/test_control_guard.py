@@ -132,7 +132,7 @@ def shifted(joint, by, knots=slice(1, -1)):
         (shifted(3, math.nan), "trajectory_not_finite"),
         (shifted(3, math.inf, -1), "trajectory_not_finite"),
         (shifted(3, 1e300, -1), "trajectory_not_finite: its largest|joint_velocity_limit: joint_a4"),
-        (shifted(0, 0.03, slice(None)), "start_elsewhere: the trajectory starts 0.030 rad from where joint_a1 was told to be"),
+        (shifted(0, 0.03, slice(None)), "start_elsewhere: the trajectory starts 0.030 rad from where joint_a1 was"),
         (step(velocities=step().velocities + 0.01), "not_at_rest"),
         (step(times_s=step().times_s / 4), r"joint_velocity_limit: joint_a\d at \d.\d\d rad/s, limit \d.\d\d rad/s"),
         (step(times_s=step().times_s * 0.8), r"joint_acceleration_limit: joint_a6 at 39.96 rad/s\^2, limit 10.00"),
