@@ -7,6 +7,7 @@ import sys
 from am_ros import __version__
 from am_ros.cell.environment import enter_ros_environment
 from am_ros.errors import AmRosError
+from am_ros.signals import exit_code, raised
 
 # One line per verb: its module in am_ros/commands and the line that `am-ros --help` shows. Only the module of the
 # verb that is called is imported, so that `am-ros bags` does not wait for torch.
@@ -29,17 +30,21 @@ COMMANDS = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; return the exit code: 0 done, 2 bad input (one sentence on stderr), 130 after Ctrl-C."""
+    """Run one verb; return the exit code: 0 done, 2 bad input (one sentence on stderr), 130 after Ctrl-C.
+
+    A closed terminal (SIGHUP) and SIGTERM are taken as Ctrl-C is; the code is then 128 and the signal's number.
+    """
     argv = sys.argv[1:] if argv is None else argv
     enter_ros_environment()
     try:
-        arguments = _parse(argv)
-        return arguments.run(arguments) or 0
+        with raised():
+            arguments = _parse(argv)
+            return arguments.run(arguments) or 0
     except AmRosError as error:
         print(f"am-ros: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interrupt:
+        return exit_code(interrupt)
     except BrokenPipeError:  # `am-ros bags list | head`
         sys.stderr.close()
         return 141

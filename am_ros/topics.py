@@ -10,6 +10,7 @@ GRIPPER_COMMAND = "gripper_command"  # std_msgs/Float64MultiArray: one number, 0
 EE_POSE = "ee_pose"
 CONTROLLER_STATUS = "controller_status"
 COMMANDER_HEARTBEAT = "commander_heartbeat"  # am_msgs/Heartbeat at 10 Hz, of whoever commands the arm
+GOAL_HEARTBEAT = "goal_heartbeat"  # am_msgs/Heartbeat at 10 Hz, named after a goal: of the client that wants it
 STEP = "step"
 EPISODE_EVENT = "episode_event"
 SCENE_STATE = "scene_state"

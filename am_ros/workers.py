@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 
 from am_ros.errors import AmRosError
+from am_ros.signals import leave_to_parent, spare_resource_tracker
 
 
 def run_jobs(function: Callable, jobs: Iterable[tuple], workers: int, what: str) -> Iterator:
@@ -38,6 +38,7 @@ def _run(function: Callable, jobs: Iterable[tuple], workers: int, what: str, in_
 
 def _run_in_pool(function: Callable, jobs: Iterator[tuple], workers: int, what: str, in_order: bool) -> Iterator:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when a worker imports NumPy and OpenCV
+    spare_resource_tracker()
     context = multiprocessing.get_context("spawn")
     # The workers hold the reading end. When the writing end closes, here or because this process died, they end.
     lifeline, end = context.Pipe(duplex=False)
@@ -51,6 +52,7 @@ def _run_in_pool(function: Callable, jobs: Iterator[tuple], workers: int, what: 
                 running.remove(future)
                 running += [pool.submit(function, *job) for job in islice(jobs, 1)]
     except BrokenProcessPool:
+        end.close()  # the pool waits for the others, which no signal ends
         raise AmRosError(f"{what}: a worker process died (out of memory?)") from None
     except BaseException:
         end.close()
@@ -62,7 +64,7 @@ def _run_in_pool(function: Callable, jobs: Iterator[tuple], workers: int, what: 
 
 
 def _start_worker(lifeline) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    leave_to_parent()
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
 

@@ -61,6 +61,20 @@ def test_a_recipe_and_every_parameter_of_the_learner_can_be_given(ros, start_nod
     assert learner["acting"]["samples"] == recipe.acting.samples
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_to_node_and_child_at_once_leaves_the_last_checkpoint(ros, start_node, tmp_path, number):
+    """As Ctrl-C under `ros2 launch` reaches the whole process group."""
+    write_bags(tmp_path / "bags", range(3))
+    metrics = ros.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
+    endless = {**SMALL, "updates": 1_000_000, "checkpoint_every_s": 3600.0}
+    node = start_node("trainer", bags=str(tmp_path / "bags"), out=str(tmp_path / "out"), **endless)
+    wait_until(lambda: metrics and metrics[-1].update > 5, 60, "updates")
+    assert not (tmp_path / "out" / "checkpoint").exists()
+    os.killpg(node.pid, number)
+    assert node.wait(15) == 0 and "Traceback" not in node.output
+    assert Policy.load(tmp_path / "out" / "checkpoint").meta["update"] >= metrics[-1].update
+
+
 def test_a_preset_for_vectors_is_refused_because_bags_hold_images(start_node, tmp_path):
     node = start_node("trainer", out=str(tmp_path / "out"), preset="state", observation_size=4)
     wait_until(lambda: node.returncode is not None, 20, "the end of the node")

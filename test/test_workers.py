@@ -11,6 +11,7 @@ import psutil
 import pytest
 from conftest import wait_until
 
+from am_ros.bags.episodes import find_bags
 from am_ros.errors import AmRosError
 from am_ros.workers import ProgressLine, run_jobs
 
@@ -64,6 +65,19 @@ def test_who_stops_listening_does_not_wait_for_the_jobs():
 
 def mixed(number):
     return square(number) if number == 0 else sleep_long(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_all_at_once_is_the_parents_who_ends_the_workers(number, tmp_path):
+    """As a terminal, systemd or `ros2 launch` sends it."""
+    command = [sys.executable, "-m", "am_ros.cli", "collect", "--task", "reach", "--episodes", "400", "--workers", "2"]
+    parent = subprocess.Popen(
+        [*command, "--out", str(tmp_path)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_until(lambda: find_bags(tmp_path), 60, "a first bag")
+    os.killpg(parent.pid, number)
+    _, said = parent.communicate(timeout=20)
+    assert parent.returncode == 128 + number and "Traceback" not in said and "died" not in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

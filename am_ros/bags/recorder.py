@@ -140,6 +140,10 @@ class EpisodeRecorder:
         """Label the bag of an episode, being recorded or closed, or delete it (`discarded`); result: its path."""
         return self._request(lambda: self._label(episode_id, label))
 
+    def awaits_end(self) -> bool:
+        """Whether an episode that somebody plays has not been ended by them yet."""
+        return any(r.played and r.end is None for r in list(self._recordings))
+
     def close(self) -> None:
         """Write what is queued, close all bags, end the thread."""
         if self._worker.is_alive():
@@ -291,6 +295,7 @@ class EpisodeRecorder:
         if kind in (topics.STEP, topics.EPISODE_EVENT):
             msg = types.deserialize(type_name, raw)
             if msg.episode_id == recording.bag.info.episode_id:
+                recording.played = True
                 recording.steps_seen.update([msg.index] if kind == topics.STEP else [])
             elif not recording.manual:
                 return
@@ -360,6 +365,7 @@ class _Recording:
     type_changes: dict[str, str] = field(default_factory=dict)  # by topic
     steps_seen: set = field(default_factory=set)
     newest_image_ns: int = -1
+    played: bool = False  # a step or an event of it came: somebody will say when it ends
     end: object = None  # EpisodeEvent, once it came
     close_at: float | None = None  # after END: when to stop waiting for what is missing, by the monotonic clock
 

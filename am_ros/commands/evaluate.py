@@ -76,7 +76,7 @@ def run(arguments) -> int:
             progress.show(len(trials), total, f"{sum(t.success for t in trials)} reached")
     except KeyboardInterrupt:
         print(f"\nevaluate: interrupted after {len(trials)} of {total} trials; no figures written", file=sys.stderr)
-        return 130
+        raise
     results = {name: _ordered(trials, name, plan.tasks) for name, plan in zip(names, plans, strict=True)}
     summaries = {name: summarise(mine) for name, mine in results.items()}
     for name, summary in summaries.items():

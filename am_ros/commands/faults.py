@@ -1,6 +1,5 @@
 """am-ros faults: break the system on purpose, one fault after the other, and say what came of it."""
 
-import signal
 from pathlib import Path
 
 from am_ros.errors import AmRosError
@@ -20,8 +19,6 @@ def run(arguments) -> int:
     unknown = [name for name in arguments.only if name not in names()]
     if unknown:
         raise AmRosError(f"--only {unknown[0]}: there is no such fault; there are {', '.join(names())}")
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: whatever was started or mounted is taken back
-        signal.signal(number, signal.default_int_handler)
     results = run_suite(arguments.only, arguments.short, arguments.out.resolve())
     failed = sum(not result.ok for result in results)
     print(f"\n{table(results)}\n\n{len(results) - failed} of {len(results)} as required; {arguments.out}/summary.json")

@@ -48,7 +48,7 @@ def run(arguments) -> int:
         rounds = improve(plan, arguments.out, tuple(arguments.bags), line.show, line.say)
     except KeyboardInterrupt:
         line.say(f"interrupted; everything in {arguments.out} is kept, and the same command goes on with it")
-        return 130
+        raise
     print(f"{'episodes before':>15}{'updates':>9}{'judged':>8}{'95 % interval':>17}{'collecting':>12}")
     for row in rounds:
         (low, high), collected = row["evaluation"]["ci95"], row.get("collection")

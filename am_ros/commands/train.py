@@ -16,6 +16,7 @@ from am_ros.learning.parallel import train
 from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
+from am_ros.signals import held_back
 from am_ros.workers import ProgressLine
 
 
@@ -72,14 +73,24 @@ def run(arguments) -> int:
     if not len(store):
         raise AmRosError(f"{arguments.out}: there is no episode to learn from")
     _say(f"{len(store.episodes)} episodes, {len(store)} transitions")
-    trainers = []
+    trainers, stopped = [], []
+
+    def stop() -> None:
+        stopped.append(True)
+        for trainer in trainers:
+            trainer.stop()
+
+    def begins(trainer) -> None:
+        trainers.append(trainer)
+        if stopped:
+            trainer.stop()
+
     try:
-        progress = train(
-            config, store.folder, arguments.out, action_space, _show, trainers.append, arguments.start_from
-        )
+        with held_back(stop):
+            progress = train(config, store.folder, arguments.out, action_space, _show, begins, arguments.start_from)
     except KeyboardInterrupt:
         _say(f"\ninterrupted; {arguments.out / 'checkpoint'} holds the last checkpoint")
-        return 130
+        raise
     if launch is not None and launch.rank:
         return 0
     _say(f"\n{progress}  (ended by: {progress.ended})")

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import os
 import shlex
-import signal
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from am_ros.cell.security_policy import cell_policy
 from am_ros.cell.start_check import check_start
 from am_ros.cell.supervisor import NodeDied, Supervisor
 from am_ros.errors import AmRosError
+from am_ros.signals import on_stop
 
 
 def register(subparsers) -> None:
@@ -52,8 +52,7 @@ def run(arguments) -> int:
     check_start()
     log_dir = arguments.log_dir or Path.home() / ".ros" / "log" / "am_ros" / time.strftime("%Y-%m-%d-%H-%M-%S")
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    on_stop(lambda *_: stop.set())
     try:
         with Supervisor(nodes, log_dir, echo=True) as cell:
             count = f"{len(nodes)} node{'s' * (len(nodes) != 1)}"

@@ -17,6 +17,7 @@ from am_ros.errors import AmRosError
 from am_ros.learning.group import Group, Launch, launched
 from am_ros.learning.trainer import Trainer
 from am_ros.replay.store import ReplayStore
+from am_ros.signals import leave_to_parent, spare_resource_tracker
 
 
 def train(
@@ -43,6 +44,7 @@ def train(
         trainer = Trainer(config, out, action_space, start_from=start_from)
         on_trainer(trainer)
         return trainer.fit(ReplayStore.open(store_folder), on_progress)
+    spare_resource_tracker()
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="am_ros_") as folder:
         rendezvous = f"file://{Path(folder) / 'rendezvous'}"
@@ -64,6 +66,7 @@ def train(
 
 
 def _help(rank: int, size: int, rendezvous: str, config, store_folder, out, action_space, start_from) -> None:
+    leave_to_parent()  # it stops all of them after the same update
     # If the first process dies, the next exchange of gradients fails here: nobody is left behind.
     group = Group(Launch(rank, size, rank, size), rendezvous)
     Trainer(config, out, action_space, group, start_from).fit(ReplayStore.open(store_folder))

@@ -12,6 +12,7 @@ from am_ros.learning.parallel import train
 from am_ros.learning.progress import Progress
 from am_ros.learning.trainer import Trainer
 from am_ros.learning.trainer_config import LearnerConfig
+from am_ros.signals import leave_to_parent, spare_resource_tracker
 
 
 class TrainingWorker:
@@ -29,6 +30,7 @@ class TrainingWorker:
         action_space: ActionSpace,
         on_event: Callable[[str, object], None],
     ):
+        spare_resource_tracker()
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_train, args=(theirs, config, store, out, action_space), name="training")
@@ -71,6 +73,7 @@ class TrainingWorker:
 
 def _train(pipe, config, store_folder, out, action_space) -> None:
     """The child: trains and obeys commands until it is done."""
+    leave_to_parent()  # who says when to stop, so that the last checkpoint is written
     os.nice(5)  # the robot's nodes on the same machine come first
 
     def listen(trainer: Trainer) -> None:

@@ -195,7 +195,7 @@ class CartesianController(ActingNode):
         if not steps.moving:
             return
         fault = self._fault(now_s)
-        gone = self._safety.commander_fault(now_s) or self._backend.fault(now_s)
+        gone = self._safety.commander_fault(now_s) or self._backend.fault(now_s) or self._server.fault()
         if fault:
             self._protect(fault)
         elif gone or self._goal.is_cancel_requested:

@@ -60,6 +60,10 @@ class EpisodeLogger(Node):
         steady_timer(self, 1.0, self._diagnose)
         self.get_logger().info(f"ready: recording to {self._recorder.folder.resolve()}")
 
+    def unfinished(self) -> bool:
+        """A signal to all nodes at once: whoever plays an episode is about to end it."""
+        return self._recorder.awaits_end() and self.count_publishers(topics.EPISODE_EVENT) > 0
+
     def close(self):
         """Close the bags that are open."""
         self._recorder.close()

@@ -173,7 +173,7 @@ class PolicyServer(ActingNode):
         max_steps = request.max_steps or self.config.max_steps
         ended = self._runner.run(label, act, max_steps, cancelled, on_step=on_step, image_size=(size, size))
         ends = {"terminated": result.TERMINATED, "step_limit": result.STEP_LIMIT, "cancelled": result.CANCELLED}
-        result.end = result.FAULT if ended.fault else ends[ended.reason]
+        result.end = result.FAULT if ended.fault else ends.get(ended.reason, result.CANCELLED)
         result.reason, result.episode_id, result.steps = ended.reason, label.episode_id, ended.steps
         if durations:
             result.final_q = values[-1]

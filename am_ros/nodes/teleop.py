@@ -19,7 +19,7 @@ from am_ros.ros.commanding.manual_episodes import REFUSED, ManualEpisodes
 from am_ros.ros.commanding.terminal import KeyTerminal
 from am_ros.ros.introspection.log import CellLog
 from am_ros.ros.messages.acting import ActingConfig, Label
-from am_ros.ros.node.common import LAST_ACTS, RELIABLE_QOS, NodeThread, declare, run
+from am_ros.ros.node.common import END_S, LAST_ACTS, RELIABLE_QOS, NodeThread, declare, run, spin_until
 from am_ros.ros.node.single_goal import call_service
 from am_ros.teleop import (
     HELP,
@@ -34,7 +34,6 @@ from am_ros.teleop import (
 )
 
 SOURCE = "teleoperation"
-CLOSE_S = 3.0  # for the last motion to be braked and the last END to be published
 REFUSED_PAUSE_S = 0.3  # a joystick that pushes against a limit need not ask a hundred times a second
 
 
@@ -69,7 +68,6 @@ class Teleop(Node):
         if self.config.source == "keyboard" or (self.config.source == "auto" and sys.stdin.isatty()):
             self._terminal = KeyTerminal().__enter__()
             LAST_ACTS.append(self._terminal.restore)
-            signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # the window is closed: end in good order
         if self.config.source != "keyboard":
             self.create_subscription(Joy, "joy", self._on_joy, RELIABLE_QOS)
         threads = {"hand": self._work} | ({"keys": self._read_keys} if self._terminal else {})
@@ -81,9 +79,7 @@ class Teleop(Node):
         self._closing = True
         try:
             self._wishes.key(Control.QUIT, time.monotonic())
-            deadline_s = time.monotonic() + CLOSE_S
-            while not self._done.is_set() and time.monotonic() < deadline_s and self.executor is not None:
-                self.executor.spin_once(timeout_sec=0.05)  # the motion under way ends by messages
+            spin_until(self, self._done.is_set, END_S)
         finally:
             if self._terminal is not None:
                 self._terminal.restore()

@@ -14,8 +14,6 @@ the bags before it, and a bag on nothing but its policy and its scene.
 
 import fcntl
 import os
-import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -39,6 +37,7 @@ from am_ros.learning.progress import Progress
 from am_ros.learning.trainer import Trainer
 from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
+from am_ros.signals import held_back
 
 JUDGED = ("trials", "successes", "success_rate", "ci95", "success_once_rate", "mean_steps", "ends")
 LEARNS, JUDGES, COLLECTS = "updates", "trials", "episodes"
@@ -137,7 +136,7 @@ class _Run:
             def show(progress: Progress) -> None:
                 self._show(number, LEARNS, progress.update - first, last - first, began)
 
-            with _stopped_by_interrupt(trainer):
+            with held_back(trainer.stop):  # nothing that was learned is lost
                 trainer.fit(self.store, show, until_update=last)
         elif not checkpoint.exists(trainer.checkpoint_folder):
             trainer.save(self.store, Progress(0, plan.learner.trainer.updates, 0.0, 0.0, 0.0))
@@ -228,24 +227,3 @@ def _claim(out: Path) -> Iterator[None]:
         raise AmRosError(f"out {out}: another process is at work in it") from None
     finally:
         os.close(folder)
-
-
-@contextmanager
-def _stopped_by_interrupt(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C ends the training after an update, saved, and is raised then: nothing that was learned is lost."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    interrupted = threading.Event()
-
-    def stop(*_signal) -> None:
-        interrupted.set()
-        trainer.stop()
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupted.is_set():
-        raise KeyboardInterrupt

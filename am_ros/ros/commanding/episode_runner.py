@@ -14,6 +14,7 @@ import numpy as np
 from am_msgs.action import MoveCartesian
 from am_msgs.msg import EpisodeEvent, Observation, Step
 from geometry_msgs.msg import PoseStamped
+from rclpy.duration import Duration
 from sensor_msgs.msg import Image, JointState
 
 from am_ros import images, topics
@@ -28,6 +29,10 @@ from am_ros.errors import AmRosError
 from am_ros.ros.commanding.commander import FINAL_REFUSALS, POLL_S, Commander
 from am_ros.ros.messages.acting import ActingConfig, Choice, Ended, Label, Seen, action_message
 from am_ros.ros.node.common import IMAGES_QOS, RELIABLE_QOS, SENSOR_QOS, from_ns, to_ns
+from am_ros.ros.node.single_goal import Cancellation
+
+# A logger that is there acknowledges within milliseconds; one that was killed never will, for as long as DDS knows it.
+ACKNOWLEDGED_S = 1.0
 
 
 class EpisodeRunner:
@@ -58,7 +63,7 @@ class EpisodeRunner:
         label: Label,
         act: Callable[[Seen, int], Choice],
         max_steps: int,
-        cancelled: threading.Event,
+        cancelled: Cancellation,
         judge: Callable[[], Outcome] = lambda: Outcome.UNKNOWN,
         on_step: Callable[[int, Choice], None] = lambda index, choice: None,
         image_size: tuple[int, int] | None = None,
@@ -75,8 +80,10 @@ class EpisodeRunner:
             steps, refusals, reason, fault = 0, 0, "step_limit", False
             try:
                 while steps < max_steps:
+                    while not cancelled.wanted() and not cancelled.wait(POLL_S):
+                        self._raise_fault()
                     if cancelled.is_set():
-                        reason = "cancelled"
+                        reason = cancelled.reason
                         break
                     choice = act(seen, steps)
                     action = self._inside(seen, choice.action)
@@ -196,6 +203,8 @@ class EpisodeRunner:
         )
         self._stamp(event)
         self._events.publish(event)
+        if kind != EpisodeEvent.START:  # the process may be about to end, and what is not acknowledged goes with it
+            self._events.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
 
     def _stamp(self, message) -> None:
         message.header.stamp = from_ns(self._now())

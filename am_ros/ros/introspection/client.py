@@ -19,6 +19,7 @@ from am_ros.errors import AmRosError
 from am_ros.ros.introspection.log import CellLog
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, in_executor
 from am_ros.ros.node.errors import entering_ros
+from am_ros.ros.node.goal_clients import GoalBeats, goal_name
 
 __all__ = ["GoalRun", "Received", "RosClient"]
 
@@ -42,6 +43,7 @@ class RosClient:
             rclpy.init(args=args, context=self.context, domain_id=domain_id)
             self.node = rclpy.create_node(name, context=self.context, namespace=namespace)
         self._clients, self._log = {}, None
+        self._beats: GoalBeats | None = None  # from the first goal on
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, daemon=True, name=f"{name} executor")
@@ -98,6 +100,7 @@ class RosClient:
         """Send a goal of these fields to an action; return once it is accepted. Raises AmRosError if it is rejected."""
         deadline = time.monotonic() + timeout_s
         log = self.log
+        self._beats = self._beats or GoalBeats(self.node)
         client = self._client(name, lambda: ActionClient(self.node, action_type, name))
         _until(client.server_is_ready, timeout_s, f"action {name}: no node offers it (waited {timeout_s} s)")
         feedback = []
@@ -109,7 +112,9 @@ class RosClient:
         if not handle.accepted:
             why = log.said(name.rpartition("/")[0], REJECTED, sent_ns)
             raise AmRosError(f"action {name}: the goal was rejected" + (f": {why}" if why else ""))
-        return GoalRun(name, handle, feedback, self._executor)
+        run = GoalRun(name, handle, feedback, self._executor)
+        in_executor(self._executor, lambda: self._beats.add(goal_name(handle.goal_id), run.future), timeout_s)
+        return run
 
     def receive(self, message_type, topic: str, qos=SENSOR_QOS) -> "Received":
         """Subscribe to a topic; the messages gather in what is returned."""
@@ -145,11 +150,11 @@ class GoalRun:
     def __init__(self, name: str, handle, feedback: list, executor):
         self.name, self.feedback = name, feedback
         self._handle, self._executor = handle, executor
-        self._future = in_executor(executor, handle.get_result_async)
+        self.future = in_executor(executor, handle.get_result_async)  # of the result, with its status
 
     @property
     def done(self) -> bool:
-        return self._future.done()
+        return self.future.done()
 
     def result(self, timeout_s: float = 60.0):
         """Wait for the end; return the result message."""
@@ -170,7 +175,7 @@ class GoalRun:
         _result(in_executor(self._executor, self._handle.cancel_goal_async), deadline, f"action {self.name} (cancel)")
 
     def _end(self, timeout_s: float):
-        return _result(self._future, time.monotonic() + timeout_s, f"action {self.name}")
+        return _result(self.future, time.monotonic() + timeout_s, f"action {self.name}")
 
 
 class Received(list):

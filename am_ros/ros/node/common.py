@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import signal
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from am_ros.cell.start_check import check_start
 from am_ros.errors import AmRosError
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.errors import check_words, entering_ros
+from am_ros.signals import on_stop
 
 # Images and joint states: a late one is worthless, so nothing is sent twice. Ten are kept because a
 # single-threaded executor that is busy for 100 ms must not lose what came meanwhile.
@@ -37,6 +37,8 @@ KEEP_ALL_QOS = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=Reliabilit
 RESULT_KEPT_S = 30
 # State that a late joiner needs at once.
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# For what was under way when a signal came: the last motion is braked, the last END published and recorded.
+END_S = 4.0
 # Ctrl-C in a terminal and `ros2 launch` reach all processes at once: so long a node waits for bringup to take it down
 # in its turn before it stops by itself. Bringup takes 0.1 s while all nodes answer.
 MANAGED_STOP_S = 1.0
@@ -82,10 +84,11 @@ def _describe(f, changeable: bool) -> ParameterDescriptor:
 
 
 def run(make_node, name: str, args=None) -> int:
-    """Run a node until SIGINT or SIGTERM; return the exit code.
+    """Run a node until SIGINT, SIGTERM or SIGHUP; return the exit code.
 
     0 after a requested stop, 2 after an AmRosError (its sentence goes to stderr), 1 never: a programming error
     raises as it is. `make_node()` builds the node; if it has a `close()` method, that is called at the end.
+    A node with a method `unfinished()` goes on for as long as that is true, END_S at most.
     """
     stop = StopOnSignal()
     node = None
@@ -102,6 +105,8 @@ def run(make_node, name: str, args=None) -> int:
         deadline_s = time.monotonic() + MANAGED_STOP_S
         while _is_managed(node) and rclpy.ok() and time.monotonic() < deadline_s:
             executor.spin_once(timeout_sec=0.05)
+        if rclpy.ok() and hasattr(node, "unfinished"):
+            spin_until(node, lambda: not node.unfinished(), END_S)
         return 0
     except AmRosError as error:
         print(f"{name}: {error}", file=sys.stderr, flush=True)
@@ -145,6 +150,14 @@ async def completed(future) -> None:
     await done
 
 
+def spin_until(node, done: Callable[[], bool], timeout_s: float) -> bool:
+    """From `close`: go on answering until `done()`; returns whether it is. What is under way ends by messages."""
+    deadline_s = time.monotonic() + timeout_s
+    while not done() and time.monotonic() < deadline_s and node.executor is not None:
+        node.executor.spin_once(timeout_sec=0.02)
+    return done()
+
+
 class NodeThread:
     """A thread of a node whose death is not silent: what kills it is raised in the executor and ends the node."""
 
@@ -157,6 +170,10 @@ class NodeThread:
     def join(self, timeout_s: float) -> None:
         """Wait for the end."""
         self._thread.join(timeout_s)
+
+    @property
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -174,12 +191,11 @@ LAST_ACTS: list[Callable[[], None]] = []
 
 
 class StopOnSignal:
-    """Remembers that SIGINT or SIGTERM came; a second one ends the process at once."""
+    """Remembers that SIGINT, SIGTERM or SIGHUP came; a second one ends the process at once."""
 
     def __init__(self):
         self.requested = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._handle)
+        on_stop(self._handle)
 
     def _handle(self, number, _frame):
         if self.requested:

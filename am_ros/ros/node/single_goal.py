@@ -7,11 +7,31 @@ from collections.abc import Callable
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 
 from am_ros.errors import AmRosError
-from am_ros.ros.node.common import RESULT_KEPT_S, NodeThread
+from am_ros.ros.node.clocks import steady_timer
+from am_ros.ros.node.common import END_S, RESULT_KEPT_S, NodeThread, spin_until
+from am_ros.ros.node.goal_clients import LOOK_S, GoalClients
+
+
+class Cancellation(threading.Event):
+    """That a goal is to end, and why; the first reason counts. `wanted()`: whether its client was heard just now."""
+
+    def __init__(self, wanted: Callable[[], bool] = lambda: True):
+        super().__init__()
+        self.wanted, self.reason = wanted, ""
+
+    def set(self, reason: str = "cancelled") -> None:
+        self.reason = self.reason or reason
+        super().set()
+
+    def clear(self) -> None:
+        super().clear()
+        self.reason = ""
 
 
 class SingleGoalServer:
     """`pursue(goal, result, cancelled)` runs in the thread and fills `result`; it returns whether the goal succeeded.
+
+    `cancelled` is a Cancellation: set when the client cancels, when it has gone, or when the node stops.
 
     If it raises AmRosError, `describe(result, sentence)` notes why and the goal is aborted. `refuse()` returns why no
     goal can be taken now, or an empty string. A second goal is rejected while one is pursued.
@@ -20,7 +40,8 @@ class SingleGoalServer:
     def __init__(self, node, action_type, name: str, pursue: Callable, describe: Callable, refuse=lambda: ""):
         self._node, self._pursue, self._describe, self._refuse = node, pursue, describe, refuse
         self._action_type = action_type
-        self._cancelled = threading.Event()
+        self._clients = GoalClients(node, name)
+        self._cancelled = Cancellation(self._clients.heard)
         self._busy = threading.Lock()
         self._work: queue.SimpleQueue = queue.SimpleQueue()
         self._ended = None
@@ -31,20 +52,21 @@ class SingleGoalServer:
             execute_callback=self._conclude,
             goal_callback=self._on_goal,
             cancel_callback=self._on_cancel,
-            handle_accepted_callback=self._work.put,
+            handle_accepted_callback=self._on_accepted,
             result_timeout=RESULT_KEPT_S,
         )
         self._thread = NodeThread(node, self._worker, name)
+        steady_timer(node, LOOK_S, self._look)
 
-    def cancel(self) -> None:
+    def cancel(self, reason: str = "cancelled") -> None:
         """End the goal in progress, if there is one."""
-        self._cancelled.set()
+        self._cancelled.set(reason)
 
     def close(self) -> None:
         """Stop what moves and end the thread."""
         self.cancel()
         self._work.put(None)
-        self._thread.join(2.0)
+        spin_until(self._node, lambda: self._thread.ended, END_S)
 
     def _on_goal(self, _request) -> GoalResponse:
         why = self._refuse()
@@ -55,6 +77,17 @@ class SingleGoalServer:
             return GoalResponse.REJECT
         self._cancelled.clear()
         return GoalResponse.ACCEPT
+
+    def _on_accepted(self, goal) -> None:
+        self._clients.begin(goal)
+        self._work.put(goal)
+
+    def _look(self) -> None:
+        """Is anybody left who wants the goal?"""
+        gone = self._clients.fault()
+        if gone and not self._cancelled.is_set():
+            self._node.get_logger().warning(gone)
+            self.cancel(gone)
 
     def _on_cancel(self, _goal) -> CancelResponse:
         self._cancelled.set()
@@ -74,9 +107,10 @@ class SingleGoalServer:
     def _conclude(self, goal):
         """In the executor: hand over the result of the goal that has ended."""
         result, succeeded = self._ended
+        self._clients.end()
         if goal.is_cancel_requested:
             goal.canceled()
-        elif succeeded:
+        elif succeeded and not self._cancelled.reason.startswith("client_gone"):
             goal.succeed()
         else:
             goal.abort()

@@ -9,6 +9,7 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from am_ros.control.command import OPERATOR, Lease, commander_name
 from am_ros.errors import AmRosError
 from am_ros.ros.node.common import RESULT_KEPT_S
+from am_ros.ros.node.goal_clients import GoalClients
 
 
 class StepServer:
@@ -22,6 +23,7 @@ class StepServer:
         refused: Callable[[str], MoveCartesian.Result],
     ):
         self._log, self._lease, self._execute, self._refused = node.get_logger(), lease, execute, refused
+        self._clients = GoalClients(node, "~/move_cartesian")
         self._busy = ""  # whose goal it is, from its acceptance to its result
         self._server = ActionServer(
             node,
@@ -34,6 +36,10 @@ class StepServer:
             result_timeout=RESULT_KEPT_S,
         )
 
+    def fault(self) -> str:
+        """ "client_gone: ..." if nobody wants the step under way any more, or empty; to be asked often."""
+        return self._clients.fault()
+
     def _on_goal(self, request) -> GoalResponse:
         if self._busy == (request.commander or OPERATOR):
             self._log.warning("move_cartesian rejected: busy with another motion")
@@ -45,6 +51,7 @@ class StepServer:
             goal.execute(self._refuse_intruder)
         else:
             self._busy = goal.request.commander or OPERATOR
+            self._clients.begin(goal)
             goal.execute()
 
     async def _run(self, goal) -> MoveCartesian.Result:
@@ -53,6 +60,7 @@ class StepServer:
             return await self._execute(goal)
         finally:
             self._busy = ""
+            self._clients.end()
 
     def _refuse_intruder(self, goal) -> MoveCartesian.Result:
         """Another commander asks in mid-motion; the motion goes on."""
