@@ -18,7 +18,8 @@ from test_cartesian_controller import MOVE, ExactArm, wait_for_state, way_from_h
 from test_policy_server import save_untrained
 
 from am_ros.action import ActionSpace
-from am_ros.bags.episodes import find_bags, read_episode
+from am_ros.bags.episodes import read_episode
+from am_ros.bags.finder import find_bags
 from am_ros.ros.introspection.client import RosClient
 from am_ros.ros.node.common import RELIABLE_QOS
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from conftest import wait_until
 
-from am_ros.bags.episodes import find_bags
+from am_ros.bags.finder import find_bags
 from am_ros.errors import AmRosError
 from am_ros.workers import ProgressLine, run_jobs
 
