@@ -20,11 +20,12 @@ MESSAGE_FILES := Makefile $(wildcard msg/package.xml msg/CMakeLists.txt msg/*/*)
 PACKAGES := $(STAMPS)/packages-$(call hash,$(PACKAGE_FILES))
 MESSAGES := $(STAMPS)/messages-$(call hash,$(MESSAGE_FILES))
 COLCON := $(STAMPS)/colcon-$(call hash,Makefile constraints.txt)
+DOCS := $(STAMPS)/docs-$(call hash,Makefile constraints.txt)
 
 # pybullet has wheels for 3.10 and 3.11; those come first. A version that pyenv only pretends to have does not count.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3 python3.12 python3.13,$(shell $(p) -c '' 2>/dev/null && echo $(p))))
 
-.PHONY: help setup demo faults test slow colcon lint clean distclean check-machine
+.PHONY: help setup demo faults test slow colcon docs lint clean distclean check-machine
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +50,10 @@ slow: setup $(COLCON)  ## The slow tests: the colcon build and long runs; before
 
 colcon: setup $(COLCON)  ## The colcon build alone, and a node started from it
 	@$(BIN)/python -m pytest -m slow test/test_packaging.py
+
+docs: setup $(DOCS)  ## The documentation as a site, in build/site
+	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build -q --strict
+	@echo "docs: open build/site/index.html"
 
 lint: setup  ## Style and import rules
 	@$(BIN)/ruff check .
@@ -106,3 +111,7 @@ $(MESSAGES): | $(PACKAGES)
 $(COLCON): | $(PACKAGES)
 	@$(PIP) --no-build-isolation --editable '.[ros,test,colcon]'
 	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/colcon-* && touch $@
+
+$(DOCS): | $(PACKAGES)
+	@$(PIP) --no-build-isolation --editable '.[ros,test,docs]'
+	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/docs-* && touch $@

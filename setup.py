@@ -100,6 +100,7 @@ setup(
             "pytest-xdist",
             "ruff",
         ],
+        "docs": ["mkdocs", "mkdocs-gen-files", "mkdocs-material", "mkdocstrings", "mkdocstrings-python"],
         "colcon": ["colcon-common-extensions", "colcon-ros"],
     },
     entry_points={

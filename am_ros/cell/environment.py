@@ -13,7 +13,7 @@ _WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 
 
 def share_directory() -> Path:
-    """The folder that holds config/, launch/, urdf/ and package.xml: the checkout, else share/am_ros beside this package.
+    """The folder that holds config/, launch/, urdf/ and package.xml: the checkout, else share/am_ros as installed.
 
     Raises AmRosError if neither is there.
     """
