@@ -21,10 +21,11 @@ from am_ros.preflight.checks import check_cell, check_configuration
 from am_ros.preflight.commands import NUMBERS_TYPE, TRAJECTORY_TYPE, check_commands
 from am_ros.preflight.findings import OK, WARNING, WRONG, worst
 from am_ros.preflight.machine import check_discovery, check_folders, check_transport
-from am_ros.preflight.observed import Endpoint, ImageSeen, JointsSeen, Observed, TopicSeen
+from am_ros.preflight.observed import Endpoint, ImageSeen, JointsSeen, JointWatch, Observed, TopicSeen
+from am_ros.preflight.publishers import check_publishers
 from am_ros.preflight.serving import check_goals, check_policy
 from am_ros.preflight.settings import check_parameters, known_parameters
-from am_ros.preflight.streams import IMAGE_TYPE, check_clock, streams
+from am_ros.preflight.streams import IMAGE_TYPE, JOINTS_TYPE, check_clock, streams
 
 HOME_RAD = (0.0, 0.55, 0.0, -1.45, 0.0, np.pi - 2.0, 0.0)
 NOW_NS = 1_700_000_000_000_000_000
@@ -72,14 +73,15 @@ def test_a_healthy_cell_has_nothing_wrong_and_every_line_says_what_was_seen(cell
     assert all("\n" not in str(f) for f in findings)
 
 
-def change(cell, name, **changes) -> Observed:
+def change(cell, name, of: Observed | None = None, **changes) -> Observed:
     """A healthy cell with one topic changed."""
-    observed = healthy(cell)
+    observed = of or healthy(cell)
     observed.topics[name] = dataclasses.replace(observed.topics[name], **changes)
     return observed
 
 
 IMAGE, JOINTS, TRAJECTORY = "/image_raw", "/joint_states", "/joint_trajectory"
+CAMERAS = Endpoint("/left", IMAGE_TYPE, reliable=False), Endpoint("/right", IMAGE_TYPE, reliable=False)
 STAMPS = [NOW_NS + i * 50_000_000 for i in range(60)]
 
 
@@ -103,6 +105,9 @@ STAMPS = [NOW_NS + i * 50_000_000 for i in range(60)]
         (IMAGE, {"frames": {""}}, WARNING, "image_frame", "no frame_id"),
         (IMAGE, {"frames": {"left"}}, WARNING, "image_frame", "/camera_info in optical"),
         (IMAGE, {"subscribers": (Endpoint("/viewer", IMAGE_TYPE),)}, WARNING, "image_qos", "/viewer does not hear"),
+        (IMAGE, {"publishers": CAMERAS}, WARNING, "image_twice", "2 publishers of /image_raw: /left and /right"),
+        (IMAGE, {"publishers": CAMERAS, "frames": {"left", "right"}}, WRONG, "image_twice", "frames left, right"),
+        (JOINTS, {"publishers": (Endpoint("/arm", JOINTS_TYPE),) * 2}, WARNING, "joint_states_twice", "/arm (2 times)"),
         (TRAJECTORY, {"subscribers": ()}, WRONG, "trajectory_unheard", "no node listens on /joint_trajectory"),
         (TRAJECTORY, {"subscribers": (Endpoint("/arm", "x/msg/Y"),)}, WRONG, "trajectory_unheard", "heard as x/msg/Y"),
         (TRAJECTORY, {"subscribers": (Endpoint("/arm", TRAJECTORY_TYPE, latched=True),)}, WRONG, "trajectory_qos",
@@ -116,6 +121,33 @@ def test_what_is_wrong_with_a_topic_is_named(cell, topic, changes, level, name, 
     findings = check_cell(cell, change(cell, topic, **changes))
     assert sentence in found(findings, level)[name]
     assert " -> " in found(findings, level)[name]
+
+
+def joints_of_two(cell, message_of_one, message_of_other) -> Observed:
+    """Two nodes take turns on joint_states."""
+    watch, seen = JointWatch(), healthy(cell)
+    for i in range(100):
+        names, positions = (message_of_one, message_of_other)[i % 2]
+        watch.add(i / 100, i / 100, names, positions)
+    joints = dataclasses.replace(seen.joints, watch=watch)
+    both = (Endpoint("/arm", JOINTS_TYPE), Endpoint("/joint_state_publisher_gui", JOINTS_TYPE))
+    return change(cell, JOINTS, publishers=both, of=dataclasses.replace(seen, joints=joints))
+
+
+def test_two_sources_of_joint_states_that_contradict_each_other_are_named(cell):
+    names = cell.controller.joint_names
+    findings = check_publishers(cell, joints_of_two(cell, (names, HOME_RAD), (names, [0.0] * 7)))
+    sentence = found(findings, WRONG)["joint_states_twice"]
+    assert "joint_a4 is at" in sentence and "10 ms later" in sentence
+    assert "/arm and /joint_state_publisher_gui publish it" in sentence
+
+
+def test_a_gripper_that_publishes_joint_states_of_its_own_is_no_second_source(cell):
+    parts = (cell.controller.joint_names, HOME_RAD), (cell.controller.finger_names, [0.04, 0.04])
+    assert not found(check_publishers(cell, joints_of_two(cell, *parts)))
+    names = cell.controller.joint_names
+    same = joints_of_two(cell, (names, HOME_RAD), ((*names, "rail"), (*HOME_RAD, 0.1)))
+    assert "2 publishers" in found(check_publishers(cell, same), WARNING)["joint_states_twice"]
 
 
 def test_our_own_controller_may_publish_trajectories(cell):

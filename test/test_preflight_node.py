@@ -7,7 +7,8 @@ import cv2
 import pytest
 from am_msgs.msg import ControllerStatus
 from conftest import wait_until
-from std_msgs.msg import String
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Header, String
 from test_images import picture
 from test_preflight import urdf
 from test_trainer_node import write_bags
@@ -74,6 +75,29 @@ def test_a_running_cell_is_well_and_moves_nothing_and_the_policy_allows_all_that
         assert not commands
         status = ros.wait_for_message(ControllerStatus, "controller_status", qos=LATCHED_QOS)
         assert status.steps_done == status.steps_refused == 0
+
+
+def test_a_second_publisher_of_joint_states_is_named_with_both_nodes(ros, ros_env, check, tmp_path):
+    """A forgotten joint_state_publisher_gui beside the arm's driver."""
+    arguments = {"goals": str(tmp_path / "goals"), "bags": str(tmp_path / "bags")}
+    specs = [spec for spec in sim_nodes(**arguments, policy="") if spec.label == "sim_workcell"]
+    with Supervisor(specs, tmp_path / "log", ros_env) as cell:
+        cell.wait_until_up()
+        code, faults = check()
+        assert "joint_states_twice" not in faults
+        ghost = ros.node.create_publisher(JointState, "joint_states", 10)
+        names = [f"joint_a{i}" for i in range(1, 8)]
+
+        def speak():
+            header = Header(stamp=ros.node.get_clock().now().to_msg())
+            ghost.publish(JointState(header=header, name=names, position=[0.0] * 7))
+
+        timer = ros.node.create_timer(0.02, speak)
+        code, faults = check()
+        ros.node.destroy_timer(timer)
+        sentence = faults["joint_states_twice"]
+        assert code == 1 and sentence.startswith("wrong two sources of /joint_states contradict each other")
+        assert "/sim_workcell and /test_client publish it" in sentence
 
 
 def test_a_cell_without_camera_and_arm_is_named_as_such(check):

@@ -11,6 +11,7 @@ from am_ros.preflight.commands import check_commands
 from am_ros.preflight.findings import Finding, ok, wrong
 from am_ros.preflight.machine import check_discovery, check_folders, check_transport
 from am_ros.preflight.observed import Observed
+from am_ros.preflight.publishers import check_publishers
 from am_ros.preflight.serving import check_policy
 from am_ros.preflight.settings import check_parameters
 from am_ros.preflight.streams import check_clock, check_image, check_stamps, check_streams
@@ -36,6 +37,7 @@ def check_cell(cell: Cell, observed: Observed) -> list[Finding]:
     return [
         *check_clock(cell, observed),
         *check_streams(cell, observed),
+        *check_publishers(cell, observed),
         *check_commands(cell, observed),
         *check_stamps(cell, observed),
         *check_image(cell, observed),

@@ -4,6 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+# Faster than any joint turns (an iiwa's fastest: 3.2 rad/s), and further than noise: two sources take turns.
+MAX_SPEED_RAD_S, MIN_JUMP_RAD = 10.0, 0.03
+MOST_PARTS = 20
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -50,6 +54,44 @@ class TopicSeen:
         return float(np.diff(self.arrived_s).max()) if len(self.arrived_s) > 1 else self.listened_s
 
 
+@dataclass
+class JointWatch:
+    """What the messages of joint_states say of their sources."""
+
+    parts: set[tuple[str, ...]] = field(default_factory=set)  # the sets of names that they come with
+    jumps: int = 0  # positions that no joint reaches in the time
+    farthest: str = ""  # the largest of them, in words
+    _last: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # by joint: stamp, arrival [s], position
+    _largest_rad: float = 0.0
+
+    def add(self, stamp_s: float, arrived_s: float, names, positions) -> None:
+        """Take a message. Stamps may all be zero, and messages may arrive in bunches: the longer time counts."""
+        if len(self.parts) < MOST_PARTS:
+            self.parts.add(tuple(sorted(names)))
+        jumped = False
+        for name, position in zip(names, positions, strict=False):
+            stamp_before_s, arrived_before_s, before = self._last.get(name, (stamp_s, arrived_s, position))
+            self._last[name] = stamp_s, arrived_s, position
+            way, seconds = abs(position - before), max(stamp_s - stamp_before_s, arrived_s - arrived_before_s)
+            if way > MIN_JUMP_RAD and way > MAX_SPEED_RAD_S * seconds:
+                jumped = True
+                if way > self._largest_rad:
+                    self._largest_rad = way
+                    then = f"{1e3 * seconds:.0f} ms later, at {position:.3f} rad"
+                    self.farthest = f"{name} is at {before:.3f} and, {then}"
+        self.jumps += jumped
+
+    @property
+    def overlap(self) -> list[str]:
+        """Joints that come in messages with different names."""
+        seen: set[str] = set()
+        twice: set[str] = set()
+        for part in self.parts:
+            twice |= seen & set(part)
+            seen |= set(part)
+        return sorted(twice)
+
+
 @dataclass(frozen=True)
 class JointsSeen:
     """The newest value of every joint that joint_states names."""
@@ -57,6 +99,7 @@ class JointsSeen:
     positions: dict[str, float]
     velocities: dict[str, float]
     malformed: str = ""
+    watch: JointWatch = field(default_factory=JointWatch)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from am_ros.errors import AmRosError
 from am_ros.images import array_from_image
 from am_ros.preflight.cell import CONTROLLER, Cell
 from am_ros.preflight.commands import commands
-from am_ros.preflight.observed import Endpoint, ImageSeen, JointsSeen, Observed, TopicSeen
+from am_ros.preflight.observed import Endpoint, ImageSeen, JointsSeen, JointWatch, Observed, TopicSeen
 from am_ros.ros.introspection.client import RosClient
 from am_ros.ros.introspection.names import full_name
 from am_ros.ros.node.common import IMAGES_QOS, LATCHED_QOS, SENSOR_QOS, to_ns
@@ -35,6 +35,7 @@ class Prober:
         self._gaps: dict[str, SequenceGaps] = {}
         self._positions: dict[str, float] = {}
         self._velocities: dict[str, float] = {}
+        self._watch = JointWatch()
         self._malformed, self._image, self._info, self._description = "", None, None, ""
         self._streams = [
             self._listen(Image, topics.IMAGE, self._on_image, IMAGES_QOS),
@@ -65,6 +66,7 @@ class Prober:
         """Listen for so long; what came before is forgotten."""
         for seen in self._topics.values():
             seen.arrived_s, seen.stamps_ns, seen.ages_s, seen.lost = [], [], [], 0
+        self._watch = JointWatch()
         began_s = time.monotonic()
         time.sleep(seconds)
         if not self._client.spinning:
@@ -74,7 +76,9 @@ class Prober:
             seen.listened_s = listened_s
             seen.publishers = self._endpoints(self._node.get_publishers_info_by_topic(seen.name))
             seen.subscribers = self._endpoints(self._node.get_subscriptions_info_by_topic(seen.name))
-        joints = JointsSeen(self._positions, self._velocities, self._malformed) if self._positions else None
+        joints = None
+        if self._positions:
+            joints = JointsSeen(self._positions, self._velocities, self._malformed, self._watch)
         return Observed(dict(self._topics), joints, self._image, self._info, self._description, self._nodes())
 
     def _listen(self, message_type, name: str, take, qos: QoSProfile) -> str:
@@ -111,6 +115,7 @@ class Prober:
             self._malformed = f"{len(names)} names, but {counts}"
         elif not np.isfinite(positions).all():
             self._malformed = "a position is not finite"
+        self._watch.add(to_ns(message.header.stamp) / 1e9, time.monotonic(), names, positions)
         self._positions |= dict(zip(names, positions, strict=False))
         self._velocities |= dict(zip(names, velocities, strict=False))
 
