@@ -132,6 +132,17 @@ def test_a_node_that_is_silent_for_less_than_the_limit_stays_up():
     assert cell.log == UP + DOWN
 
 
+def test_an_answer_of_a_second_node_of_that_name_does_not_take_an_arm_down_that_is_well():
+    cell = Cell()
+    bringup = cell.bringup()
+    cell.events[1] = lambda: (cell.counts.extend([2] * 3), cell.states.update(b="unconfigured"))
+    cell.events[8] = lambda: cell.states.update(b="active")
+    cell.events[14] = cell.stop.set
+    bringup.run()
+    assert cell.log == UP + DOWN
+    assert cell.said.count("node_twice: a second b was started; it is left alone") == 1
+
+
 def test_a_stop_while_coming_up_takes_down_what_is_up():
     cell = Cell()
     bringup = cell.bringup()

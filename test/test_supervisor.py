@@ -9,8 +9,11 @@ import time
 
 import psutil
 import pytest
+from am_msgs.action import MoveCartesian
+from am_msgs.msg import CartesianAction
 from am_msgs.srv import ListGoals
 from conftest import wait_until
+from geometry_msgs.msg import Vector3
 
 from am_ros import pretrained
 from am_ros.cell.environment import child_environment
@@ -101,6 +104,36 @@ def test_a_cell_comes_up_in_order_and_ctrl_c_takes_it_down_in_reverse(up_sim, tm
         "cartesian_controller: cleaned up",
     ]
     assert gone(nodes)
+
+
+def test_a_second_cell_in_the_domain_is_refused_before_anything_starts_and_the_first_goes_on(ros, up_sim, tmp_path):
+    patient = tmp_path / "patient.yaml"  # the simulator of a machine that has too much to do may pause for a while
+    patient.write_text("/**/cartesian_controller: {ros__parameters: {joint_state_timeout_s: 5.0, no_motion_s: 5.0}}\n")
+    process, nodes = up_sim(f"params_file:={patient}")
+    wait_until_up(tmp_path)
+    command = [sys.executable, "-m", "am_ros.cli", "up", "--log-dir", str(tmp_path / "second"), "sim"]
+    began_s = time.monotonic()
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert second.returncode == 2 and time.monotonic() - began_s < 30
+    (sentence,) = second.stderr.strip().splitlines()
+    assert sentence.startswith("am-ros: node_twice: /bringup, /cartesian_controller, /episode_logger, /goal_regist")
+    assert not (tmp_path / "second").exists()  # not even a log
+
+    # Somebody starts a node of that name past `am-ros up`: the arm that is well is not taken down for it.
+    twin = subprocess.Popen(
+        [sys.executable, "-m", "am_ros.nodes.cartesian_controller", "--ros-args", "-p", "autostart:=false"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: "node_twice: a second cartesian_controller" in (tmp_path / "output").read_text(), 30, "it")
+    finally:
+        twin.kill()
+        twin.wait()
+    action = CartesianAction(translation=Vector3(z=0.02))
+    moved = ros.send_goal(MoveCartesian, "cartesian_controller/move_cartesian", 20.0, action=action).result(30)
+    assert moved.end == MoveCartesian.Result.DONE and process.poll() is None
+    assert set(nodes_of(process)) == set(nodes)
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named_and_nothing_is_activated(up_sim, tmp_path):

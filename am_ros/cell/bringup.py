@@ -93,6 +93,7 @@ class Bringup:
         self.config = config
         self.states = dict.fromkeys(config.nodes, "")
         self.phase, self.fault = "coming up", ""
+        self._twins: set[str] = set()
         self._remote, self._say, self._stopped = remote, say, stopped
 
     def run(self) -> None:
@@ -132,11 +133,20 @@ class Bringup:
                     heard_s[node] = time.monotonic()
                 elif self._stopped():
                     return
+                elif state and self._remote.count(node) > 1:
+                    self._leave_alone(node)  # it may be the other one that answered
+                    heard_s[node] = time.monotonic()
                 elif state:
                     raise NodeLost(f"node_not_active: {node} is {state}, though nobody took it down here")
                 elif time.monotonic() - heard_s[node] >= self.config.silent_after_s:
                     raise NodeLost(f"node_lost: {node} has not answered for {self.config.silent_after_s:g} s")
             self._pause(self.config.period_s)
+
+    def _leave_alone(self, node: str) -> None:
+        """Somebody started a second node of that name: that is no reason to stop an arm that is well."""
+        if node not in self._twins:
+            self._twins.add(node)
+            self._say(f"node_twice: a second {node} was started; it is left alone")
 
     def down(self) -> None:
         """Deactivate all, then clean up all, the last of the list first; who does not answer is passed over."""

@@ -53,6 +53,11 @@ class NodeSpec:
         """The node's name, which is the executable's unless another is given."""
         return self.name or self.executable
 
+    @property
+    def full_name(self) -> str:
+        """With its namespace, as the graph has it."""
+        return "/".join(["", *filter(None, [self.namespace.strip("/"), self.label])])
+
     def command(self) -> list[str]:
         """The command line of the process, run by this Python so that no PATH has to be set."""
         command = [sys.executable, "-m", f"am_ros.nodes.{self.executable}", "--ros-args"]

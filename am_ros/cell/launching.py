@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import subprocess
+import sys
 
 from am_ros.cell.arguments import arguments_from_text
 from am_ros.cell.environment import ros_environment
@@ -32,6 +34,7 @@ def describe(cell: str):
     def nodes(context):
         texts = {f.name: context.launch_configurations[f.name] for f in fields}
         security = security_environment(texts.get("security", ""))
+        _check_alone(cell, texts, {**context.environment, **security})
         check_start({**context.environment, **security})
         return [
             *(SetEnvironmentVariable(name, value) for name, value in security.items()),
@@ -43,6 +46,15 @@ def describe(cell: str):
         + [DeclareLaunchArgument(f.name, default_value=_text(f.default), description=_help(f)) for f in fields]
         + [OpaqueFunction(function=nodes)]
     )
+
+
+def _check_alone(cell: str, texts: dict[str, str], environment: dict[str, str]) -> None:
+    """Raise AmRosError "node_twice: ..." if such a cell is up already; in a process of its own, which is a ROS node."""
+    words = [f"{name}:={text}" for name, text in texts.items() if text]
+    command = [sys.executable, "-m", "am_ros.cli", "check", "--alone", cell, *words]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if run.returncode:
+        raise AmRosError(run.stderr.strip().removeprefix("am-ros: "))
 
 
 def _actions(specs: list[NodeSpec]) -> list:

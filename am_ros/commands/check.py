@@ -27,7 +27,7 @@ def register(subparsers) -> None:
     parser = subparsers.add_parser(
         "check",
         help="look at a cell before anything moves: topics, rates, stamps, names, limits, disk, checkpoint",
-        usage="am-ros check [-h] [--json FILE] [--seconds S] [--wait S] [--running] [--offline]\n"
+        usage="am-ros check [-h] [--json FILE] [--seconds S] [--wait S] [--running] [--offline] [--alone]\n"
         "                    [workcell | sim | record | train] [workcell.yaml] [key:=value ...]",
         description="Look at a cell and print what is wrong and how to mend it. Nothing is commanded. Exit code 0: "
         "nothing is wrong, 1: something is, 2: bad input. The arguments are those of `am-ros up`.",
@@ -39,6 +39,7 @@ def register(subparsers) -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="listen so long (3)")
     parser.add_argument("--wait", type=float, default=5.0, help="wait so long for the topics to appear (5)")
     parser.add_argument("--running", action="store_true", help="the camera node runs already: never start it")
+    parser.add_argument("--alone", action="store_true", help="only: do nodes of that cell run already?")
     parser.add_argument("--offline", action="store_true", help="only what can be told without any node")
 
 
@@ -47,6 +48,11 @@ def run(arguments) -> int:
     if not (0.2 <= arguments.seconds <= 600 and 0 <= arguments.wait <= 600):
         raise AmRosError("check: --seconds must be 0.2 ... 600, --wait 0 ... 600")
     name, specs = read_cell(arguments.settings)
+    if arguments.alone:
+        from am_ros.ros.introspection.twins import check_alone
+
+        check_alone(spec.full_name for spec in specs)
+        return 0
     cell = Cell(tuple(specs))
     findings = _say(check_configuration(cell, environment(), known_parameters()))
     unsafe = [f for f in findings if f.name in ("security", "parameter_value") and f.level == WRONG]

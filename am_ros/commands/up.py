@@ -50,6 +50,9 @@ def run(arguments) -> int:
         return 0
     os.environ.update(security_environment(settings.get("security", "")))
     check_start()
+    from am_ros.ros.introspection.twins import check_alone
+
+    check_alone(node.full_name for node in nodes)
     log_dir = arguments.log_dir or Path.home() / ".ros" / "log" / "am_ros" / time.strftime("%Y-%m-%d-%H-%M-%S")
     stop = threading.Event()
     on_stop(lambda *_: stop.set())
