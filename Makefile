@@ -84,7 +84,8 @@ $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV)
 
 AMENT_PACKAGES := $(VENV)/share/ament_index/resource_index/packages
-# An editable install, so that edits count at once; what pip leaves out of one, ROS's share/ and marker, are links.
+# An editable install, so that edits count at once; what pip leaves out of one, ROS's share/, lib/ and marker, are links.
+# `ros2 launch` looks into no folder that is a link: launch/ holds a link for each file.
 # A connection that stalls is tried again after half a minute.
 PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check --timeout 30 --retries 8 install -q -c constraints.txt \
 	$(PIP_INSTALL_FLAGS)
@@ -93,9 +94,13 @@ $(PACKAGES): | $(BIN)/pip
 	@echo "Installing the Python packages that constraints.txt names (about a minute)"
 	@$(PIP) pip setuptools wheel
 	@$(PIP) --no-build-isolation --editable '.[ros,test]'
-	@mkdir -p $(VENV)/share/am_ros $(AMENT_PACKAGES)
-	@ln -sfn $(addprefix $(CURDIR)/,config launch urdf package.xml) $(VENV)/share/am_ros
+	@mkdir -p $(VENV)/share/am_ros $(VENV)/lib/am_ros $(AMENT_PACKAGES)
+	@ln -sfn $(addprefix $(CURDIR)/,config urdf package.xml) $(VENV)/share/am_ros
 	@ln -sfn $(CURDIR)/resource/am_ros $(AMENT_PACKAGES)/am_ros
+	@rm -rf $(VENV)/share/am_ros/launch && mkdir $(VENV)/share/am_ros/launch
+	@ln -sfn $(CURDIR)/launch/*.launch.py $(VENV)/share/am_ros/launch
+	@for name in $$($(BIN)/python -c 'from importlib.metadata import distribution as d; print(*(e.name for e in d("am_ros").entry_points))'); do \
+	  ln -sfn ../../bin/$$name $(VENV)/lib/am_ros; done
 	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/packages-* && touch $@
 
 # The wheels hold the CMake packages too: with both paths set to the environment, this is an ordinary ament build.

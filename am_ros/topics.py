@@ -5,6 +5,7 @@ IMAGE_COMPRESSED = "image_raw/compressed"
 IMAGE_VIEW = "image_view"  # sensor_msgs/CompressedImage, now and then: what the camera sees, larger than image_raw
 CAMERA_INFO = "camera_info"
 JOINT_STATES = "joint_states"
+GRIPPER_STATES = "gripper_states"  # sensor_msgs/JointState of the fingers, where joint_states does not have them
 JOINT_TRAJECTORY = "joint_trajectory"
 GRIPPER_COMMAND = "gripper_command"  # std_msgs/Float64MultiArray: one number, 0 closed ... 1 fully open
 EE_POSE = "ee_pose"
@@ -22,6 +23,7 @@ RECORDED = {
     IMAGE_COMPRESSED: "sensor_msgs/msg/CompressedImage",
     CAMERA_INFO: "sensor_msgs/msg/CameraInfo",
     JOINT_STATES: "sensor_msgs/msg/JointState",
+    GRIPPER_STATES: "sensor_msgs/msg/JointState",
     JOINT_TRAJECTORY: "trajectory_msgs/msg/JointTrajectory",
     GRIPPER_COMMAND: "std_msgs/msg/Float64MultiArray",
     EE_POSE: "geometry_msgs/msg/PoseStamped",
@@ -38,9 +40,16 @@ REMAPPED = (
     IMAGE_COMPRESSED,
     CAMERA_INFO,
     JOINT_STATES,
+    GRIPPER_STATES,
     JOINT_TRAJECTORY,
     GRIPPER_COMMAND,
     "gripper_positions",
     "gripper_trajectory",
     "gripper_switch",
 )
+
+
+def in_bag(topic: str) -> str | None:
+    """Which recorded topic a name of a bag means, in whatever namespace of the workcell; None: none of them."""
+    names = (*RECORDED, IMAGE)
+    return next((name for name in names if topic == name or topic.endswith("/" + name)), None)

@@ -1,5 +1,7 @@
 """Verification says everything that is wrong with a bag; `am-ros bags` shows it."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -70,10 +72,10 @@ def test_a_pause_of_the_camera_is_a_gap(bag):
     assert "1 gaps, the longest of 5.40 s after image 4 where 0.40 s are usual" in problems
 
 
-def live(bag, joint_stamps_s, extra=None):
+def live(bag, joint_stamps_s, extra=None, joints="/joint_states"):
     """A bag with what a cell that runs has beside the episode: joint states at these seconds after START, poses."""
     copy = EpisodeBag(bag.parent / "live", EpisodeInfo("e0", extra=extra or {}), durable=False)
-    beside = [("sensor_msgs/msg/JointState", "/joint_states", t) for t in joint_stamps_s]
+    beside = [("sensor_msgs/msg/JointState", joints, t) for t in joint_stamps_s]
     beside += [("geometry_msgs/msg/PoseStamped", "/ee_pose", t) for t in np.arange(0, 3.7, 0.1)]
     beside += [("sensor_msgs/msg/CameraInfo", "/camera_info", t) for t in np.arange(0, 3.7, 0.4)]
     for topic, _, raw, type_name in recorded(bag):
@@ -100,6 +102,16 @@ def test_joint_states_that_pause_or_end_early_are_gaps_but_not_before_the_start(
     before = np.concatenate([np.arange(-2, -1.5, 0.01), np.arange(-0.2, 3.7, 0.01)])
     (tmp_path / "before").mkdir()
     assert verify(live(bag.rename(tmp_path / "before" / "e0"), before), SPACE).ok
+
+
+def test_joint_states_are_found_by_the_name_that_the_driver_gives_them(bag):
+    stamps = np.concatenate([np.arange(0, 1.205, 0.01), np.arange(2.01, 3.7, 0.01)])
+    renamed = {"renamed /driver/arm": "/joint_states"}
+    for topic, extra in (("/lbr/joint_states", {}), ("/driver/arm", renamed)):
+        (problem,) = verify(live(bag, stamps, extra, topic), SPACE).problems
+        assert problem.startswith(f"topic {topic}: 1 gaps, the longest of 0.81 s")
+        shutil.rmtree(bag.parent / "live")
+    assert "topic /joint_states is missing" in verify(live(bag, stamps, {}, "/driver/arm"), SPACE).problems
 
 
 def test_a_bag_of_a_cell_that_lacks_one_of_its_topics_says_so(bag):

@@ -16,6 +16,7 @@ from am_ros.control.guard import GuardConfig, TrajectoryGuard
 from am_ros.control.limits import MotionLimits
 from am_ros.control.robot import robot_model
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.control.watch import ArmWatch
 from am_ros.errors import AmRosError
 
 STEPPER = make_stepper(ControllerConfig())
@@ -219,3 +220,25 @@ def test_the_look_at_an_ordinary_step_takes_some_milliseconds():
         GUARD.check(plan, HOME)
         times.append(time.perf_counter() - start)
     assert min(times) < 10e-3  # measured 1.5 ms
+
+
+def test_refusals_name_joints_as_the_driver_does():
+    """Our description has names of its own."""
+    config = ControllerConfig(joint_names=tuple(f"lbr_A{i}" for i in range(1, 8)))
+    stepper = make_stepper(config)
+    guard, kinematics = make_guard(config, stepper), stepper.kinematics
+    trajectory = stepper.plan(HOME, CartesianAction((0.02, 0.0, 0.0)))
+    moving = np.array([0, 0, 0, 0.3, 0, 0, 0])
+    fast = dataclasses.replace(trajectory, times_s=trajectory.times_s / 4)
+    with pytest.raises(AmRosError, match=r"^joint_velocity_limit: lbr_A\d at "):
+        guard.check(fast, HOME, np.zeros(7))
+    with pytest.raises(AmRosError, match="^not_at_rest: lbr_A4 still moves"):
+        guard.check(trajectory, HOME, moving)
+    start = kinematics.home((0.55, 0.0, 0.15), 0.0)
+    for yaw in np.arange(0.3, 2.9, 0.3):  # A7 ends at 175 degrees
+        start = kinematics.inverse((0.55, 0.0, 0.15), yaw, start)
+    with pytest.raises(AmRosError, match="^joint_limit: lbr_A7 at its limit"):
+        kinematics.inverse((0.55, 0.0, 0.15), 3.3, start)
+    high = kinematics.position_limits[1]
+    watch = ArmWatch(kinematics, config.watch)
+    assert watch.fault(high + 0.1, np.zeros(7), 0.0).startswith("joint_position: lbr_A1")

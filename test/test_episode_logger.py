@@ -11,7 +11,7 @@ from am_msgs.srv import StartEpisode, StopEpisode
 from bag_data import EVENT_TYPE, IMAGE_TYPE, STEP_TYPE, as_sent, assert_same_episode, make_episode
 from conftest import wait_until
 from diagnostic_msgs.msg import DiagnosticArray
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_srvs.srv import Trigger
 
 from am_ros.action import ActionSpace
@@ -21,6 +21,7 @@ from am_ros.bags.episodes import read_episode, write_episode
 from am_ros.bags.finder import find_bags
 from am_ros.bags.reader import BagReader
 from am_ros.bags.salvage import salvage
+from am_ros.bags.verify import verify
 from am_ros.images import decode, fill_image
 from am_ros.ros.messages.types import message_class
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, from_ns
@@ -38,11 +39,10 @@ def logger(start_node, tmp_path):
 class Live:
     """Publishes the messages of a bag as the nodes of a workcell do: images best effort, the rest reliable."""
 
-    def __init__(self, ros, image_qos=SENSOR_QOS, subscribers=1):
+    def __init__(self, ros, image_qos=SENSOR_QOS, subscribers=1, names=None):
+        names, qos = names or {}, {IMAGE_TYPE: image_qos}
         self.publishers = {
-            topic: ros.publisher(
-                message_class(kind), topic, image_qos if "image" in topic else RELIABLE_QOS, subscribers
-            )
+            topic: ros.publisher(message_class(kind), names.get(topic, topic), qos.get(kind, RELIABLE_QOS), subscribers)
             for topic, kind in EPISODE_TOPICS.items()
         }
         wait_until(lambda: self._an_image_arrives(ros), 15, "an image in a bag")
@@ -98,6 +98,28 @@ def test_messages_are_recorded_bit_by_bit(logger, ros, tmp_path):
     }
     times = [m.log_time_ns for m in without_warm_up(copy)]
     assert abs(times[0] - time.time_ns()) < 60e9  # of reception, by this machine's clock
+
+
+def test_a_bag_holds_the_drivers_names_and_is_read_by_ours(start_node, ros, tmp_path):
+    source = write_episode(make_episode(), tmp_path / "source", SPACE)
+    remap = {"image_raw/compressed": "/oak/rgb", "joint_states": "/arm/measured"}
+    settings = {"folder": str(tmp_path / "bags"), "free_disk_mb": 0, "image_source": "compressed"}
+    start_node("episode_logger", ready="ready", remap=remap, **settings)
+    live = Live(ros, names={"/image_raw/compressed": "/oak/rgb"})
+    joints = ros.publisher(JointState, "/arm/measured", RELIABLE_QOS)
+    messages = list(BagReader(source).messages())
+    live.publish(messages[:1])
+    joints.publish(JointState(name=["a"], position=[0.0]))
+    live.publish(messages[1:])
+    bag = wait_for_bag(tmp_path / "bags", "e0")
+    found = {(m.topic, m.name) for m in BagReader(bag).messages()}
+    assert found >= {("/oak/rgb", "/image_raw/compressed"), ("/arm/measured", "/joint_states"), ("/step", "/step")}
+    expected = read_episode(source, SPACE).with_info(extra={})
+    assert_same_episode(read_episode(bag, SPACE).with_info(extra={}), expected)
+    problems = [p for p in verify(bag, SPACE).problems if "image 0: image data: is empty" not in p]  # Live's trial
+    assert problems == ["topic /ee_pose is missing", "topic /camera_info is missing"]
+    whole = salvage(bag, tmp_path / "salvaged")
+    assert_same_episode(read_episode(whole.path, SPACE).with_info(extra={}), expected)
 
 
 def test_start_stop_and_discard_are_services(logger, ros, tmp_path):

@@ -80,7 +80,7 @@ def read_episode(path, action_space: ActionSpace, image_size: tuple[int, int] | 
 
 def _check_topic(message, kinds: dict) -> str | None:
     """What a topic of a bag is for us; AmRosError if it has a wrong type or another one is the same to us."""
-    kind = consumed_name(message.topic)
+    kind = consumed_name(message.name)
     if kind is None:
         return None
     if message.type_name != CONSUMED[kind]:

@@ -1,16 +1,24 @@
 """What went wrong while a bag was recorded, as its metadata says it: `<mark> <topic>: <how much or what>`."""
 
+from collections.abc import Mapping
+
 from am_ros.episode import EpisodeInfo
 
 MESSAGES_LOST = "messages_lost"  # how many were published and are not in the bag
 TYPE_CHANGED = "type_changed"  # what another publisher, or the same one later, sent on the topic; it is not in the bag
 STEPS_MISSING = "steps_missing"  # how many of the steps that END speaks of never came
 MARKS = (MESSAGES_LOST, TYPE_CHANGED, STEPS_MISSING)
+RENAMED = "renamed"  # no fault: what we call a topic that the driver calls otherwise
 
 
 def marks_of(info: EpisodeInfo) -> list[str]:
     """The marks of an episode, one sentence each; none if its recording went well."""
     return [f"{key}: {value}" for key, value in sorted(info.extra.items()) if key.split(" ")[0] in MARKS]
+
+
+def own_name(extra: Mapping[str, str], topic: str) -> str:
+    """What we call a topic of a bag, as its metadata says it; empty: as it stands there."""
+    return extra.get(f"{RENAMED} {topic}", "")
 
 
 class SequenceGaps:

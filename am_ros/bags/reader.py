@@ -13,6 +13,7 @@ from mcap.exceptions import McapError
 from am_ros.bags import mcap_records as mcap
 from am_ros.bags.finder import METADATA, storage_files
 from am_ros.bags.labels import LABEL, label_in, without_label
+from am_ros.bags.marks import own_name
 from am_ros.bags.mcap_records import DAMAGE
 from am_ros.bags.metadata import in_file, label_in_text, metadata_text
 from am_ros.bags.writer import METADATA_RECORD, info_from_text
@@ -31,6 +32,12 @@ class Recorded(NamedTuple):
     log_time_ns: int
     raw: bytes
     type_hash: str  # REP 2016 hash the recorder wrote, or empty
+    ours: str = ""  # what we call the topic, where the driver calls it otherwise and the recorder noted that
+
+    @property
+    def name(self) -> str:
+        """The topic by our own name of it, in its namespace."""
+        return self.ours or self.topic
 
 
 class BagReader:
@@ -139,9 +146,9 @@ class BagReader:
                         items = ((opcode, content),)
                     for item in items:
                         if type(item) is mcap.Message:
-                            topic, type_name, type_hash = channels[item.channel_id]
+                            topic, type_name, type_hash, ours = channels[item.channel_id]
                             counted += 1
-                            yield Recorded(topic, type_name, item.log_time_ns, item.data, type_hash)
+                            yield Recorded(topic, type_name, item.log_time_ns, item.data, type_hash, ours)
                         elif item[0] == mcap.SCHEMA:
                             schema = mcap.schema_of(item[1])
                             schemas[schema.id] = schema
@@ -158,7 +165,8 @@ class BagReader:
         if channel.message_encoding != "cdr":
             raise self.error(f"topic {channel.topic} is serialised as {channel.message_encoding!r}, not cdr")
         hashed = channel.metadata.get("topic_type_hash", "")
-        channels[channel.id] = channel.topic, schemas[channel.schema_id].name, hashed
+        ours = own_name(self.records.get(METADATA_RECORD, {}), channel.topic)
+        channels[channel.id] = channel.topic, schemas[channel.schema_id].name, hashed, ours
 
     def _read_text(self) -> bytes | None:
         try:

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from am_ros import images, topics
 from am_ros.bags import types
 from am_ros.bags.assembler import DISCARD, END, START, consumed_name
 from am_ros.bags.labels import DISCARDED, LABEL, check_label
-from am_ros.bags.marks import MESSAGES_LOST, STEPS_MISSING, TYPE_CHANGED, SequenceGaps
+from am_ros.bags.marks import MESSAGES_LOST, RENAMED, STEPS_MISSING, TYPE_CHANGED, SequenceGaps
 from am_ros.bags.relabel import delete_bag, set_label
 from am_ros.bags.writer import UNFINISHED, EpisodeBag, is_being_written, unique_episode_id
 from am_ros.configuration import parameter
@@ -78,11 +79,12 @@ class EpisodeRecorder:
     """Records episodes named by EpisodeEvent messages or by start() and stop().
 
     Every method returns at once; a worker thread writes. `report(problem: bool, text: str)` is called from that
-    thread with one sentence per bag or problem. The futures carry an AmRosError if the request was refused.
+    thread with one sentence per bag or problem. The futures carry an AmRosError if the request was refused. `ours`:
+    what we call the topics that the driver calls otherwise; every bag says it, and holds them by the driver's names.
     """
 
-    def __init__(self, config: RecorderConfig, report=lambda problem, text: None):
-        self.config = config
+    def __init__(self, config: RecorderConfig, report=lambda problem, text: None, ours: Mapping[str, str] = {}):
+        self.config, self._ours = config, dict(ours)
         self.folder = Path(config.folder)
         self.messages_lost: Counter[str] = Counter()  # per topic, on the way here or because the disk was too slow
         self._report = report
@@ -209,7 +211,7 @@ class EpisodeRecorder:
 
     def _handle(self, message: Received) -> None:
         event = None
-        if consumed_name(message.topic) == topics.EPISODE_EVENT:
+        if consumed_name(self._ours.get(message.topic, message.topic)) == topics.EPISODE_EVENT:
             event = types.deserialize(message.type_name, message.raw)
             if event.type == START:
                 self._start_automatically(event, message.time_ns)
@@ -243,7 +245,9 @@ class EpisodeRecorder:
                 f"episode {info.episode_id!r}: not recorded: {free_mb:.0f} MB free on the disk of "
                 f"{self.folder}, parameter free_disk_mb wants {self.config.free_disk_mb}"
             )
-        recording = _Recording(EpisodeBag(self.folder, info), manual)
+        renamed = {f"{RENAMED} {topic}": name for topic, name in self._ours.items()}
+        bag = EpisodeBag(self.folder, replace(info, extra={**info.extra, **renamed}))
+        recording = _Recording(bag, manual)
         recording.type_changes.update(self._foreign)
         self._recordings.append(recording)
         for message in () if manual else self._history:
@@ -291,7 +295,7 @@ class EpisodeRecorder:
             self._note_type(topic, type_name)
             recording.lost[topic] += 1
             return
-        kind = consumed_name(topic)
+        kind = consumed_name(self._ours.get(topic, topic))
         if kind in (topics.STEP, topics.EPISODE_EVENT):
             msg = types.deserialize(type_name, raw)
             if msg.episode_id == recording.bag.info.episode_id:
@@ -330,7 +334,7 @@ class EpisodeRecorder:
         marks = recording.marks()
         extra = {**bag.info.extra, **marks}
         closed = Closed(bag.close(**{"extra": extra, **changes}), sum(bag.counts.values()))
-        notes = "".join(f"; {name}: {what}" for name, what in extra.items())
+        notes = "".join(f"; {name}: {what}" for name, what in marks.items())
         self._report(bool(marks), f"recorded {closed.path}: {closed.messages} messages{notes}")
         return closed
 

@@ -11,6 +11,7 @@ from am_ros import topics
 from am_ros.bags import types
 from am_ros.bags.assembler import CONSUMED, END, consumed_name
 from am_ros.bags.finder import natural
+from am_ros.bags.marks import own_name
 from am_ros.bags.reader import DAMAGE, Recorded
 from am_ros.bags.recorder import QUARANTINE
 from am_ros.bags.writer import METADATA_RECORD, UNFINISHED, EpisodeBag, Schema, info_from_text, is_being_written
@@ -66,7 +67,7 @@ def salvage(path, out=None) -> Salvage:
     extra = {**info.extra, SALVAGED: "; ".join(found.damage) or "was not closed"}
     bag = EpisodeBag(out, replace(info, extra=extra))
     try:
-        for topic, type_name, time_ns, raw, _ in messages:
+        for topic, type_name, time_ns, raw, *_ in messages:
             if bag.type_of(topic) not in (None, type_name):  # a bag of ours has one type of each topic
                 found.note(f"topic {topic} was recorded with several types: those of type {type_name} are left out")
                 continue
@@ -127,7 +128,9 @@ def _read_what_is_whole(file: Path, found: _Found) -> None:
         elif schema is not None:
             type_hash = channel.metadata.get("topic_type_hash", "")
             found.schemas[schema.name] = Schema(schema.encoding, schema.data.decode(), type_hash)
-            found.messages.append(Recorded(channel.topic, schema.name, message.log_time, message.data, type_hash))
+            ours = own_name(found.info.extra if found.info else {}, channel.topic)
+            recorded = Recorded(channel.topic, schema.name, message.log_time, message.data, type_hash, ours)
+            found.messages.append(recorded)
 
 
 def _records_of(record, file: Path, found: _Found) -> list:
@@ -149,7 +152,7 @@ class _Pieces:
         self.steps: dict[int, tuple[int, object]] = {}  # position in the list and message, by index of the step
         self.events: list[tuple[int, object]] = []
         for position, message in enumerate(messages):
-            kind = consumed_name(message.topic)
+            kind = consumed_name(message.name)
             if kind is None or message.type_name != CONSUMED[kind]:
                 continue
             if kind in (topics.IMAGE, topics.IMAGE_COMPRESSED):

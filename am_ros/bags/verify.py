@@ -87,12 +87,15 @@ class _Examiner:
         self._stamps: dict[str, list[int]] = {}
         self._start_ns: int | None = None  # stamp of the episode's START
         self._namespace = ""
+        self._topics: dict[str, str] = {}  # topic -> its name in topics.RECORDED, whatever the driver calls it
         self._repeats: Counter[str] = Counter()
 
     def add(self, message) -> None:
         """Look at one message."""
         self._report.counts[message.topic] += 1
-        kind = consumed_name(message.topic)
+        kind = consumed_name(message.name)
+        if message.topic not in self._topics:
+            self._topics[message.topic] = topics.in_bag(message.name) or ""
         if kind == topics.STEP:
             self._report.steps += 1
         if self._assembler is None:
@@ -118,16 +121,14 @@ class _Examiner:
         """Say what is missing, now that everything has been seen."""
         if self._assembler is None:
             return
-        kinds = {consumed_name(topic) for topic in self._report.counts}
+        kinds = set(self._topics.values())
         if not kinds & {topics.IMAGE, topics.IMAGE_COMPRESSED}:
             self._report.problems.append(f"no images: topic {topics.IMAGE_COMPRESSED} is missing")
-        for required in (topics.STEP, topics.EPISODE_EVENT):
-            if required not in kinds:
-                self._report.problems.append(f"topic {required} is missing")
-        live = [self._namespace + topic for topic in LIVE]
-        if any(topic in self._report.counts for topic in live):
-            missing = [topic for topic in live if topic not in self._report.counts]
-            self._report.problems += [f"topic {topic} is missing" for topic in missing]
+        required = [topics.STEP, topics.EPISODE_EVENT]
+        self._report.problems += [f"topic {topic} is missing" for topic in required if topic not in kinds]
+        live = [topic for topic in LIVE if topic not in kinds]
+        if len(live) < len(LIVE):
+            self._report.problems += [f"topic {self._namespace}{topic} is missing" for topic in live]
         self._check_gaps()
         for topic, count in self._repeats.items():
             if count > PROBLEMS_PER_TOPIC:
@@ -158,7 +159,7 @@ class _Examiner:
             shortest = self._min_gap_s(topic)
             if shortest is None or len(stamps) < 4:
                 continue
-            image = consumed_name(topic) is not None
+            image = self._topics[topic] in (topics.IMAGE, topics.IMAGE_COMPRESSED)
             # The other topics go on at least as long as the images, or they went silent.
             ends = np.array(stamps if image else [*stamps, max(newest, stamps[-1])], np.int64)
             pauses = np.diff(ends) / 1e9
@@ -174,9 +175,9 @@ class _Examiner:
 
     def _min_gap_s(self, topic: str) -> float | None:
         """The shortest pause of a topic that is a gap; None where messages do not come regularly."""
-        if consumed_name(topic) in (topics.IMAGE, topics.IMAGE_COMPRESSED):
+        if self._topics[topic] in (topics.IMAGE, topics.IMAGE_COMPRESSED):
             return 0.0
-        return MIN_GAP_S.get(topic.removeprefix(self._namespace))
+        return MIN_GAP_S.get(self._topics[topic])
 
     def _problem(self, topic: str, text: str) -> None:
         self._repeats[topic] += 1

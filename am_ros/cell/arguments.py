@@ -1,5 +1,6 @@
 """What can be said of a cell where it is started: the arguments of the launch files and of `am-ros up` alike."""
 
+import difflib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,7 +115,9 @@ def arguments_from_text(cls: type, texts: Mapping[str, str]) -> dict:
     for name, text in texts.items():
         kind = hints.get(name)
         if kind is None:
-            raise AmRosError(f"argument {name}: unknown; there are {', '.join(hints)}")
+            near = difflib.get_close_matches(name, hints, n=1)
+            hint = f"is {near[0]} meant? " if near else ""
+            raise AmRosError(f"argument {name}: unknown; {hint}there are {', '.join(hints)}")
         try:
             values[name] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
         except (KeyError, ValueError):

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from am_ros.cell.arguments import arguments_from_text
 from am_ros.cell.environment import ros_environment
@@ -32,10 +33,11 @@ def describe(cell: str):
     environment = ros_environment()
 
     def nodes(context):
+        arguments_from_text(arguments_class, _typed(cell, context.argv))
         texts = {f.name: context.launch_configurations[f.name] for f in fields}
         security = security_environment(texts.get("security", ""))
-        _check_alone(cell, texts, {**context.environment, **security})
         check_start({**context.environment, **security})
+        _check_alone(cell, texts, {**context.environment, **security})
         return [
             *(SetEnvironmentVariable(name, value) for name, value in security.items()),
             *_actions(make_nodes(**arguments_from_text(arguments_class, texts))),
@@ -55,6 +57,15 @@ def _check_alone(cell: str, texts: dict[str, str], environment: dict[str, str]) 
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     if run.returncode:
         raise AmRosError(run.stderr.strip().removeprefix("am-ros: "))
+
+
+def _typed(cell: str, argv: list[str]) -> dict[str, str]:
+    """The `key:=value` words of `ros2 launch`, if they were meant for this file: launch takes any key without a word.
+
+    A launch file of somebody else that includes ours may have arguments of its own.
+    """
+    words = dict(word.split(":=", 1) for word in argv if ":=" in word)
+    return words if f"{cell}.launch.py" in {Path(word).name for word in sys.argv} else {}
 
 
 def _actions(specs: list[NodeSpec]) -> list:

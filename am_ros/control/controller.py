@@ -65,7 +65,9 @@ def make_stepper(config: ControllerConfig) -> CartesianStepper:
     # Our description has names of its own; the driver's are given to messages.
     names, tip = (config.joint_names, config.tip_frame) if config.robot_description else (facts.joint_names, "tcp")
     margin_rad = config.limits.joint_margin_rad
-    kinematics = Kinematics(description(config), names, tip, facts.comfortable_rad, margin_rad)
+    kinematics = Kinematics(
+        description(config), names, tip, facts.comfortable_rad, margin_rad, spoken_names=config.joint_names
+    )
     if config.backend.backend != "trajectory":
         planner = config.backend.planner
         # The plane that the gripper is mounted on: in the cell's own description by its name, in ours the flange.

@@ -128,7 +128,7 @@ class TrajectoryGuard:
                 raise AmRosError(f"trajectory_not_finite: its largest {name} is not a number")
             if (peak > limit * (1 + RELATIVE_TOLERANCE)).any():
                 worst, _ = self._worst(peak / limit)
-                k = self._kinematics.joint_names.index(worst)
+                k = self._kinematics.spoken_names.index(worst)
                 raise AmRosError(f"joint_{name}_limit: {worst} at {peak[k]:.2f} {unit}, limit {limit[k]:.2f} {unit}")
 
     def _samples(self, trajectory: JointTrajectory) -> tuple[np.ndarray, np.ndarray]:
@@ -181,4 +181,4 @@ class TrajectoryGuard:
 
     def _worst(self, values: np.ndarray) -> tuple[str, float]:
         k = int(values.argmax())
-        return self._kinematics.joint_names[k], float(values[k])
+        return self._kinematics.spoken_names[k], float(values[k])

@@ -39,8 +39,11 @@ class Kinematics:
         comfortable_rad=None,
         joint_margin_rad: float = 0.02,
         options: InverseOptions | None = None,
+        spoken_names=None,
     ):
         """Build from URDF text; the joints not in `joint_names` are locked at zero.
+
+        `spoken_names`: what refusals call the joints, the driver's names (default: those of the description).
 
         `comfortable_rad` [joints] is where the search for a home configuration starts (default: all zero).
         Raises AmRosError if the URDF cannot be read or lacks a joint or the tip frame.
@@ -57,6 +60,7 @@ class Kinematics:
         if list(model.names[1:]) != list(joint_names):
             raise AmRosError(f"joint_names: expected the chain's order {', '.join(model.names[1:])}")
         self.joint_names = tuple(joint_names)
+        self.spoken_names = tuple(spoken_names or joint_names)
         self.position_limits = model.lowerPositionLimit.copy(), model.upperPositionLimit.copy()  # of the description
         self.lower = self.position_limits[0] + joint_margin_rad
         self.upper = self.position_limits[1] - joint_margin_rad
@@ -150,7 +154,7 @@ class Kinematics:
             if largest > o.max_step_rad:
                 step *= o.max_step_rad / largest
             q = np.minimum(np.maximum(q + step, self.lower), self.upper)
-        at_limit = [n for n, a in zip(self.joint_names, (q <= self.lower) | (q >= self.upper), strict=True) if a]
+        at_limit = [n for n, a in zip(self.spoken_names, (q <= self.lower) | (q >= self.upper), strict=True) if a]
         where = "({:.3f}, {:.3f}, {:.3f}) m".format(*position_m)
         if at_limit:
             raise AmRosError(f"joint_limit: {', '.join(at_limit)} at its limit on the way to {where}")

@@ -44,8 +44,8 @@ class ArmWatch:
     """Compares what joint states say with what the arm can do."""
 
     def __init__(self, kinematics: Kinematics, config: WatchConfig, joint_names=None):
-        """`joint_names`: as faults name them; default: those of the description."""
-        self._names = tuple(joint_names or kinematics.joint_names)
+        """`joint_names`: as faults name them; default: as the kinematics."""
+        self._names = tuple(joint_names or kinematics.spoken_names)
         self._lower, self._upper = kinematics.position_limits
         self._velocity = kinematics.velocity_limit
         self._config = config

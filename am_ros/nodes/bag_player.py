@@ -121,7 +121,7 @@ class BagPlayer(Node):
 
     def _publisher_of(self, message):
         for name, publisher in self._topic_publishers.items():
-            if message.topic == name or message.topic.endswith("/" + name):
+            if message.name == name or message.name.endswith("/" + name):
                 return publisher if message.type_name == topics.RECORDED[name] else None
         return None
 

@@ -22,7 +22,7 @@ from am_ros.ros.arm.report import INACTIVE, ControllerReport
 from am_ros.ros.introspection.publisher_watch import OthersWatch
 from am_ros.ros.messages.controller import ArmCommands, action_of
 from am_ros.ros.node.clocks import StampClock, steady_timer
-from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, completed, declare, run, to_ns
+from am_ros.ros.node.common import RELIABLE_QOS, completed, declare, run, subscribe_joints, to_ns
 from am_ros.ros.node.lifecycle import ActingNode
 from am_ros.ros.node.step_server import StepServer
 
@@ -57,7 +57,7 @@ class CartesianController(ActingNode):
         self._others = OthersWatch(self, topics.JOINT_TRAJECTORY, self._backend.publisher)
         self._steps = StepExecution(config, stepper, guard, self._backend, safety, self._report.start)
         self._safety = safety
-        self.create_subscription(JointState, topics.JOINT_STATES, self._on_joint_state, SENSOR_QOS)
+        subscribe_joints(self, self._on_joint_state)
         self.create_subscription(Heartbeat, topics.COMMANDER_HEARTBEAT, self._on_heartbeat, RELIABLE_QOS)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._server = StepServer(self, safety.lease, self._execute, lambda why: self._report.result(End.REFUSED, why))

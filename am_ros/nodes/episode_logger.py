@@ -35,16 +35,15 @@ class EpisodeLogger(Node):
         super().__init__("episode_logger")
         config = declare(self, RecorderConfig)
         self._diagnostics, self._trouble = Diagnostics(self), ""
-        self._recorder = EpisodeRecorder(config, self._report)
-        self._types: dict[str, str] = {}  # of the topics that are recorded
         recorded = dict(topics.RECORDED)
         if config.image_source == "raw":
             del recorded[topics.IMAGE_COMPRESSED]
             recorded[topics.IMAGE] = "sensor_msgs/msg/Image"
+        self._types = {self.resolve_topic_name(topic): type_name for topic, type_name in recorded.items()}
+        self._recorder = EpisodeRecorder(config, self._report, self._renamed(recorded))
         # Ready subscriptions are served in the order of their creation: the start of an episode comes first.
         for topic in sorted(recorded, key=lambda t: t != topics.EPISODE_EVENT):
             type_name, name = recorded[topic], self.resolve_topic_name(topic)
-            self._types[name] = type_name
             receive = partial(self._receive, name, type_name)
             qos = RELIABLE_QOS if topic in RELIABLE else BEST_EFFORT_QOS
             self.create_subscription(message_class(type_name), topic, receive, qos, raw=True)
@@ -67,6 +66,13 @@ class EpisodeLogger(Node):
     def close(self):
         """Close the bags that are open."""
         self._recorder.close()
+
+    def _renamed(self, recorded) -> dict[str, str]:
+        """What we call the topics that are remapped, by the names that they have here."""
+        pairs = [(self.resolve_topic_name(t), f"{self.get_namespace().rstrip('/')}/{t}") for t in recorded]
+        if topics.IMAGE in recorded:  # they are recorded compressed
+            pairs += [tuple(f"{name}/compressed" for name in pair) for pair in pairs if pair[1].endswith(topics.IMAGE)]
+        return {name: ours for name, ours in pairs if name != ours}
 
     def _receive(self, topic: str, type_name: str, raw: bytes, info: dict) -> None:
         number = info.get("publication_sequence_number") or 0

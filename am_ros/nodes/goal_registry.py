@@ -24,7 +24,7 @@ from am_ros.images import array_from_image, fill_image
 from am_ros.ros.introspection.goal_check import GoalCheck
 from am_ros.ros.messages.goal import goal_message
 from am_ros.ros.node.clocks import steady_timer
-from am_ros.ros.node.common import SENSOR_QOS, declare, from_ns, run, to_ns
+from am_ros.ros.node.common import SENSOR_QOS, declare, from_ns, run, subscribe_joints, to_ns
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class GoalRegistry(Node):
         self._joints: dict[tuple[str, ...], Received] = {}  # by their names
         self._waiting: Future | None = None
         self.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
-        self.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, SENSOR_QOS)
+        subscribe_joints(self, self._on_joints)
         # A group of its own: while a record waits for its image, the other callbacks go on and the next record waits.
         self.create_service(RecordGoal, "~/record", self._record, callback_group=MutuallyExclusiveCallbackGroup())
         self.create_service(ListGoals, "~/list", self._list)

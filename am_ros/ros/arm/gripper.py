@@ -26,7 +26,7 @@ class GripperOutput:
         self._node, self._config, self._fingers = node, config, list(finger_names)
         self._stroke, self._assumed = finger_stroke_m, AssumedOpening(config.gripper_move_s)
         if not config.gripper_measured:
-            self._states = node.create_publisher(JointState, topics.JOINT_STATES, SENSOR_QOS)
+            self._states = node.create_publisher(JointState, topics.GRIPPER_STATES, SENSOR_QOS)
             steady_timer(node, REPORT_S, self._report)
         self._server = None
         self._openings = node.create_publisher(Float64MultiArray, topics.GRIPPER_COMMAND, RELIABLE_QOS)

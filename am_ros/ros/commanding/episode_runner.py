@@ -28,7 +28,7 @@ from am_ros.episode import Outcome, check_name, gripper_opening, state_vector, y
 from am_ros.errors import AmRosError
 from am_ros.ros.commanding.commander import FINAL_REFUSALS, POLL_S, Commander
 from am_ros.ros.messages.acting import ActingConfig, Choice, Ended, Label, Seen, action_message
-from am_ros.ros.node.common import IMAGES_QOS, RELIABLE_QOS, SENSOR_QOS, from_ns, to_ns
+from am_ros.ros.node.common import IMAGES_QOS, RELIABLE_QOS, SENSOR_QOS, from_ns, subscribe_joints, to_ns
 from am_ros.ros.node.single_goal import Cancellation
 
 # A logger that is there acknowledges within milliseconds; one that was killed never will, for as long as DDS knows it.
@@ -52,7 +52,7 @@ class EpisodeRunner:
         self._jump = ""
         self._gaps = SequenceGaps()
         node.create_subscription(Image, topics.IMAGE, self._on_image, IMAGES_QOS)
-        node.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, SENSOR_QOS)
+        subscribe_joints(node, self._on_joints)
         node.create_subscription(PoseStamped, topics.EE_POSE, self._on_pose, SENSOR_QOS)
         self._steps = node.create_publisher(Step, topics.STEP, RELIABLE_QOS)
         self._events = node.create_publisher(EpisodeEvent, topics.EPISODE_EVENT, RELIABLE_QOS)

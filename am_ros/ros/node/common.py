@@ -16,8 +16,9 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
+from sensor_msgs.msg import JointState
 
-from am_ros import configuration
+from am_ros import configuration, topics
 from am_ros.cell.start_check import check_start
 from am_ros.errors import AmRosError
 from am_ros.ros.node.clocks import steady_timer
@@ -203,6 +204,12 @@ class StopOnSignal:
                 act()
             os._exit(128 + number)
         self.requested = True
+
+
+def subscribe_joints(node, callback) -> None:
+    """Hear the joints of the arm and those of the gripper, which may come by a topic of their own."""
+    for topic in (topics.JOINT_STATES, topics.GRIPPER_STATES):
+        node.create_subscription(JointState, topic, callback, SENSOR_QOS)
 
 
 def to_ns(stamp) -> int:
