@@ -159,6 +159,8 @@ def array_from_image(msg, what: str = "image message", encoding: str = "") -> np
     height, width, step, size = int(msg.height), int(msg.width), int(msg.step), len(msg.data)
     encoding = encoding or msg.encoding
     _check_size(what, height, width)
+    if not step and encoding in _RAW and size == height * width * _RAW[encoding][0]:
+        step = size // height  # a driver that leaves it out; only one value fits
     if size != height * step:
         raise AmRosError(f"{what}: {size} bytes of data, but height {height} x step {step} is {height * step}")
     if encoding not in _RAW:
