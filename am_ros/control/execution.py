@@ -241,7 +241,7 @@ class StepExecution:
             way = self._stepper.brake(state.q, state.qd)
         else:
             elapsed_s = state.ticks.since_s(motion.mark, now_s) - motion.lead_s
-            path_s = self._safety.path_time_s(elapsed_s)
+            path_s = self._safety.path_time_s(elapsed_s, now_s)
             way = brake_along(motion.trajectory, path_s, self._acceleration, self._config.limits.min_duration_s)
         self._backend.brake(state.q, way)
         self._rest_at(way.positions[-1])

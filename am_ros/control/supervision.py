@@ -108,14 +108,16 @@ class Supervision:
         check_age(decided_ns, ros_ns, self._config.command.command_timeout_s)
         self.lease.check(commander, now_s)
 
-    def path_time_s(self, elapsed_s: float) -> float:
+    def path_time_s(self, elapsed_s: float, now_s: float) -> float:
         """Where on its path the command is, `elapsed_s` after the driver began it.
 
         A driver that follows its own time (a simulator that is slower or faster) is told by an arm that moves elsewhere
         on the path than the clock says; then where the arm is counts.
         """
         state = self.state
-        if self._path is None or state.q is None or np.abs(state.qd).max() < MOVING_RAD_S:
+        if self._path is None or state.q is None or now_s - self._joints_s > FRESH_S:
+            return elapsed_s
+        if np.abs(state.qd).max() < MOVING_RAD_S:
             return elapsed_s
         measured_s, distance = self._path.nearest(state.q)
         now, _ = self._path.at(elapsed_s)
