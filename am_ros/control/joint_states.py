@@ -19,6 +19,7 @@ STAMP_WINDOW = 100
 # 0.02 rad may be noise or an arm that is pushed.
 CONTRADICTION_S = 0.3
 CONTRADICTION_RAD = 0.02
+LOOK_S = 0.1
 
 
 class StateStamps:
@@ -60,6 +61,7 @@ class VelocityCheck:
         self._names = tuple(names)
         self._states: deque[tuple[float, np.ndarray, np.ndarray]] = deque()
         self.fault = ""  # "velocities: ...", once found for good
+        self._looked_s = float("-inf")
 
     def update(self, time_s: float, q: np.ndarray, qd: np.ndarray) -> str:
         """Take a state; returns the fault, or empty."""
@@ -69,7 +71,10 @@ class VelocityCheck:
         states.append((time_s, q, qd))
         while time_s - states[0][0] > CONTRADICTION_S:
             states.popleft()
-        if not self.fault and np.abs(q - states[0][1]).max() > CONTRADICTION_RAD:
+        if self.fault or abs(time_s - self._looked_s) < LOOK_S:
+            return self.fault
+        self._looked_s = time_s
+        if np.abs(q - states[0][1]).max() > CONTRADICTION_RAD:
             times, angles, speeds = (np.array(part) for part in zip(*states, strict=True))
             changes = changes_without_jump(angles, (speeds[1:] + speeds[:-1]) / 2 * np.diff(times)[:, None])
             turned, said = (part.sum(axis=0) for part in changes)

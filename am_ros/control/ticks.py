@@ -44,6 +44,9 @@ class DriverTicks:
         self._gaps: deque[float] = deque(maxlen=WINDOW)  # of the driver's time
         self._steps: deque[int] = deque(maxlen=WINDOW)  # of the sequence numbers
         self._received: deque[tuple[int, float]] = deque(maxlen=WINDOW)
+        # Medians of the two, which are taken now and then only: joint states come 500 times per second.
+        self.period_s = np.inf  # of a tick, in the driver's time; infinite before it is known
+        self._step = 1.0
 
     def update(self, time_s: float, now_s: float, sequence: int = 0) -> None:
         """A joint state came, of that time of the driver; `sequence` is the publisher's number of it, 0: unknown."""
@@ -53,20 +56,22 @@ class DriverTicks:
             if sequence > self._last[2] > 0:
                 # Messages of the gripper alone may come between those of the arm.
                 self._steps.append(sequence - self._last[2])
-                self._number += max(1, round(self._steps[-1] / max(1.0, float(np.median(self._steps)))))
+                self._number += max(1, round(self._steps[-1] / self._step))
             else:
                 # One that is late is followed by one in time. Lost ones show below, and after a pause of both clocks.
                 pause = min(self._gaps[-1] / self.period_s, waited_s / self._real_period())
                 self._number += round(pause) if pause > PAUSE else 1
         self._last = time_s, now_s, sequence
         self._received.append((self._number, now_s))
+        if len(self._gaps) >= MIN_STATES and (len(self._gaps) < WINDOW or self._number % MIN_STATES == 0):
+            self.period_s = max(float(np.median(self._gaps)), 1e-6)
+            self._step = max(float(np.median(self._steps)), 1.0) if self._steps else 1.0
         if not sequence and len(self._received) >= MIN_STATES + 2 * RECENT:
             self._count_lost()
 
     def _count_lost(self) -> None:
         """Joint states that never came: all after them are later by whole ticks than all before."""
-        states = list(self._received)
-        later_s = self._offset_s(states[-RECENT:]) - self._offset_s(states[-2 * RECENT : -RECENT])
+        later_s = self._offset_s(0) - self._offset_s(RECENT)
         lost = round(later_s / self._real_period()) if later_s > LOST * self._real_period() else 0
         if lost:
             self._number += lost
@@ -74,15 +79,11 @@ class DriverTicks:
                 number, received_s = self._received[-k]
                 self._received[-k] = number + lost, received_s
 
-    def _offset_s(self, states) -> float:
-        """When tick 0 was, by the earliest of some states."""
-        period_s = self._real_period()
-        return min(received_s - number * period_s for number, received_s in states)
-
-    @property
-    def period_s(self) -> float:
-        """Of a tick, in the driver's time; infinite before it is known."""
-        return max(float(np.median(self._gaps)), 1e-6) if len(self._gaps) >= MIN_STATES else np.inf
+    def _offset_s(self, before: int = 0) -> float:
+        """When tick 0 was, by the earliest of the RECENT states, the last `before` left out."""
+        period_s, states = self._real_period(), self._received
+        recent = (states[-1 - before - k] for k in range(min(RECENT, len(states) - before)))
+        return min(received_s - number * period_s for number, received_s in recent)
 
     @property
     def known(self) -> bool:
@@ -121,4 +122,4 @@ class DriverTicks:
 
     def _position(self, now_s: float) -> float:
         """Ticks until now, whole just before the earliest moment at which the joint state of a tick may come."""
-        return (now_s - self._offset_s(list(self._received)[-RECENT:])) / self._real_period() + BEFORE
+        return (now_s - self._offset_s()) / self._real_period() + BEFORE
