@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from action_msgs.msg import GoalStatus, GoalStatusArray
 from am_msgs.action import MoveCartesian
 from am_msgs.msg import CartesianAction, ControllerStatus, Heartbeat
 from conftest import wait_until
@@ -17,7 +18,7 @@ from test_cartesian_controller import MOVE, ExactArm, wait_for_state, way_from_h
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMsg
 
 from am_ros.ros.introspection.publisher_watch import foreign
-from am_ros.ros.node.common import RELIABLE_QOS, from_ns
+from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS, from_ns
 
 RESULT = MoveCartesian.Result
 RESET = "cartesian_controller/reset"
@@ -117,6 +118,23 @@ def test_a_protective_stop_holds_until_its_cause_is_gone_and_it_is_reset(cell, r
     assert cell.reset() == (False, status.reason)
     cell.arm.state = follow
     wait_until(lambda: cell.reset()[0], what="reset")
+
+
+def test_another_program_that_uses_the_trajectory_controllers_action_is_named_at_once(cell, ros):
+    cell = cell().ready()
+    goals = ros.publisher(GoalStatusArray, "follow_joint_trajectory/_action/status", LATCHED_QOS)
+    run = cell.in_motion()
+    goals.publish(GoalStatusArray(status_list=[GoalStatus(status=GoalStatus.STATUS_EXECUTING)]))
+    began_s = time.monotonic()
+    wait_for_state(ros, ControllerStatus.PROTECTIVE_STOP)
+    assert time.monotonic() - began_s < 0.3
+    cause = "foreign_motion: another program moves the arm through the action /follow_joint_trajectory"
+    assert run.result().reason == f"protective_stop: {cause}"
+    assert cell.reset() == (False, cause)
+    goals.publish(GoalStatusArray(status_list=[GoalStatus(status=GoalStatus.STATUS_SUCCEEDED)]))
+    wait_until(lambda: cell.reset()[0], what="the end of the other program's goal")
+    assert cell.move(-0.01) == (RESULT.DONE, "")
+    assert "another program moved the arm through its trajectory controller's action" in cell.process.output
 
 
 def test_a_controller_of_the_same_name_is_a_second_publisher_too():

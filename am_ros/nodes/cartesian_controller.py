@@ -189,8 +189,7 @@ class CartesianController(ActingNode):
         if self._safety.state.fault(now_s):
             self._state_came.set_result(None)  # none comes
         steps.watch(now_s)
-        moved = self._others.was_used()
-        if moved and not steps.busy:
+        if not steps.busy and (moved := self._others.was_used()):
             steps.forget(moved)
         if not steps.moving:
             return
