@@ -15,7 +15,9 @@ from am_ros.control.backends import BackendConfig, moveit
 from am_ros.control.backends.moveit import MoveItBackend
 from am_ros.control.backends.planner_config import PlannerConfig
 from am_ros.control.backends.servo import ServoConfig, ServoStream, tool_measure
+from am_ros.control.backends.servo_settings import ServoSettings
 from am_ros.control.backends.trajectory import TrajectoryBackend
+from am_ros.control.braking import brake_along
 from am_ros.control.controller import ControllerConfig, make_guard, make_stepper
 from am_ros.control.limits import MotionLimits
 from am_ros.control.motion import End, MotionMonitor
@@ -29,6 +31,7 @@ STEPPER = make_stepper(CONFIG)
 GUARD = make_guard(CONFIG, STEPPER)
 TCP = tcp_in_tip(PLANNER.tip_to_tcp)
 HOME = STEPPER.kinematics.home((0.55, 0.0, 0.15))
+ACCELERATION = np.array(MotionLimits().acceleration_rad_s2)
 
 
 @pytest.fixture
@@ -199,7 +202,7 @@ class IdealServo:
 
 
 def servo_stream(speed_m_s=0.25, **options):
-    return ServoStream(ServoConfig(**options), STEPPER.kinematics, TCP, speed_m_s)
+    return ServoStream(ServoConfig(**options), STEPPER.kinematics, TCP, speed_m_s, ACCELERATION)
 
 
 def reference(action=STEP, velocity_scale=0.3):
@@ -232,40 +235,116 @@ def test_servo_is_sent_no_faster_than_allowed_whatever_it_has_to_make_up():
     assert 0.09 < max(servo.speeds) <= 0.1 + 1e-9
 
 
-def test_servo_is_told_to_stand_still_and_then_nothing():
-    stream = servo_stream(servo_halt_s=0.3)
+def test_servo_is_led_to_rest_within_the_joints_acceleration_and_then_told_nothing():
+    stream, line = servo_stream(servo_halt_s=0.3), reference(velocity_scale=0.9)
     assert stream.command(HOME, 0.0) is None
-    stream.begin(reference(), 0.0)
-    assert np.linalg.norm(stream.command(HOME, 0.2).linear) > 0.01 and stream.moving
-    stream.halt(HOME, 0.2)
-    for now_s in (0.2, 0.4, 0.49):
-        command = stream.command(HOME, now_s)
-        assert not command.linear.any() and not command.angular.any()
-    assert stream.command(HOME, 0.51) is None and not stream.moving
+    stream.begin(line, 0.0)
+    middle_s = line.duration_s / 2
+    q, qd = line.at(middle_s)
+    assert np.linalg.norm(stream.command(q, middle_s).linear) > 0.1 and stream.moving
+    stream.halt(q, qd, brake_along(line, middle_s, ACCELERATION), middle_s)
+    assert not stream.moving
+    twists = [stream.command(q, middle_s + t) for t in np.arange(0.0, 0.5, 0.01)]
+    braking = [np.append(c.linear, c.angular) for c in twists if c]
+    tip_twist = np.linalg.norm(braking, axis=1)
+    assert (np.diff(tip_twist) <= 1e-12).all() and not tip_twist[-25:].any()
+    pull = np.linalg.pinv(STEPPER.kinematics.jacobian(q)) @ np.diff(braking, axis=0).T / 0.01
+    assert 0.3 < (np.abs(pull).max(axis=1) / ACCELERATION).max() < 1.0
+    assert not stream.braking and stream.command(q, middle_s + 1.0) is None
 
 
-def test_servo_in_pose_mode_gets_the_line_of_its_own_tip_and_holds_where_the_arm_is():
-    stream, line = servo_stream(servo_command="pose"), reference()
+def test_a_command_that_comes_late_while_servo_is_led_to_rest_is_no_jerk():
+    stream, line = servo_stream(), reference(velocity_scale=0.9)
+    middle_s = line.duration_s / 2
+    q, qd = line.at(middle_s)
+    stream.begin(line, 0.0)
+    speeds = [np.linalg.norm(stream.command(q, middle_s).linear)]
+    stream.halt(q, qd, brake_along(line, middle_s, ACCELERATION), middle_s)
+    for late_s in (0.01, 0.02, 0.12, 0.13, 0.3, 0.31):  # a busy machine
+        speeds.append(np.linalg.norm(stream.command(q, middle_s + late_s).linear))
+    assert -min(np.diff(speeds)) < 0.25 * speeds[0] and stream.braking
+
+
+def test_an_arm_that_stands_is_told_to_stay_where_it_is():
+    for command in ("twist", "pose"):
+        stream, line = servo_stream(servo_command=command), reference()
+        stream.begin(line, 0.0)
+        stream.command(HOME, 0.5)
+        stream.halt(HOME, np.zeros(7), brake_along(line, 0.5, ACCELERATION), 0.5)  # held up by something, while the line went on
+        held = stream.command(HOME, 0.5)
+        if command == "twist":
+            assert not held.linear.any() and not held.angular.any()
+        else:
+            assert held.position_m == pytest.approx(tip_of(*STEPPER.kinematics.forward(HOME), TCP)[0])
+
+
+def test_servo_in_pose_mode_gets_the_line_of_its_own_tip_and_comes_to_rest_on_it():
+    stream, line = servo_stream(servo_command="pose"), reference(velocity_scale=0.9)
+
+    def tool(command):
+        return (pin.XYZQUATToSE3(np.array([*command.position_m, *command.quaternion])) * TCP).translation
+
     stream.begin(line, 0.0)
     for share in (0.0, 0.5, 1.0):
         command = stream.command(HOME, share * line.duration_s)
-        tip = pin.XYZQUATToSE3(np.array([*command.position_m, *command.quaternion]))
         expected = STEPPER.kinematics.forward(line.at(share * line.duration_s)[0])[0]
-        assert np.allclose((tip * TCP).translation, expected, atol=1e-9)
+        assert np.allclose(tool(command), expected, atol=1e-9)
         assert command.position_m[2] == pytest.approx(expected[2] + 0.14, abs=1e-6)
-    stream.halt(HOME, 0.5)
-    held = stream.command(HOME, 0.6)
-    assert held.position_m == pytest.approx(tip_of(*STEPPER.kinematics.forward(HOME), TCP)[0])
+    middle_s = line.duration_s / 2
+    stream.halt(*line.at(middle_s - 0.03), brake_along(line, middle_s, ACCELERATION), middle_s)  # the arm lags
+    goal = STEPPER.kinematics.forward(line.positions[-1])[0]
+    left = [np.linalg.norm(goal - tool(stream.command(HOME, middle_s + t))) for t in np.arange(0.0, 0.4, 0.01)]
+    assert (np.diff(left) <= 1e-9).all()  # never back, though the arm lags
+    speed = -np.diff(left) / 0.01
+    assert speed[0] > 0.1 and not speed[-5:].any() and left[-1] > 0.01
 
 
-def test_a_status_at_which_servo_does_not_move_on_is_named_in_motion_only():
+def test_a_motion_that_has_arrived_stays_at_its_end_and_one_that_has_not_goes_no_further():
+    line = reference()
+    for elapsed_s, further in ((line.duration_s + 0.5, 0.0), (line.duration_s / 2, 0.05)):
+        stream = servo_stream(servo_command="pose")
+        stream.begin(line, 0.0)
+        stream.finish(elapsed_s)
+        held = stream.command(HOME, elapsed_s + 0.29)
+        ends = tip_of(*STEPPER.kinematics.forward(line.at(elapsed_s)[0]), TCP)[0]
+        assert np.linalg.norm(np.subtract(held.position_m, ends)) <= further
+
+
+def test_a_line_is_slowed_to_the_speed_that_servo_takes():
+    for action in (CartesianAction((0.08, 0.08, 0.0)), CartesianAction(rotation_z_rad=0.5)):
+        line, stream = reference(action, velocity_scale=0.9), servo_stream(speed_m_s=1.0)
+        assert stream.fit(line, ServoSettings()).duration_s <= max(line.duration_s, 0.5 / 0.9 * 2)
+        slow = stream.fit(line, ServoSettings(speed_m_s=0.1, turn_rad_s=0.2))
+        assert np.array_equal(slow.positions, line.positions) and slow.duration_s > 2 * line.duration_s
+        stream.begin(slow, 0.0)
+        for t in np.linspace(0, slow.duration_s, 80):
+            command = stream.command(slow.at(t)[0], t)
+            assert np.linalg.norm(command.linear) < 0.095 and np.linalg.norm(command.angular) < 0.19
+
+
+def test_a_status_at_which_servo_does_not_go_on_is_named_in_motion_only():
+    stream, line = servo_stream(), reference()
+    stop = "Collision detected, emergency stop"
+    assert stream.halted(5, stop, HOME, 0.0) == ""
+    stream.begin(line, 10.0)
+    assert stream.halted(5, "of the motion before", HOME, 10.05) == ""
+    there = line.at(0.5)[0]
+    assert stream.halted(1, "slower near a singularity", there, 10.5) == ""
+    assert stream.halted(5, stop, there, 10.5) == f"servo_halted: {stop}"
+    assert stream.halted(2, "", there, 10.5) == "servo_halted: near a singularity"
+    late_s = 10.0 + line.duration_s
+    assert stream.halted(4, "Close to a collision, decelerating", HOME, late_s) == (
+        "servo_halted: Close to a collision, decelerating; the tool is 71 mm behind its line"
+    )
+
+
+def test_a_single_cycle_without_joint_angles_ends_no_motion():
     stream = servo_stream()
-    assert stream.halted(5, "Collision detected", 0.0) == ""
-    stream.begin(reference(), 10.0)
-    assert stream.halted(5, "of the motion before", 10.05) == ""
-    assert stream.halted(1, "slower near a singularity", 10.5) == ""
-    assert stream.halted(5, "Collision detected", 10.5) == "servo_halted: Collision detected"
-    assert stream.halted(2, "", 10.5) == "servo_halted: near a singularity"
+    stream.begin(reference(), 0.0)
+    codes = [-1, 0, -1, -1, 0, *[-1] * 30]
+    said = [stream.halted(code, "Invalid", HOME, 0.2 + 0.01 * k) for k, code in enumerate(codes)]
+    first = next(k for k, text in enumerate(said) if text)
+    assert first == 5 + 21 and said[first].startswith("servo_halted: Servo takes the command for invalid")
 
 
 def test_turns_are_measured_across_the_seam_of_the_angle():

@@ -59,9 +59,11 @@ def servo(ros_env, interfaces, tmp_path):
     """Starts the stand-in; returns its process and the function that gives it a fault."""
     started, fault = [], tmp_path / "fault"
 
-    def start(units="speed_units"):
+    def start(units="speed_units", **parameters):
         env = child_environment({**ros_env, **interfaces}, SERVO_FAULT=str(fault))
         command = [sys.executable, "-m", "servo_stand_in", "--ros-args", "-p", f"moveit_servo.command_in_type:={units}"]
+        for name, value in parameters.items():
+            command += ["-p", f"moveit_servo.{name.replace('__', '.')}:={value}"]
         started.append(subprocess.Popen(command, env=env))
         return started[-1], fault.write_text
 
@@ -103,7 +105,8 @@ def test_servo_is_switched_first_led_to_the_goal_and_told_to_stand_still(ros, se
     assert (result.end, result.reason) == (RESULT.DONE, "")
     assert np.allclose(position_of(result), start + [0.04, -0.03, -0.03], atol=4e-3)
     lines = heard(log)
-    assert lines[0] == "switch 1" and lines[1] == "twist base_link" and not any("not taken" in x for x in lines)
+    assert lines[0] == "switch 1" and lines[1].startswith("twist") and lines[1].endswith(" base_link")
+    assert not any("not taken" in x for x in lines)
     time.sleep(0.6)
     lines = heard(log)
     assert lines[-1] == lines[-5] == "zero base_link"
@@ -121,15 +124,28 @@ def test_servo_is_switched_first_led_to_the_goal_and_told_to_stand_still(ros, se
     result = run.result()
     assert result.end == RESULT.STOPPED and result.reason.startswith("commander_gone: policy_server")
     wait_until(lambda: heard(log)[-3:] == ["zero base_link"] * 3, what="zero twists")
+    # Servo is led to rest: the tool is slowed twist by twist.
+    speeds = [float(line.split()[1]) if line.startswith("twist") else 0.0 for line in heard(log)[-120:]]
+    assert max(speeds) > 0.05 and -min(np.diff(speeds)) < 0.05
 
     # Servo halts, refuses, and dies.
     run = in_motion(ros, log)
     fault("collision")
     result = run.result()
-    assert (result.end, result.reason) == (RESULT.STOPPED, "servo_halted: Collision detected")
+    assert (result.end, result.reason) == (RESULT.STOPPED, "servo_halted: Collision detected, emergency stop")
     fault("refuses")
     assert move(ros, x=0.01).result().reason == "servo_refused: /servo_node takes no commands of type twist"
     fault("")
+    run = in_motion(ros, log)
+    fault("approaches")
+    result = run.result()
+    assert result.end == RESULT.STOPPED
+    assert result.reason.startswith("servo_halted: Close to a collision, decelerating; the tool is ")
+    fault("paused")
+    time.sleep(0.6)
+    assert move(ros, x=0.01).result().reason.startswith("backend_gone: topic /servo_node/status last came ")
+    fault("")
+    wait_until(lambda: move(ros, x=0.005).result().end == RESULT.DONE, what="a Servo that goes on")
     run = in_motion(ros, log)
     process.send_signal(signal.SIGSTOP)
     result = run.result()
@@ -143,6 +159,26 @@ def test_in_pose_mode_servo_gets_poses(ros, servo, controller):
     result = move(ros, x=0.04, y=0.03, turn=-0.2).result()
     assert (result.end, result.reason) == (RESULT.DONE, "")
     assert heard(log)[:2] == ["switch 2", "pose base_link"]
+
+
+def test_a_servo_that_is_slower_than_the_step_gets_a_slower_line(ros, servo, controller):
+    servo(scale__linear=0.05, scale__rotational=0.1)
+    _, log = controller()
+    began_s = time.monotonic()
+    result = move(ros, x=0.05, y=-0.05, turn=0.2).result()
+    assert (result.end, result.reason) == (RESULT.DONE, "")
+    assert time.monotonic() - began_s > 0.07 / 0.05
+    speeds = [float(line.split()[1]) for line in heard(log) if line.startswith("twist")]
+    assert 0.03 < max(speeds) < 0.05
+
+
+def test_a_servo_that_would_go_on_for_long_after_the_last_command_is_refused(ros, servo, controller):
+    servo(incoming_command_timeout=3.0)
+    _, log = controller()
+    assert move(ros, x=0.02).result().reason == (
+        "servo_settings: moveit_servo.incoming_command_timeout of /servo_node is 3 s, expected 0.05 ... 1 s"
+    )
+    assert heard(log) == []
 
 
 def test_twists_in_units_of_a_joystick_are_refused(ros, servo, controller):

@@ -7,15 +7,28 @@ import numpy as np
 import pinocchio as pin
 
 from am_ros.configuration import parameter
+from am_ros.control.backends.servo_settings import ServoSettings
+from am_ros.control.braking import brake_along
 from am_ros.control.kinematics import CHARACTERISTIC_LENGTH_M, Kinematics
 from am_ros.control.tool import tip_of
 from am_ros.control.trajectory import JointTrajectory
 
 COMMANDS = ("twist", "pose")
-# Codes of moveit_msgs/ServoStatus at which Servo does not move on; the others only slow it down.
-HALTS = {-1: "the command is invalid", 2: "near a singularity", 5: "near a collision", 6: "at a joint's bound"}
+# Codes of moveit_msgs/ServoStatus at which Servo does not move on, and those at which it only slows down.
+HALTS = {2: "near a singularity", 5: "near a collision", 6: "at a joint's bound"}
+SLOWS = {1: "nearer to a singularity", 3: "away from a singularity", 4: "near a collision"}
+# Servo found no joint angles, or does not know the frame. One such cycle is a solver that had too little time.
+INVALID, INVALID_S = -1, 0.2
 # So long after the beginning of a motion the status may still be of what was before it.
 STATUS_LAG_S = 0.1
+# A Servo that slows down may fall so far behind; then it is what ends the motion, under its own name.
+BEHIND_M = 0.02
+# Share of Servo's own limit of speed that is used: what is left is for what the tool has to make up.
+SCALE_SHARE = 0.9
+# An arm whose joints are slower than this stands, held up by something or not yet moving.
+STANDS_RAD_S = 0.02
+# A command on the way to rest follows the one before as if no more time had passed, however late it comes.
+MAX_TICK_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -49,41 +62,134 @@ class Command:
     quaternion: list[float] | None = None  # x, y, z, w
 
 
+@dataclass
+class Brake:
+    """On a way to rest."""
+
+    way: JointTrajectory
+    sent: Command  # the last one before
+    now_s: float  # of the last look at it
+    passed_s: float = 1e-6  # at its start a trajectory stands still
+    rest_s: float = math.inf  # when it has come to rest
+
+    def look(self, now_s: float) -> None:
+        """Time passes: from one command to the next no more than MAX_TICK_S, so that a late one is no jerk."""
+        self.passed_s += min(max(now_s - self.now_s, 0.0), MAX_TICK_S)
+        self.now_s = now_s
+        if not self.left:
+            self.rest_s = min(self.rest_s, now_s)
+
+    @property
+    def left(self) -> float:
+        """Share of the speed that is left, 1 ... 0."""
+        first, speed = (float(np.linalg.norm(qd)) for qd in (self.way.velocities[0], self.way.at(self.passed_s)[1]))
+        return min(speed / first, 1.0) if first else 0.0
+
+    @property
+    def q(self) -> np.ndarray:
+        """Joint angles on the way [joints]."""
+        return self.way.at(self.passed_s)[0]
+
+
 class ServoStream:
     """What is to be sent now. Times are of a monotonic clock. Idle, it sends nothing: then Servo stands still."""
 
-    def __init__(self, config: ServoConfig, kinematics: Kinematics, tcp: pin.SE3, speed_m_s: float):
-        """`tcp`: in the frame that Servo moves. `speed_m_s`: the tool is sent no faster, whatever it has to make up."""
-        self._config, self._kinematics, self._tcp, self._speed = config, kinematics, tcp, speed_m_s
+    def __init__(
+        self, config: ServoConfig, kinematics: Kinematics, tcp: pin.SE3, speed_m_s: float, acceleration_rad_s2
+    ):
+        """`tcp`: in the frame that Servo moves. `speed_m_s`: the tool is sent no faster, whatever it has to make up.
+
+        `acceleration_rad_s2` [joints]: what braking keeps to; Servo itself would stop within a cycle or two.
+        """
+        self._config, self._kinematics, self._tcp = config, kinematics, tcp
+        self._speed, self._turn = speed_m_s, config.servo_turn_rad_s
+        self._acceleration = np.asarray(acceleration_rad_s2, float)
         self._reference: JointTrajectory | None = None
         self._since_s = 0.0
-        self._halt_until_s = -math.inf
+        self._brake: Brake | None = None
         self._hold: Command | None = None
+        self._sent = Command(np.zeros(3), np.zeros(3))
+        self._invalid_since_s: float | None = None
 
     @property
     def moving(self) -> bool:
         """Whether a reference is followed."""
         return self._reference is not None
 
+    def fit(self, reference: JointTrajectory, settings: ServoSettings) -> JointTrajectory:
+        """The reference, slowed so far that Servo cuts nothing of it; twists are cut to what Servo takes as well."""
+        self._speed = min(self._speed, settings.speed_m_s)
+        self._turn = min(self._config.servo_turn_rad_s, settings.turn_rad_s)
+        speeds, turns = self._speeds(reference)
+        factor = max(speeds / (SCALE_SHARE * settings.speed_m_s), turns / (SCALE_SHARE * self._turn))
+        return reference.slowed(factor) if factor > 1 else reference
+
     def begin(self, reference: JointTrajectory, now_s: float) -> None:
         """Follow this."""
-        self._reference, self._since_s, self._hold = reference, now_s, None
+        self._reference, self._since_s = reference, now_s
+        self._brake, self._hold, self._invalid_since_s = None, None, None
 
-    def halt(self, q: np.ndarray | None, now_s: float) -> None:
-        """Stand still where the arm is, q [joints]; the command for it is repeated for `servo_halt_s`."""
+    def halt(self, q: np.ndarray, qd: np.ndarray, way: JointTrajectory, now_s: float) -> None:
+        """Come to rest as `way` does, and stay there; the arm is at angles q and has velocities qd [joints].
+
+        The twist sent last fades with the speed of the way; poses go along it. An arm that stands already, held up by
+        something, is told to stay where it is.
+        """
         if self._reference is None:
             return
-        self._reference, self._halt_until_s = None, now_s + self._config.servo_halt_s
-        if self._config.servo_command == "pose" and q is not None:
-            self._hold = self._pose(q)
-        else:
-            self._hold = Command(np.zeros(3), np.zeros(3))
+        stands = float(np.nan_to_num(np.abs(qd)).max()) < STANDS_RAD_S
+        end, self._reference = q if stands else way.positions[-1], None
+        self._brake = Brake(self._still(q) if stands else way, self._sent, now_s)
+        twist = self._config.servo_command == "twist"
+        self._hold = Command(np.zeros(3), np.zeros(3)) if twist else self._pose(end)
+
+    def finish(self, now_s: float) -> None:
+        """The motion is over: stay where the line is by now, or come to rest on it."""
+        if self._reference is not None:
+            way = brake_along(self._reference, now_s - self._since_s, self._acceleration)
+            self.halt(way.positions[0], np.full(len(way.positions[0]), np.inf), way, now_s)
+
+    @property
+    def braking(self) -> bool:
+        """Whether it is on its way to rest."""
+        return self._brake is not None and self._brake.left > 0
 
     def command(self, q: np.ndarray, now_s: float) -> Command | None:
         """What Servo is told now, the arm measured at q [joints]; None: nothing."""
-        if self._reference is None:
-            return self._hold if now_s <= self._halt_until_s else None
-        wanted, velocity = self._reference.at(now_s - self._since_s)
+        if self._reference is not None:
+            self._sent = self._on_the_line(q, now_s - self._since_s)
+            return self._sent
+        brake = self._brake
+        if brake is None:
+            return None
+        brake.look(now_s)
+        if brake.left > 0:
+            if self._config.servo_command == "pose":
+                return self._pose(brake.q)
+            return Command(brake.left * brake.sent.linear, brake.left * brake.sent.angular)
+        return self._hold if now_s <= brake.rest_s + self._config.servo_halt_s else None
+
+    def halted(self, code: int, message: str, q: np.ndarray, now_s: float) -> str:
+        """ "servo_halted: ..." if a status that comes now, the arm at q, says that Servo does not go on; or empty."""
+        if self._reference is None or now_s - self._since_s < STATUS_LAG_S:
+            return ""
+        if code != INVALID:
+            self._invalid_since_s = None
+        elif self._invalid_since_s is None:
+            self._invalid_since_s = now_s
+        elif now_s - self._invalid_since_s > INVALID_S:
+            return "servo_halted: Servo takes the command for invalid: no joint angles, or a frame it does not know"
+        if code in HALTS:
+            return f"servo_halted: {message or HALTS[code]}"
+        if code in SLOWS:
+            wanted = self._reference.at(now_s - self._since_s)[0]
+            behind = float(np.linalg.norm(self._kinematics.forward(wanted)[0] - self._kinematics.forward(q)[0]))
+            if behind > BEHIND_M:
+                return f"servo_halted: {message or SLOWS[code]}; the tool is {behind * 1e3:.0f} mm behind its line"
+        return ""
+
+    def _on_the_line(self, q: np.ndarray, time_s: float) -> Command:
+        wanted, velocity = self._reference.at(time_s)
         if self._config.servo_command == "pose":
             return self._pose(wanted)
         position, rotation = self._kinematics.forward(wanted)
@@ -91,18 +197,25 @@ class ServoStream:
         measured, measured_rotation = self._kinematics.forward(q)
         gain = self._config.servo_gain_1_s
         linear = _shortened(twist[:3] + gain * (position - measured), self._speed)
-        angular = _shortened(
-            twist[3:] + gain * pin.log3(rotation @ measured_rotation.T), self._config.servo_turn_rad_s
-        )
+        angular = _shortened(twist[3:] + gain * pin.log3(rotation @ measured_rotation.T), self._turn)
         # From the tool to the point that Servo moves; as long as the tool hangs straight down they move alike.
         to_tip = measured_rotation @ self._tcp.inverse().translation
         return Command(linear + np.cross(angular, to_tip), angular)
 
-    def halted(self, code: int, message: str, now_s: float) -> str:
-        """ "servo_halted: ..." if a status that comes now says that Servo does not move on; or empty."""
-        if self._reference is None or code not in HALTS or now_s - self._since_s < STATUS_LAG_S:
-            return ""
-        return f"servo_halted: {message or HALTS[code]}"
+    def _speeds(self, reference: JointTrajectory) -> tuple[float, float]:
+        """Largest speed of the tip [m/s] and of its turning [rad/s] on the line."""
+        fastest, turning = 0.0, 0.0
+        for time_s in np.linspace(0.0, reference.duration_s, 50):
+            q, qd = reference.at(time_s)
+            twist = self._kinematics.jacobian(q) @ qd
+            to_tip = self._kinematics.forward(q)[1] @ self._tcp.inverse().translation
+            fastest = max(fastest, float(np.linalg.norm(twist[:3] + np.cross(twist[3:], to_tip))))
+            turning = max(turning, float(np.linalg.norm(twist[3:])))
+        return fastest, turning
+
+    @staticmethod
+    def _still(q: np.ndarray) -> JointTrajectory:
+        return JointTrajectory(np.array([0.0, 1e-3]), np.stack([q, q]), np.zeros((2, len(q))))
 
     def _pose(self, q: np.ndarray) -> Command:
         position, quaternion = tip_of(*self._kinematics.forward(q), self._tcp)

@@ -1,4 +1,7 @@
-"""The backend that moves the arm through MoveIt Servo: its command type first, then twists or poses at 50 Hz."""
+"""The backend that moves the arm through MoveIt Servo: its command type first, then twists or poses at 100 Hz.
+
+Names, topics, units and what Servo does with a command are those of moveit_servo 2.12.4; docs/act.md says where.
+"""
 
 import time
 from concurrent.futures import Future
@@ -6,12 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import GetParameters
 from rclpy.duration import Duration
+from rclpy.parameter import parameter_value_to_python
 
 from am_ros.action import CartesianAction
 from am_ros.control.backends.servo import Command, ServoStream, tool_measure
+from am_ros.control.backends.servo_settings import NAMES, ServoSettings, read_settings
 from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.controller import ControllerConfig
 from am_ros.control.joint_states import JointStateBuffer
@@ -22,8 +26,7 @@ from am_ros.errors import AmRosError
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS
 
-PERIOD_S = 0.02
-UNITS = "moveit_servo.command_in_type"
+PERIOD_S = 0.01  # Servo's own by default: a pose that stays for two of its cycles makes it jerk
 
 
 def servo_interfaces() -> tuple[type, type]:
@@ -50,14 +53,15 @@ class ServoBackend:
         self._node, self._config, self._stepper, self._state = node, config, stepper, state
         self._servo = config.backend.servo
         tcp = tcp_in_tip(config.backend.planner.tip_to_tcp)
-        self._stream = ServoStream(self._servo, stepper.kinematics, tcp, config.guard.speed_m_s)
+        acceleration = config.limits.acceleration_rad_s2
+        self._stream = ServoStream(self._servo, stepper.kinematics, tcp, config.guard.speed_m_s, acceleration)
         name = self._servo.servo_node
         self.publisher = name if name.startswith("/") else f"{node.get_namespace().rstrip('/')}/{name}"
         self._twists = node.create_publisher(TwistStamped, f"{self.publisher}/delta_twist_cmds", RELIABLE_QOS)
         self._poses = node.create_publisher(PoseStamped, f"{self.publisher}/pose_target_cmds", RELIABLE_QOS)
         self._switch = node.create_client(self._switch_type, f"{self.publisher}/switch_command_type")
         self._parameters = node.create_client(GetParameters, f"{self.publisher}/get_parameters")
-        self._units_known = self._servo.servo_command == "pose"  # poses are metres whatever the units
+        self._settings: ServoSettings | None = None
         self._heard_s, self._halted = -np.inf, ""
         self._asked: tuple[Future, float] | None = None  # the plan that waits for Servo's answer, and until when
         node.create_subscription(status_type, f"{self.publisher}/status", self._on_status, RELIABLE_QOS)
@@ -67,11 +71,11 @@ class ServoBackend:
         """The stepper's line, as soon as Servo takes the kind of command that we send."""
         trajectory, plan = self._stepper.plan(q, action, slack_m), Future()
         self._asked = plan, time.monotonic() + self._servo.servo_timeout_s
-        if self._units_known:
+        if self._settings:
             self._ask_for_type(trajectory, plan)
         else:
-            request = GetParameters.Request(names=[UNITS])
-            self._call(self._parameters, request, plan, lambda answer: self._on_units(answer, trajectory, plan))
+            request = GetParameters.Request(names=NAMES)
+            self._call(self._parameters, request, plan, lambda answer: self._on_settings(answer, trajectory, plan))
         return plan
 
     def monitor(
@@ -93,12 +97,13 @@ class ServoBackend:
         self._send()
 
     def brake(self, q: np.ndarray, way: JointTrajectory) -> None:
-        """Tell Servo to stand still: it halts within its own limits of acceleration."""
-        self.end()
+        """Lead Servo along the way to rest: told to stand still, it would stop at once."""
+        self._stream.halt(q, self._state.qd, way, time.monotonic())
+        self._send()
 
     def end(self) -> None:
-        """The same: Servo must not go on with what it was sent last."""
-        self._stream.halt(self._state.q, time.monotonic())
+        """Servo must not go on with what it was sent last."""
+        self._stream.finish(time.monotonic())
         self._send()
 
     def fault(self, now_s: float) -> str:
@@ -106,25 +111,31 @@ class ServoBackend:
         silent_s = now_s - self._heard_s
         if silent_s > self._servo.servo_timeout_s:
             ago = "never came" if np.isinf(silent_s) else f"last came {silent_s:.1f} s ago"
-            return f"backend_gone: topic {self.publisher}/status {ago}"
+            return f"backend_gone: topic {self.publisher}/status {ago} (Servo paused, or without joint states?)"
         return self._halted if self._stream.moving else ""
 
     def close(self) -> None:
-        """Servo stands still before the controller is gone."""
+        """Servo stands still before the controller is gone: with the last command it would go on until its timeout."""
         self.end()
+        while self._stream.braking:
+            time.sleep(PERIOD_S)
+            self._send()
         for publisher in (self._twists, self._poses):
             publisher.wait_for_all_acked(Duration(seconds=0.2))
 
     # -- before a step -----------------------------------------------------------------------------------------------
 
-    def _on_units(self, answer, trajectory: JointTrajectory, plan: Future) -> None:
-        value = answer.values[0] if answer.values else None
-        units = value.string_value if value and value.type == ParameterType.PARAMETER_STRING else "not set"
-        if units == "speed_units":
-            self._units_known = True
-            self._ask_for_type(trajectory, plan)
+    def _on_settings(self, answer, trajectory: JointTrajectory, plan: Future) -> None:
+        # rclcpp answers with nothing at all if one of the names is unknown.
+        values = dict(zip(NAMES, map(parameter_value_to_python, answer.values), strict=False))
+        command, sim_time = self._servo.servo_command, self._node.get_parameter("use_sim_time").value
+        topic = (self._twists if command == "twist" else self._poses).topic_name
+        try:
+            self._settings = read_settings(values, self.publisher, command, topic, sim_time)
+        except AmRosError as error:
+            self._refuse(plan, str(error))
         else:
-            self._refuse(plan, f"servo_units: {UNITS} of {self.publisher} is {units}, twists are sent in speed_units")
+            self._ask_for_type(trajectory, plan)
 
     def _ask_for_type(self, trajectory: JointTrajectory, plan: Future) -> None:
         kind = getattr(self._switch_type.Request, self._servo.servo_command.upper())
@@ -135,7 +146,7 @@ class ServoBackend:
         if answer.success:
             self._asked = None
             if not plan.done():
-                plan.set_result(trajectory)
+                plan.set_result(self._stream.fit(trajectory, self._settings))
         else:
             self._refuse(plan, f"servo_refused: {self.publisher} takes no commands of type {self._servo.servo_command}")
 
@@ -178,4 +189,5 @@ class ServoBackend:
 
     def _on_status(self, status) -> None:
         self._heard_s = time.monotonic()
-        self._halted = self._halted or self._stream.halted(status.code, status.message, self._heard_s)
+        if not self._halted and self._stream.moving:
+            self._halted = self._stream.halted(status.code, status.message, self._state.q, self._heard_s)

@@ -24,7 +24,7 @@ CANCEL_TIMEOUT_S = 2.0
 # Refusals that another step does not mend; the others (a place that cannot be reached) depend on the step.
 FINAL_REFUSALS = (
     "not_commander", "commander_invalid", "protective_stop", "inactive", "backend_gone", "gripper_gone", "servo_units",
-    "servo_refused", "clock_missing", "clock_stopped",
+    "servo_refused", "servo_settings", "clock_missing", "clock_stopped",
 )  # fmt: skip
 
 
