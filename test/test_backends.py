@@ -270,7 +270,8 @@ def test_an_arm_that_stands_is_told_to_stay_where_it_is():
         stream, line = servo_stream(servo_command=command), reference()
         stream.begin(line, 0.0)
         stream.command(HOME, 0.5)
-        stream.halt(HOME, np.zeros(7), brake_along(line, 0.5, ACCELERATION), 0.5)  # held up by something, while the line went on
+        # Held up by something, while the line went on.
+        stream.halt(HOME, np.zeros(7), brake_along(line, 0.5, ACCELERATION), 0.5)
         held = stream.command(HOME, 0.5)
         if command == "twist":
             assert not held.linear.any() and not held.angular.any()

@@ -147,7 +147,7 @@ class ServoStream:
         """The motion is over: stay where the line is by now, or come to rest on it."""
         if self._reference is not None:
             way = brake_along(self._reference, now_s - self._since_s, self._acceleration)
-            self.halt(way.positions[0], np.full(len(way.positions[0]), np.inf), way, now_s)
+            self.halt(way.positions[0], way.velocities[0], way, now_s)
 
     @property
     def braking(self) -> bool:
