@@ -27,8 +27,9 @@ BEHIND_M = 0.02
 SCALE_SHARE = 0.9
 # An arm whose joints are slower than this stands, held up by something or not yet moving.
 STANDS_RAD_S = 0.02
-# A command on the way to rest follows the one before as if no more time had passed, however late it comes.
-MAX_TICK_S = 0.02
+# A command on the way to rest follows the one before as if no more time had passed, however late it comes: one of
+# Servo's cycles.
+MAX_TICK_S = 0.01
 
 
 @dataclass(frozen=True)
