@@ -15,6 +15,7 @@ MIN_JUMP_M = 0.02
 # A sample beside the way from the one before to the one after. 15 m/s^2 is more than an iiwa can; 3 mm is what the
 # states of an episode are to be right by; stamps of a driver that is no real-time program jitter by milliseconds.
 MAX_ACCELERATION_M_S2, MIN_ASIDE_M, JITTER_S = 15.0, 0.003, 0.005
+JERKY = 4.0  # so many times that acceleration, from one sample to the next, is no motion but a jump
 # The turn of a tool counts as the way of a point so far from its axis.
 LEVER_M = 0.1
 TOO_MANY, AMONG = 6, 30  # so many impossible samples among the last ones are a second source
@@ -64,10 +65,11 @@ class Plausible:
             return []
         if self._held is not None:
             held, self._held = self._held, None
-            if not self._impossible(last, sample):  # it jumped away and back
+            stays = _way(held.placement, placement) < 0.5 * _way(last.placement, placement)
+            if not stays and not self._impossible(last, sample):  # it jumped away and back
                 self.spikes += 1
                 return self._pass(sample)
-            if self._impossible(held, sample):
+            if not stays:
                 self._fault(held, sample)
             return [*self._pass(held, cut=True), *self._pass(sample)]
         if self._impossible(last, sample):
@@ -86,8 +88,15 @@ class Plausible:
         return [Passed(sample.stamp_ns, sample.placement, cut)]
 
     def _impossible(self, a: _Sample, b: _Sample) -> bool:
+        """Whether a machine that was at `a` cannot be at `b`."""
         way = _way(a.placement, b.placement)
-        return way > MIN_JUMP_M and way > MAX_SPEED_M_S * max(0, b.stamp_ns - a.stamp_ns) / 1e9
+        if way <= MIN_JUMP_M:
+            return False
+        seconds = max(1, b.stamp_ns - a.stamp_ns) / 1e9
+        speed, before = way / seconds, 0.0
+        if a is self._last[-1] and len(self._last) == 2:
+            before = _way(self._last[0].placement, a.placement) / ((a.stamp_ns - self._last[0].stamp_ns) / 1e9)
+        return speed > MAX_SPEED_M_S or (speed - before) / seconds > JERKY * MAX_ACCELERATION_M_S2
 
     def _aside(self, a: _Sample, b: _Sample, c: _Sample) -> bool:
         """Whether the middle one lies beside the way from one to the other, further than any motor accelerates."""
