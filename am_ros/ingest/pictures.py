@@ -68,13 +68,13 @@ class Pictures:
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
             raise AmRosError(f"damaged: {len(message.data)} bytes that are not a JPEG or PNG image") from None
 
-    def take(self, message):
+    def take(self, message, stamp_ns: int):
         """What `decode` will want of a message: itself, or of video, which has to be decoded in order, its picture."""
         if self._type not in video.TYPES and not (self._type == COMPRESSED and video.is_video(message.format)):
             return message
         if self._video is None:
             self._video = video.Video(video.codec_of(message))
-        return Decoded(message, self._fitted(self._video.decode(message)))
+        return Decoded(message, self._fitted(self._video.decode(message, stamp_ns)))
 
     def small(self, message) -> np.ndarray | None:
         """A small grey picture of what is used of a message, in which motion shows; None if it cannot be had."""

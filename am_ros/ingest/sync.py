@@ -230,7 +230,7 @@ class Synchroniser:
         elif shift:
             self._cuts.append(Jump(stamp, "camera's clock jumped"))
         try:
-            message = self._pictures.take(message)
+            message = self._pictures.take(message, stamp)
         except AmRosError as error:
             if str(error).startswith("image: "):
                 raise

@@ -1,6 +1,8 @@
 """H.264 and H.265 in a bag: one packet a message, decoded in order from the first key frame on. By PyAV, an extra."""
 
 import re
+import statistics
+from collections import deque
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from am_ros.errors import AmRosError
 VIDEO, PACKET = "foxglove_msgs/msg/CompressedVideo", "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
 TYPES = (VIDEO, PACKET, "ffmpeg_image_transport/msg/FFMPEGPacket")
 
+GAP = 1.7  # so many times the usual time between two packets: one is missing
 # Names of encoders and of the formats: "h264", "H.264", "libx264", "h264_nvenc", "hevc_vaapi; yuv420p; bgr8; bgr8".
 _H264 = re.compile(r"[hx]\.?264|avc", re.IGNORECASE)
 _H265 = re.compile(r"[hx]\.?265|hevc", re.IGNORECASE)
@@ -43,10 +46,13 @@ class Video:
         self._decoder = av.CodecContext.create(codec, "r")
         self._decoder.thread_type = "NONE"  # threads would hold back as many pictures as there are of them
         self._decoder.flags |= int(av.codec.context.Flags.low_delay)
-        self._count = 0
+        self._count, self._out_of_order = 0, False
+        self._last_ns: int | None = None
+        self._intervals: deque[int] = deque(maxlen=20)
 
-    def decode(self, message) -> np.ndarray:
+    def decode(self, message, stamp_ns: int) -> np.ndarray:
         """The picture of the next message, RGB uint8 [H, W, 3]; AmRosError if it cannot be had."""
+        self._watch_gaps(stamp_ns)
         packet = self._av.Packet(bytes(message.data))
         packet.pts, self._count = self._count, self._count + 1
         try:
@@ -56,6 +62,16 @@ class Video:
         # Before the first key frame, and from a lost or damaged packet on until the next, there is none.
         if not frames:
             raise AmRosError("video without a picture: a key frame, or a packet since the last one, is missing")
-        if frames[-1].pts != packet.pts:
+        self._out_of_order = self._out_of_order or frames[-1].pts != packet.pts
+        if self._out_of_order:
             raise AmRosError("video out of order: has B-frames, so that a packet does not give its own picture")
         return frames[-1].to_ndarray(format="rgb24")
+
+    def _watch_gaps(self, stamp_ns: int) -> None:
+        """Where a packet is missing, FFmpeg may make up what it does not know: it has to begin anew at a key frame."""
+        if self._last_ns is not None:
+            interval = stamp_ns - self._last_ns
+            if len(self._intervals) >= 5 and not 0 < interval < GAP * statistics.median(self._intervals):
+                self._decoder.flush_buffers()
+            self._intervals.append(interval)
+        self._last_ns = stamp_ns
