@@ -193,6 +193,18 @@ def with_joints(cell, positions=None, velocities=None, drop=()) -> Observed:
     return observed
 
 
+def test_velocities_that_contradict_the_positions_are_named_while_the_arm_moves(cell):
+    observed, names = healthy(cell), [f"joint_a{i}" for i in range(1, 8)]
+    for reported, told in ((0.2, False), (0.0, True)):
+        watch = JointWatch()
+        for k in range(60):
+            watch.add(k / 100, k / 100, names, [0.2 * k / 100] + [0.0] * 6, [reported] + [0.0] * 6)
+        observed.joints = JointsSeen(observed.joints.positions, observed.joints.velocities, watch=watch)
+        findings = found(check_arm(cell, observed), WARNING)
+        assert ("joint_velocities" in findings) == told
+    assert "joint_a1 turned by +0.0" in findings["joint_velocities"]
+
+
 def test_joint_states_of_another_driver_are_named_with_what_is_there(cell):
     observed = healthy(cell)
     observed.joints = JointsSeen({f"lbr_A{i}": 0.0 for i in range(1, 8)}, {})

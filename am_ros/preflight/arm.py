@@ -43,6 +43,9 @@ def check_arm(cell: Cell, observed: Observed) -> list[Finding]:
     findings += named
     if any(f.name == "joint_names" and f.level == "wrong" for f in named):
         return findings
+    if observed.joints.watch.contradiction:
+        mend = "mend the driver, or have it leave velocities out; the controller does without them"
+        findings.append(warning("joint_velocities", f"{topic}: {observed.joints.watch.contradiction}", mend))
     return findings + check_posture(cell.controller, kinematics, observed.joints)
 
 

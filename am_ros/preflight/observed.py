@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from am_ros.control.joint_states import VelocityCheck
+
 # Faster than any joint turns (an iiwa's fastest: 3.2 rad/s), and further than noise: two sources take turns.
 MAX_SPEED_RAD_S, MIN_JUMP_RAD = 10.0, 0.03
 MOST_PARTS = 20
@@ -61,11 +63,18 @@ class JointWatch:
     parts: set[tuple[str, ...]] = field(default_factory=set)  # the sets of names that they come with
     jumps: int = 0  # positions that no joint reaches in the time
     farthest: str = ""  # the largest of them, in words
+    contradiction: str = ""  # velocities that do not fit the positions, in words
+    _checks: dict[tuple[str, ...], VelocityCheck] = field(default_factory=dict)
     _last: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # by joint: stamp, arrival [s], position
     _largest_rad: float = 0.0
 
-    def add(self, stamp_s: float, arrived_s: float, names, positions) -> None:
+    def add(self, stamp_s: float, arrived_s: float, names, positions, velocities=()) -> None:
         """Take a message. Stamps may all be zero, and messages may arrive in bunches: the longer time counts."""
+        several = len(velocities) == len(positions) == len(names) and len(self._checks) < MOST_PARTS
+        if several and np.isfinite([*positions, *velocities]).all():
+            check = self._checks.setdefault(tuple(names), VelocityCheck(names))
+            angles, speeds = np.array(positions, float), np.array(velocities, float)
+            self.contradiction = self.contradiction or check.update(stamp_s or arrived_s, angles, speeds)
         if len(self.parts) < MOST_PARTS:
             self.parts.add(tuple(sorted(names)))
         jumped = False

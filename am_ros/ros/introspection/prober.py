@@ -115,7 +115,7 @@ class Prober:
             self._malformed = f"{len(names)} names, but {counts}"
         elif not np.isfinite(positions).all():
             self._malformed = "a position is not finite"
-        self._watch.add(to_ns(message.header.stamp) / 1e9, time.monotonic(), names, positions)
+        self._watch.add(to_ns(message.header.stamp) / 1e9, time.monotonic(), names, positions, velocities)
         self._positions |= dict(zip(names, positions, strict=False))
         self._velocities |= dict(zip(names, velocities, strict=False))
 
