@@ -34,7 +34,7 @@ def pytest_handlecrashitem(crashitem, report):
         report.outcome = "rerun"
 
 
-def wait_until(condition, timeout_s: float = 10.0, what: str = "the condition") -> None:
+def wait_until(condition, timeout_s: float = 30.0, what: str = "the condition") -> None:
     """Poll until `condition()` is true; fail with `what` after the timeout."""
     deadline = time.monotonic() + timeout_s
     while not condition():

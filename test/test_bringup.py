@@ -209,14 +209,14 @@ def test_real_nodes_come_up_in_order_and_go_down_in_reverse(ros, workers, start_
     assert {v.key: v.value for v in status.values} == dict.fromkeys("abc", "active")
 
     bringup.signal(signal.SIGINT)
-    assert bringup.wait(10.0) == 0
+    assert bringup.wait() == 0
     assert log == UP + DOWN
 
 
 def test_a_real_node_that_refuses_is_named_and_nothing_is_activated(workers, start_node):
     _, log = workers(refuses="configure b")
     bringup = start_node("bringup", nodes=["a", "b", "c"])
-    assert bringup.wait(20.0) == 2
+    assert bringup.wait() == 2
     assert bringup.lines[-1].startswith("bringup: transition_failed: b could not configure: ")
     assert log == ["configure a", "configure b", "cleanup a"]
 
@@ -224,7 +224,7 @@ def test_a_real_node_that_refuses_is_named_and_nothing_is_activated(workers, sta
 def test_a_second_cell_is_refused_and_the_nodes_of_the_first_are_left_alone(workers, start_node):
     _, log = workers(names="abcabc")
     bringup = start_node("bringup", nodes=["a", "b", "c"], twice_wait_s=0.5)
-    assert bringup.wait(20.0) == 2
+    assert bringup.wait() == 2
     sentence = "bringup: node_twice: 2 nodes are called a: another cell is up in this domain and namespace"
     assert bringup.lines[-1] == sentence and not log
 
@@ -242,7 +242,7 @@ def test_a_real_node_that_somebody_else_deactivates_takes_the_others_down(worker
     nodes, log = workers()
     bringup = start_node("bringup", nodes=["a", "b", "c"], ready="up: 3 nodes active")
     nodes[0].trigger_deactivate()
-    assert bringup.wait(10.0) == 1
+    assert bringup.wait() == 1
     assert bringup.lines[-1] == "bringup: node_not_active: a is inactive, though nobody took it down here"
     assert log == [*UP, "deactivate a", "deactivate c", "deactivate b", "cleanup c", "cleanup b", "cleanup a"]
 
@@ -253,7 +253,7 @@ def test_signalled_all_at_once_a_node_waits_for_its_turn(start_node):
     controller.signal(signal.SIGINT)
     time.sleep(0.5)  # bringup is late, as on a busy machine
     bringup.signal(signal.SIGINT)
-    assert (bringup.wait(10.0), controller.wait(10.0)) == (0, 0)
+    assert (bringup.wait(), controller.wait()) == (0, 0)
     done = [line.partition("]: ")[2] for line in list(bringup.lines)[-2:]]
     assert done == ["cartesian_controller: deactivated", "cartesian_controller: cleaned up"]
 
@@ -265,11 +265,11 @@ def test_nothing_is_configured_before_the_check_has_found_nothing_wrong(start_no
     check = {"nodes": ["cartesian_controller"], "check": True}
     wrong = ["--offline", "sim", f"params_file:={tmp_path}/cell.yaml", *folders]
     bringup = start_node("bringup", **check, check_arguments=wrong)
-    assert bringup.wait(40.0) == 2
+    assert bringup.wait() == 2
     assert bringup.lines[-1].startswith("bringup: preflight_failed: am-ros check has found something wrong, see above")
     assert "has no parameter velocity_scal -> is velocity_scale meant?" in bringup.output
     assert "configured\n" not in bringup.output
 
     bringup = start_node("bringup", **check, check_arguments=["--offline", "sim", *folders])
-    bringup.wait_for_line("up: 1 node active", 60.0)
+    bringup.wait_for_line("up: 1 node active")
     assert "0 wrong" in bringup.output

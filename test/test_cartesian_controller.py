@@ -241,5 +241,5 @@ def test_parameters_of_the_limits_reach_the_planner(ros, start_node):
 
 def test_a_wrong_parameter_ends_the_node_with_one_sentence(start_node):
     process = start_node("cartesian_controller", velocity_scale=3.0)
-    assert process.wait(15) == 2
+    assert process.wait() == 2
     assert "velocity_scale" in process.output

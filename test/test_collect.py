@@ -165,7 +165,7 @@ def test_an_interrupted_collection_leaves_nothing_running_and_goes_on(tmp_path, 
     wait_until(lambda: len(find_bags(tmp_path)) > 2 * CHUNK, 30, "bags of a finished job")
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, number)
-    process.wait(20)
+    process.wait(60)
     psutil.wait_procs(family, timeout=10)
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     some = len(find_bags(tmp_path))
@@ -187,4 +187,4 @@ def test_two_collections_into_one_folder_exclude_each_other(tmp_path):
             collect(Collection(("reach",), 1, tmp_path))
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130

@@ -81,7 +81,7 @@ def test_what_is_not_installed_is_named_before_anything_moves(start_node, parame
             continue
         pytest.skip(f"{module} is installed here")
     process = start_node("cartesian_controller", **parameters)
-    assert process.wait(20) == 2
+    assert process.wait() == 2
     assert sentence in process.output
 
 

@@ -61,7 +61,7 @@ def test_a_goal_is_refused_or_warned_of_once_the_camera_has_moved(ros, start_nod
     found = check(ros, goal_id="cup")
     assert found.success and found.finding == CONSISTENT, found.message
     assert found.compared_px == 200 and found.shift_deg < 0.1 and found.matched > 0.9
-    policy.wait_for_line("serving", 40)
+    policy.wait_for_line("serving")
     result, _ = pursue(ros, goal_id="cup")
     assert result.reason.startswith("controller_gone"), result.reason  # that is, pursued: there is no controller here
 

@@ -283,7 +283,7 @@ def test_kill_9_in_the_middle_of_records_loses_no_goal_that_was_confirmed(ros, r
 def test_a_folder_that_cannot_be_one_ends_the_node(start_node, tmp_path):
     (tmp_path / "file").touch()
     node = start_node("goal_registry", folder=str(tmp_path / "file"))
-    assert node.wait(20) == 2
+    assert node.wait() == 2
     assert "goal_registry: goal library " in node.output and "Traceback" not in node.output
 
 

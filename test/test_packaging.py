@@ -105,4 +105,4 @@ def test_colcon_builds_both_packages_and_a_node_starts_from_them(ros, ros_env, t
         assert ros.call(ListGoals, "goal_registry/list", timeout_s=30.0).goals == []
     finally:
         process.terminate()
-        assert process.wait(10.0) == 0
+        assert process.wait(60) == 0

@@ -83,10 +83,10 @@ def start_cell(start_node, tmp_path):
     def start(sim=None, changed=None, **parameters):
         policy = save_untrained(tmp_path / "checkpoint", changed or (lambda network: None))
         start_node("sim_workcell", **(sim or {}), **parameters)
-        controller = start_node("cartesian_controller", velocity_scale=0.3, lease_s=0.5, **parameters)
+        controller = start_node("cartesian_controller", velocity_scale=0.3, lease_s=2.0, **parameters)
         server = start_node("policy_server", checkpoint=str(policy), samples=8, image_timeout_s=1.5, lease_wait_s=0.1,
                             **parameters)
-        server.wait_for_line("serving", 40)
+        server.wait_for_line("serving")
         return controller
 
     return start

@@ -126,7 +126,7 @@ def test_without_images_a_goal_ends_with_a_named_fault(ros, start_node, untraine
 )
 def test_what_cannot_work_stops_the_node_at_configure_time(start_node, parameters, sentence):
     node = start_node("policy_server", **parameters)
-    assert node.wait(30) == 2
+    assert node.wait() == 2
     assert sentence in "\n".join(node.lines)
 
 

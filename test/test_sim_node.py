@@ -205,7 +205,7 @@ def test_a_wrong_scene_is_refused_in_one_sentence_and_the_cell_goes_on(ros, star
 )
 def test_a_wrong_parameter_ends_the_node_in_one_sentence(start_node, parameters, sentence):
     node = start_node("sim_workcell", **parameters)
-    assert node.wait(20) == 2
+    assert node.wait() == 2
     assert sentence in node.output
 
 

@@ -176,7 +176,7 @@ def test_a_node_refusing_a_parameter_ends_the_cell_with_its_sentence(ros_env, tm
     registry = NodeSpec("goal_registry", parameters={"folder": str(folder)})
     with Supervisor([registry], tmp_path / "log", ros_env) as cell:
         process = cell.processes["goal_registry"]
-        assert process.wait(20.0) == 2
+        assert process.wait() == 2
         with pytest.raises(NodeDied, match=r"goal_registry ended with exit code 2: goal_registry: .*file"):
             cell.check()
 
@@ -197,7 +197,7 @@ def test_a_stopped_cell_has_closed_its_nodes_in_order(ros, ros_env, tmp_path):
 def test_an_optional_node_may_end(ros_env, tmp_path, capsys):
     player = NodeSpec("bag_player", parameters={"bags": [str(tmp_path / "none")]}, required=False)
     with Supervisor([player], tmp_path / "log", ros_env) as cell:
-        assert cell.processes["bag_player"].wait(20.0) == 2
+        assert cell.processes["bag_player"].wait() == 2
         cell.check()
         cell.check()
     assert capsys.readouterr().out.count("bag_player ended with exit code 2: ") == 1

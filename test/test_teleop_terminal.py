@@ -141,7 +141,7 @@ def test_episodes_are_played_labelled_and_read_back_and_the_terminal_is_as_befor
     fourth = operator.type("\r", r"episode (teleop_\d+): recording").group(1)
     operator.type("s", "1 steps recorded")
     os.write(operator.hand, b"\x03")
-    assert operator.process.wait(15) == 0 and operator.restored()
+    assert operator.process.wait(60) == 0 and operator.restored()
     wait_until((tmp_path / "bags" / fourth).is_dir, 10, "the bag of the episode that was ended by Ctrl-C")
     assert read_episode(tmp_path / "bags" / fourth, SPACE).info.reason == "stopped"
 
@@ -155,7 +155,7 @@ def test_episodes_are_played_labelled_and_read_back_and_the_terminal_is_as_befor
     os.write(operator.hand, b"d" if start[1] > 0 else b"a")
     wait_until(lambda: np.abs(position(cell) - start).max() > 0.004, 10, "motion")
     operator.process.send_signal(signal.SIGTERM)
-    assert operator.process.wait(15) == 0 and operator.restored()
+    assert operator.process.wait(60) == 0 and operator.restored()
     assert np.abs(position(cell) - start).max() < 0.075 and stands_still(cell)  # not to the end of the step
 
 

@@ -124,5 +124,5 @@ def test_services_answer_while_the_training_runs(ros, start_node, tmp_path):
 )
 def test_a_bad_parameter_stops_the_node_by_name(start_node, tmp_path, parameters, sentence):
     node = start_node("trainer", out=str(tmp_path), **parameters)
-    assert node.wait(20) == 2
+    assert node.wait() == 2
     assert sentence in "\n".join(node.lines)

@@ -20,6 +20,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: after fork, before exe
 # trainer writes a checkpoint within the first.
 STOP_TIMEOUTS_S = ((signal.SIGINT, 8.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
 KEPT_LINES = 5000
+# For a node to start or to end by itself: PyTorch alone takes 20 s to import where ten processes want each core.
+PATIENCE_S = 60.0
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -72,7 +74,7 @@ class NodeProcess:
         with self._news:
             return "\n".join(self.lines)
 
-    def wait(self, timeout_s: float = 10.0) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait until the process has ended by itself; return its exit code. Raises TimeoutError."""
         try:
             code = self._process.wait(timeout_s)
@@ -81,7 +83,7 @@ class NodeProcess:
         self._reader.join(2.0)
         return code
 
-    def wait_for_line(self, text: str, timeout_s: float = 15.0) -> str:
+    def wait_for_line(self, text: str, timeout_s: float = PATIENCE_S) -> str:
         """Wait until a line of output contains `text`; return it. Raises TimeoutError, also if the process ends."""
         deadline = time.monotonic() + timeout_s
         with self._news:

@@ -10,11 +10,12 @@ from rcl_interfaces.msg import Log
 
 from am_ros.cell.bringup import TRANSITIONS, Bringup, BringupConfig, NodeLost, check_first
 from am_ros.errors import AmRosError
-from am_ros.ros.introspection.client import MATCH_S, RosClient
+from am_ros.ros.introspection.client import RosClient
 from am_ros.ros.introspection.log import CellLog
 from am_ros.ros.node.clocks import StampClock, steady_timer
 from am_ros.ros.node.common import StopOnSignal, declare
 from am_ros.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics
+from am_ros.ros.node.service import RemoteService, wait_for
 
 TRANSITION_IDS = {name: getattr(Transition, f"TRANSITION_{name.upper()}") for name in TRANSITIONS}
 ASK_AGAIN_S = 1.0
@@ -25,14 +26,14 @@ class LifecycleServices:
 
     def __init__(self, client: RosClient):
         self._client, self._node = client, client.node
-        self._clients = {}
+        self._services: dict[str, RemoteService] = {}
         self._log = CellLog(self._node, Log.ERROR)
         self._changed_ns: dict[str, int] = {}  # when the last transition of a node was asked for
 
     def state(self, node: str, timeout_s: float) -> str:
         """The label of the node's state; empty: no answer in time."""
         future = self._ask(node, "get_state", GetState, GetState.Request(), timeout_s)
-        done = future and _wait(future, timeout_s)
+        done = future and wait_for(future, timeout_s)
         return future.result().current_state.label if done else ""
 
     def change(self, node: str, transition: str, timeout_s: float, stopped: Callable[[], bool]) -> bool | None:
@@ -40,9 +41,9 @@ class LifecycleServices:
         self._changed_ns[node] = time.time_ns()
         deadline_s = time.monotonic() + timeout_s
         request = ChangeState.Request(transition=Transition(id=TRANSITION_IDS[transition]))
-        future = self._ask(node, "change_state", ChangeState, request, timeout_s)
+        future = self._ask(node, "change_state", ChangeState, request, timeout_s, stopped)
         while future and (left_s := deadline_s - time.monotonic()) > 0 and not stopped():
-            if _wait(future, min(left_s, ASK_AGAIN_S), stopped):
+            if wait_for(future, min(left_s, ASK_AGAIN_S), stopped):
                 return future.result().success
             # An answer may be lost on the way; that the node is where it should be says the same.
             if self.state(node, min(left_s, ASK_AGAIN_S)) == TRANSITIONS[transition][1]:
@@ -59,20 +60,17 @@ class LifecycleServices:
         """The last error that the node has logged since its last transition began, or empty."""
         return self._log.said(node, since_ns=self._changed_ns.get(node, 0))
 
-    def _ask(self, node: str, service: str, service_type, request, timeout_s: float):
-        """The future of the answer; None if nobody offers the service."""
+    def _ask(self, node: str, service: str, service_type, request, timeout_s: float, stopped=lambda: False):
+        """The future of the answer; None if nobody offers the service, or answers anything."""
         if not self._client.spinning:
             raise RuntimeError("bringup: the thread that takes the answers has died, see above")
         name = f"{node}/{service}"
-        new = name not in self._clients
-        if new:
-            self._clients[name] = self._node.create_client(service_type, name)
-        client = self._clients[name]
-        if not client.wait_for_service(timeout_s):
+        if name not in self._services:
+            self._services[name] = RemoteService(self._node, service_type, name)
+        try:
+            return self._services[name].ask(request, timeout_s, stopped)
+        except AmRosError:
             return None
-        if new:
-            time.sleep(MATCH_S)
-        return client.call_async(request)
 
 
 def report(bringup: Bringup, diagnostics: Diagnostics) -> None:
@@ -81,16 +79,6 @@ def report(bringup: Bringup, diagnostics: Diagnostics) -> None:
     level = OK if all(state == "active" for state in states.values()) else ERROR if bringup.fault else WARN
     values = {node: state or "not seen" for node, state in states.items()}
     diagnostics.publish("lifecycle", level, bringup.fault or bringup.phase, values)
-
-
-def _wait(future, timeout_s: float, stopped: Callable[[], bool] = lambda: False) -> bool:
-    """Whether the answer came in time. Polled: this thread must see signals."""
-    deadline_s = time.monotonic() + timeout_s
-    while not future.done():
-        if stopped() or time.monotonic() > deadline_s:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def main() -> int:

@@ -26,6 +26,8 @@ from am_ros.ros.messages.goal import goal_message
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import SENSOR_QOS, declare, from_ns, run, subscribe_joints, to_ns
 
+ANY_TIME = -1  # before every stamp
+
 
 @dataclass(frozen=True)
 class GoalRegistryConfig:
@@ -66,7 +68,7 @@ class GoalRegistry(Node):
         self._library = GoalLibrary(self.config.folder)
         self._image: Received | None = None
         self._joints: dict[tuple[str, ...], Received] = {}  # by their names
-        self._waiting: Future | None = None
+        self._waiting: list[Future] = []
         self.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
         subscribe_joints(self, self._on_joints)
         # A group of its own: while a record waits for its image, the other callbacks go on and the next record waits.
@@ -74,7 +76,7 @@ class GoalRegistry(Node):
         self.create_service(ListGoals, "~/list", self._list)
         self.create_service(GetGoal, "~/get", self._get)
         self.create_service(DeleteGoal, "~/delete", self._delete)
-        self._check = GoalCheck(self, self._library, lambda: self._pixels(self._current_image()), self.config.max_age_s)
+        self._check = GoalCheck(self, self._library, self._current_image, self._pixels, self.config.max_age_s)
         steady_timer(self, 0.1, self._wake)  # so that a record gives up when no image comes at all
         self._named: set[str] = set()
         self.get_logger().info(f"ready: {len(self._whole_goals())} goals in {self._library.folder.resolve()}")
@@ -91,14 +93,13 @@ class GoalRegistry(Node):
         """Arm and gripper may publish their joints apart."""
         kept = {names: last for names, last in self._joints.items() if last.age_s <= self.config.max_age_s}
         self._joints = {**kept, tuple(message.name): Received(message, time.monotonic())}
+        self._wake()
 
     async def _record(self, request, response):
         try:
             if request.goal_id:
                 check_name(request.goal_id, "goal id")  # before waiting: a typing error is told at once
-            if self.config.fresh:
-                await self._next_image(self._now_ns())
-            image = self._current_image()
+            image = await self._current_image(self._now_ns() if self.config.fresh else ANY_TIME)
             rgb, about = self._pixels(image), self._metadata(request, image)
             goal = self._library.record(request.goal_id, rgb, about, self._check.view())
             response.success, response.goal = True, goal_message(goal)
@@ -111,20 +112,30 @@ class GoalRegistry(Node):
             self.get_logger().warning(f"not recorded: {error}")
         return response
 
-    async def _next_image(self, after_ns: int) -> None:
-        """Wait until an image captured after `after_ns` is here, or the time is up; the executor goes on meanwhile."""
+    async def _hear(self, after_ns: int) -> None:
+        """Wait for an image captured after `after_ns` and for joint states, but not for long; the executor goes on.
+
+        Whoever asks right after the start would be refused otherwise: DDS takes a while to find the publishers.
+        """
         deadline_s = time.monotonic() + self.config.fresh_timeout_s
-        while self._image is None or to_ns(self._image.message.header.stamp) <= after_ns:
+        while self._lacks_image(after_ns) or self._lacks_joints():
             if time.monotonic() >= deadline_s:
-                raise self._no_fresh_image(after_ns)
-            self._waiting = Future()
-            await self._waiting
+                break
+            self._waiting.append(Future())
+            await self._waiting[-1]
+
+    def _lacks_image(self, after_ns: int) -> bool:
+        return self._image is None or to_ns(self._image.message.header.stamp) <= after_ns
+
+    def _lacks_joints(self) -> bool:
+        expected = self.config.require_joint_state or self.count_publishers(topics.JOINT_STATES)
+        return bool(expected and not self._joints)
 
     def _wake(self) -> None:
-        """Let a record that waits look again: an image came, or time passed."""
-        if self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            waiting.set_result(None)
+        """Let those that wait look again: something came, or time passed."""
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            future.set_result(None)
 
     def _no_fresh_image(self, after_ns: int) -> AmRosError:
         topic, timeout_s = self.resolve_topic_name(topics.IMAGE), self.config.fresh_timeout_s
@@ -138,10 +149,12 @@ class GoalRegistry(Node):
             "though images come (a slow camera, or a clock that differs)"
         )
 
-    def _current_image(self) -> Image:
+    async def _current_image(self, after_ns: int = ANY_TIME) -> Image:
+        """One captured after `after_ns` that is not stale; what else is needed of the cell has been heard then."""
+        await self._hear(after_ns)
         topic = self.resolve_topic_name(topics.IMAGE)
-        if self._image is None:
-            raise AmRosError(f"topic {topic}: no image came yet")
+        if self._lacks_image(after_ns):
+            raise self._no_fresh_image(after_ns)
         if self._image.age_s > self.config.max_age_s:
             raise AmRosError(
                 f"topic {topic}: stale image: the newest came {self._image.age_s:.1f} s ago, more than "

@@ -88,6 +88,7 @@ class PolicyServer(ActingNode):
         """Stop what moves."""
         if self._runner is not None:
             self._server.close()
+            self._runner.close("cancelled")
 
     def _load(self, folder: str) -> None:
         policy = Policy.load(Path(folder), None, self.config.device, self.config.seed, **self._search)

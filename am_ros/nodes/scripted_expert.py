@@ -17,7 +17,8 @@ from am_ros.ros.commanding.episode_runner import EpisodeRunner
 from am_ros.ros.messages.acting import ActingConfig, Choice, Label, Seen, action_message
 from am_ros.ros.messages.scene import scene_from_message
 from am_ros.ros.node.common import RELIABLE_QOS, declare, run, to_ns
-from am_ros.ros.node.single_goal import SingleGoalServer, call_service
+from am_ros.ros.node.service import RemoteService
+from am_ros.ros.node.single_goal import SingleGoalServer
 from am_ros.sim.episodes import SOURCE, demonstrator_rng, episode_id, fixed_noise
 from am_ros.sim.scene import SceneState
 from am_ros.sim.tasks import find_task
@@ -41,14 +42,15 @@ class ScriptedExpert(Node):
         self._runner = EpisodeRunner(self, declare(self, ActingConfig))
         self._scenes: OrderedDict[int, SceneStateMsg] = OrderedDict()
         self._news = threading.Condition()
-        self._reset = self.create_client(ResetScene, "sim_workcell/reset")
-        self._outcome = self.create_client(GetOutcome, "sim_workcell/outcome")
+        self._reset = RemoteService(self, ResetScene, "sim_workcell/reset")
+        self._outcome = RemoteService(self, GetOutcome, "sim_workcell/outcome")
         self.create_subscription(SceneStateMsg, topics.SCENE_STATE, self._on_scene, RELIABLE_QOS)
         self._server = SingleGoalServer(self, RunExpert, "~/run_expert", self._play, self._describe)
 
     def close(self) -> None:
         """Stop what moves."""
         self._server.close()
+        self._runner.close("cancelled")
 
     @staticmethod
     def _describe(result, sentence: str) -> None:
@@ -70,7 +72,7 @@ class ScriptedExpert(Node):
             raise AmRosError(f"scene seed {request.seed}: must not be negative")
         expert = mixture.draw(task, demonstrator_rng(task, request.seed))
         reset = ResetScene.Request(task=task.name, seed=request.seed, phase=ResetScene.Request.START)
-        answer = call_service(self._reset, reset, self.config.service_timeout_s)
+        answer = self._reset.call(reset, self.config.service_timeout_s)
         if not answer.success:
             raise AmRosError(f"sim_workcell/reset: {answer.message}")
         with self._news:  # until the first scene has come, those of earlier images may never come
@@ -81,7 +83,7 @@ class ScriptedExpert(Node):
         label = Label(name, SOURCE, task.name, seed=request.seed)
 
         def judge() -> Outcome:
-            result.reached = call_service(self._outcome, GetOutcome.Request(), self.config.service_timeout_s).reached
+            result.reached = self._outcome.call(GetOutcome.Request(), self.config.service_timeout_s).reached
             return Outcome.SUCCESS if result.reached else Outcome.FAILURE
 
         def on_step(index: int, choice: Choice) -> None:

@@ -20,7 +20,7 @@ from am_ros.ros.commanding.terminal import KeyTerminal
 from am_ros.ros.introspection.log import CellLog
 from am_ros.ros.messages.acting import ActingConfig, Label
 from am_ros.ros.node.common import END_S, LAST_ACTS, RELIABLE_QOS, NodeThread, declare, run, spin_until
-from am_ros.ros.node.single_goal import call_service
+from am_ros.ros.node.service import RemoteService
 from am_ros.teleop import (
     HELP,
     Control,
@@ -61,8 +61,8 @@ class Teleop(Node):
         self._last_label: Label | None = None
         self._told_stale = False
         self._log = CellLog(self, Log.WARN)
-        self._start = self.create_client(StartEpisode, "episode_logger/start")
-        self._label = self.create_client(LabelEpisode, "episode_logger/label")
+        self._start = RemoteService(self, StartEpisode, "episode_logger/start")
+        self._label = RemoteService(self, LabelEpisode, "episode_logger/label")
         self._done, self._closing = threading.Event(), False
         self._terminal = None
         if self.config.source == "keyboard" or (self.config.source == "auto" and sys.stdin.isatty()):
@@ -80,6 +80,7 @@ class Teleop(Node):
         try:
             self._wishes.key(Control.QUIT, time.monotonic())
             spin_until(self, self._done.is_set, END_S)
+            self._episodes.close("stopped")
         finally:
             if self._terminal is not None:
                 self._terminal.restore()
@@ -201,8 +202,8 @@ class Teleop(Node):
         self._state.discarded()
         self._say(f"episode {name}: discarded")
 
-    def _ask(self, client, request):
-        answer = call_service(client, request, self.config.logger_timeout_s)
+    def _ask(self, service: RemoteService, request):
+        answer = service.call(request, self.config.logger_timeout_s)
         if not answer.success:
             raise AmRosError(answer.message)
         return answer

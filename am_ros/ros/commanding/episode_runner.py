@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from am_msgs.action import MoveCartesian
@@ -35,6 +36,15 @@ from am_ros.ros.node.single_goal import Cancellation
 ACKNOWLEDGED_S = 1.0
 
 
+@dataclass
+class _Open:
+    """An episode that is under way, as far as it has been published."""
+
+    label: Label
+    seen: Seen
+    steps: int = 0
+
+
 class EpisodeRunner:
     """Wiring between an actor and the workcell: subscribes images and joint states, commands the controller."""
 
@@ -57,6 +67,8 @@ class EpisodeRunner:
         self._steps = node.create_publisher(Step, topics.STEP, RELIABLE_QOS)
         self._events = node.create_publisher(EpisodeEvent, topics.EPISODE_EVENT, RELIABLE_QOS)
         self._commander = Commander(node, config)
+        self._open: _Open | None = None  # the episode whose START is out, and whose END is not
+        self._open_lock = threading.Lock()
 
     def run(
         self,
@@ -76,8 +88,8 @@ class EpisodeRunner:
         check_name(label.episode_id, "episode id")
         with self._commander.commanding(cancelled), self._watching(image_size):
             seen = self._observe(self._now())
-            self._publish_event(label, EpisodeEvent.START, seen)
-            steps, refusals, reason, fault = 0, 0, "step_limit", False
+            self._begin(label, seen)
+            steps, refusals, reason, fault, outcome = 0, 0, "step_limit", False, Outcome.UNKNOWN
             try:
                 while steps < max_steps:
                     while not cancelled.wanted() and not cancelled.wait(POLL_S):
@@ -100,11 +112,15 @@ class EpisodeRunner:
                     if stopped or final or refusals >= self.config.max_refusals:
                         raise AmRosError(result.reason)
                     seen = self._observe(max(to_ns(result.stamp), to_ns(seen.message.image_stamp)))
+                outcome = judge()
             except AmRosError as error:
                 reason, fault = str(error), True
-        outcome = Outcome.UNKNOWN if fault else judge()
-        self._publish_event(label, EpisodeEvent.END, seen, steps, outcome, reason)
+        self._finish(EpisodeEvent.END, reason, outcome, seen)
         return Ended(reason, fault, steps, seen)
+
+    def close(self, reason: str) -> None:
+        """End the episode of a thread that did not do so in time, when the node ends; else the bag stays open."""
+        self._finish(EpisodeEvent.END, reason)
 
     @contextmanager
     def _watching(self, image_size) -> Iterator[None]:
@@ -187,6 +203,19 @@ class EpisodeRunner:
         )
         self._stamp(step)
         self._steps.publish(step)
+        if self._open is not None:  # close() may have ended it meanwhile
+            self._open.seen, self._open.steps = seen, index + 1
+
+    def _begin(self, label: Label, seen: Seen) -> None:
+        self._publish_event(label, EpisodeEvent.START, seen)
+        self._open = _Open(label, seen)
+
+    def _finish(self, kind: int, reason: str, outcome=Outcome.UNKNOWN, seen: Seen | None = None) -> None:
+        """Publish the event that ends the episode, unless that was done already; `seen`: None: at the last step."""
+        with self._open_lock:
+            ended, self._open = self._open, None
+        if ended is not None:
+            self._publish_event(ended.label, kind, seen or ended.seen, ended.steps, outcome, reason)
 
     def _publish_event(self, label, kind, seen, steps=0, outcome=Outcome.UNKNOWN, reason="") -> None:
         event = EpisodeEvent(

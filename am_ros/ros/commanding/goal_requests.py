@@ -6,7 +6,7 @@ from am_msgs.srv import CheckGoal, GetGoal
 from am_ros import images
 from am_ros.episode import check_name
 from am_ros.errors import AmRosError
-from am_ros.ros.node.single_goal import call_service
+from am_ros.ros.node.service import RemoteService
 
 GET, CHECK = "goal_registry/get", "goal_registry/check"
 # In a cell that is up its services are found within 0.3 s; who waits longer than this waits for nothing.
@@ -18,15 +18,15 @@ class GoalRequests:
     """Asks the registry. Blocks, and so belongs into a thread that is not the executor's."""
 
     def __init__(self, node):
-        self._get = node.create_client(GetGoal, GET)
-        self._check = node.create_client(CheckGoal, CHECK)
+        self._get = RemoteService(node, GetGoal, GET)
+        self._check = RemoteService(node, CheckGoal, CHECK)
 
     def image(self, request) -> np.ndarray:
         """The goal image of a ReachGoal request, uint8 [H, W, 3]; raises AmRosError if there is none."""
         if not request.goal_id:
             return images.array_from_image(request.goal_image)
         check_name(request.goal_id, "goal id")
-        answer = call_service(self._get, GetGoal.Request(goal_id=request.goal_id), ANSWER_S, READY_S)
+        answer = self._get.call(GetGoal.Request(goal_id=request.goal_id), ANSWER_S, READY_S)
         if not answer.success:
             raise AmRosError(answer.message)
         return images.array_from_image(answer.image)
@@ -43,7 +43,7 @@ class GoalRequests:
         if not request.goal_id:
             asked.goal_image = request.goal_image
         try:
-            answer = call_service(self._check, asked, ANSWER_S, READY_S)
+            answer = self._check.call(asked, ANSWER_S, READY_S)
             if not answer.success:
                 raise AmRosError(answer.message)
         except AmRosError as error:

@@ -8,7 +8,7 @@ from am_msgs.action import MoveCartesian
 from am_msgs.msg import EpisodeEvent
 
 from am_ros.action import ActionSpace, CartesianAction
-from am_ros.episode import Outcome, check_name, yaw_of_quaternion
+from am_ros.episode import check_name, yaw_of_quaternion
 from am_ros.errors import AmRosError
 from am_ros.ros.commanding.commander import POLL_S
 from am_ros.ros.commanding.episode_runner import EpisodeRunner
@@ -38,7 +38,7 @@ class ManualEpisodes(EpisodeRunner):
         except AmRosError:
             self._until_end.close()
             raise
-        self._publish_event(label, EpisodeEvent.START, self._last)
+        self._begin(label, self._last)
         self.label, self.steps = label, 0
 
     def step(self, action: CartesianAction, halted) -> MoveCartesian.Result:
@@ -66,12 +66,16 @@ class ManualEpisodes(EpisodeRunner):
     def end(self, reason: str) -> bool:
         """Publish END; an episode without a step is withdrawn instead. Returns whether it has steps."""
         kind = EpisodeEvent.END if self.steps else EpisodeEvent.DISCARD
-        self._finish(kind, reason)
+        self._conclude(kind, reason)
         return kind == EpisodeEvent.END
+
+    def close(self, reason: str) -> None:
+        """As `end`, if an episode is played."""
+        self.end(reason)
 
     def discard(self) -> None:
         """Withdraw the episode that is played now."""
-        self._finish(EpisodeEvent.DISCARD, "discarded")
+        self._conclude(EpisodeEvent.DISCARD, "discarded")
 
     def withdraw(self, label: Label) -> None:
         """Say of an episode that has ended that it is void."""
@@ -85,8 +89,8 @@ class ManualEpisodes(EpisodeRunner):
                 raise AmRosError(fault)
             time.sleep(POLL_S)
 
-    def _finish(self, kind: int, reason: str) -> None:
-        self._publish_event(self.label, kind, self._last, self.steps, Outcome.UNKNOWN, reason)
+    def _conclude(self, kind: int, reason: str) -> None:
+        self._finish(kind, reason, seen=self._last)
         self.label = None
         self._until_end.close()
 

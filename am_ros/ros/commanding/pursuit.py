@@ -14,7 +14,7 @@ from am_ros import images, topics
 from am_ros.errors import AmRosError
 from am_ros.evaluation.drawing import GREY, goal_tile, grid, tile, write_png
 from am_ros.ros.commanding.goal_requests import GET, READY_S
-from am_ros.ros.introspection.client import MATCH_S, GoalRun, RosClient
+from am_ros.ros.introspection.client import GoalRun, RosClient
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, to_ns
 
 POLL_S = 0.05
@@ -95,7 +95,7 @@ class Pursuit:
             if self._images and all(node.count_publishers(name) for name in (topics.STEP, topics.EPISODE_EVENT)):
                 break
             time.sleep(POLL_S)
-        time.sleep(MATCH_S)
+        self._client.meet("policy_server")
 
     def _others(self) -> list[str]:
         """What the other nodes warn of meanwhile; of the goal itself the policy server's feedback tells."""

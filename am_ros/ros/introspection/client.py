@@ -17,15 +17,14 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from am_ros.cell.start_check import DOMAIN, check_start
 from am_ros.errors import AmRosError
 from am_ros.ros.introspection.log import CellLog
-from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, in_executor
+from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, deliver, in_executor
 from am_ros.ros.node.errors import entering_ros
 from am_ros.ros.node.goal_clients import GoalBeats, goal_name
+from am_ros.ros.node.service import Greeting, RemoteService, wait_for
 
 __all__ = ["GoalRun", "Received", "RosClient"]
 
-
-# A client knows its service before the service knows where to answer: DDS drops an answer that comes that early.
-MATCH_S = 0.3
+STOP_S = 10.0  # for what the executor is doing when the client is closed; its callbacks only keep messages
 REJECTED = "rejected: "  # in the log of an action's server, before the reason, for which the answer has no room
 
 
@@ -42,7 +41,9 @@ class RosClient:
         with entering_ros():
             rclpy.init(args=args, context=self.context, domain_id=domain_id)
             self.node = rclpy.create_node(name, context=self.context, namespace=namespace)
-        self._clients, self._log = {}, None
+        self._services: dict[str, RemoteService] = {}
+        self._actions: dict[str, tuple[ActionClient, Greeting]] = {}
+        self._log, self._closing = None, False
         self._beats: GoalBeats | None = None  # from the first goal on
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
@@ -51,7 +52,8 @@ class RosClient:
 
     def _spin(self) -> None:
         try:
-            self._executor.spin()
+            while not self._closing:
+                self._executor.spin_once()
         except ExternalShutdownException:
             pass
 
@@ -73,12 +75,19 @@ class RosClient:
         return self._log
 
     def close(self) -> None:
-        """Stop spinning and leave the graph."""
-        self._executor.shutdown(timeout_sec=2.0)
-        self._thread.join(2.0)
-        for client in self._clients.values():
-            if isinstance(client, ActionClient):  # the node destroys those of services alone
-                client.destroy()
+        """Stop spinning, deliver what was published, and leave the graph.
+
+        The thread ends first: rclpy's own shutdown of an executor takes away what a thread that still spins waits for.
+        """
+        self._closing = True
+        self._executor.create_task(lambda: None)  # wakes it
+        self._thread.join(STOP_S)
+        if self._thread.is_alive():
+            raise RuntimeError(f"{self.node.get_name()}: a callback did not end within {STOP_S:g} s")
+        self._executor.shutdown()
+        deliver(self.node)
+        for client, _ in self._actions.values():  # the node destroys those of services alone
+            client.destroy()
         self.node.destroy_node()
         self.context.try_shutdown()
 
@@ -87,22 +96,21 @@ class RosClient:
 
         `ready_s`: how long to wait for a node that offers it, where that is less.
         """
-        deadline = time.monotonic() + timeout_s
-        new = name not in self._clients
-        client = self._client(name, lambda: self.node.create_client(service_type, name))
-        ready_s = timeout_s if ready_s is None else ready_s
-        _until(client.service_is_ready, ready_s, f"service {name}: no node offers it (waited {ready_s:g} s)")
-        if new:
-            time.sleep(MATCH_S)
-        return _result(client.call_async(service_type.Request(**fields)), deadline, f"service {name}")
+        if name not in self._services:
+            self._services[name] = RemoteService(self.node, service_type, name)
+        return self._services[name].call(service_type.Request(**fields), timeout_s, ready_s)
 
     def send_goal(self, action_type, name: str, timeout_s: float = 10.0, **fields) -> "GoalRun":
         """Send a goal of these fields to an action; return once it is accepted. Raises AmRosError if it is rejected."""
         deadline = time.monotonic() + timeout_s
         log = self.log
         self._beats = self._beats or GoalBeats(self.node)
-        client = self._client(name, lambda: ActionClient(self.node, action_type, name))
-        _until(client.server_is_ready, timeout_s, f"action {name}: no node offers it (waited {timeout_s} s)")
+        if name not in self._actions:
+            self._actions[name] = ActionClient(self.node, action_type, name), Greeting(self.node, name)
+        client, greeting = self._actions[name]
+        _until(client.server_is_ready, timeout_s, f"action {name}: no node offers it (waited {timeout_s:g} s)")
+        if not greeting.wait(deadline):
+            raise AmRosError(f"action {name}: no answer within {timeout_s:g} s")
         feedback = []
         goal = action_type.Goal(**fields)
         send = partial(client.send_goal_async, goal, lambda m: feedback.append(m.feedback))
@@ -138,10 +146,13 @@ class RosClient:
         _until(lambda: publisher.get_subscription_count() >= subscribers, timeout_s, message)
         return publisher
 
-    def _client(self, name: str, make):
-        if name not in self._clients:
-            self._clients[name] = make()
-        return self._clients[name]
+    def meet(self, node_name: str, timeout_s: float = 10.0) -> None:
+        """Return when a node knows every subscription that was made here so far, so that it sends to each of them."""
+        greeting = Greeting(self.node, f"{node_name}/")
+        met = greeting.wait(time.monotonic() + timeout_s)
+        in_executor(self._executor, greeting.destroy, timeout_s)
+        if not met:
+            raise AmRosError(f"node {node_name}: no answer within {timeout_s:g} s")
 
 
 class GoalRun:
@@ -210,8 +221,6 @@ def _until(condition, timeout_s: float, message: str) -> None:
 
 
 def _result(future, deadline: float, what: str):
-    done = threading.Event()
-    future.add_done_callback(lambda _future: done.set())
-    if not done.wait(max(0.0, deadline - time.monotonic())):
+    if not wait_for(future, deadline - time.monotonic()):
         raise AmRosError(f"{what}: no answer in time")
     return future.result()

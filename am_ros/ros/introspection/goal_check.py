@@ -22,13 +22,15 @@ from am_ros.ros.node.common import SENSOR_QOS, declare
 class GoalCheck:
     """Compares in a thread of its own, while the node's executor goes on answering.
 
-    `current_view()` returns today's image, uint8 [H, W, 3], or raises AmRosError. Where the camera publishes a larger
-    view (topic image_view), goals keep one, and these are compared instead: more can be seen on them.
+    `await current_image()` gives today's image, of which `pixels` makes uint8 [H, W, 3]; both may raise AmRosError.
+    Where the camera publishes a larger view (topic image_view), goals keep one, and these are compared instead: more
+    can be seen on them.
     """
 
-    def __init__(self, node, library: GoalLibrary, current_view, max_age_s: float):
+    def __init__(self, node, library: GoalLibrary, current_image, pixels, max_age_s: float):
         self.config = declare(node, ConsistencyConfig)
-        self._node, self._library, self._current_view, self._max_age_s = node, library, current_view, max_age_s
+        self._node, self._library, self._max_age_s = node, library, max_age_s
+        self._current_image, self._pixels = current_image, pixels
         self._info: CameraInfo | None = None
         self._view: tuple[CompressedImage, float] | None = None
         self._thread = ThreadPoolExecutor(1, "goal check")
@@ -61,7 +63,7 @@ class GoalCheck:
 
     async def _on_check(self, request, response: CheckGoal.Response) -> CheckGoal.Response:
         try:
-            goal, now, small = self._pictures(request)
+            goal, now, small = await self._pictures(request)
             focal = self._focal_of(goal, small)
             done = Future()
             comparing = self._thread.submit(_compare, goal[1], now, focal, self.config)
@@ -80,15 +82,15 @@ class GoalCheck:
             response.message = str(error)
         return response
 
-    def _pictures(self, request):
+    async def _pictures(self, request):
         """(the goal or None, its picture to be compared), today's picture, and the goal image itself."""
         if not request.goal_id:
             small = array_from_image(request.goal_image, "goal image")
-            return (None, small), self._current_view(), small
+            return (None, small), self._pixels(await self._current_image()), small
         goal, small = self._library.get(request.goal_id)
         then, now = self._library.view(goal), self.view()
         if then is None or now is None:
-            return (goal, small), self._current_view(), small
+            return (goal, small), self._pixels(await self._current_image()), small
         return (goal, then), now, small
 
     def _focal_of(self, goal: tuple[Goal | None, np.ndarray], small: np.ndarray) -> float | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import rclpy
 from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.duration import Duration
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
@@ -43,6 +44,9 @@ END_S = 4.0
 # Ctrl-C in a terminal and `ros2 launch` reach all processes at once: so long a node waits for bringup to take it down
 # in its turn before it stops by itself. Bringup takes 0.1 s while all nodes answer.
 MANAGED_STOP_S = 1.0
+# A publisher that is destroyed takes along what its subscribers do not have yet, be it the end of an episode. So long
+# they are waited for; one that was killed acknowledges nothing until DDS has noticed.
+DELIVER_S = 1.0
 
 
 def declare(node, cls, base=None, skip: tuple[str, ...] = (), changeable: tuple[str, ...] = ()):
@@ -118,8 +122,20 @@ def run(make_node, name: str, args=None) -> int:
         if node is not None:
             if hasattr(node, "close"):
                 node.close()
+            deliver(node)
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+def deliver(node, timeout_s: float = DELIVER_S) -> None:
+    """Wait until the subscribers have what was published reliably, or the time is up."""
+    deadline_s, at_once = time.monotonic() + timeout_s, Duration(seconds=0)
+    waiting = list(node.publishers)
+    # Polled: rclpy holds the interpreter's lock while it waits, so that no other thread would do anything.
+    while node.context.ok() and (waiting := [p for p in waiting if not p.wait_for_all_acked(at_once)]):
+        if time.monotonic() > deadline_s:
+            return
+        time.sleep(0.01)
 
 
 def _is_managed(node) -> bool:
@@ -154,7 +170,7 @@ async def completed(future) -> None:
 def spin_until(node, done: Callable[[], bool], timeout_s: float) -> bool:
     """From `close`: go on answering until `done()`; returns whether it is. What is under way ends by messages."""
     deadline_s = time.monotonic() + timeout_s
-    while not done() and time.monotonic() < deadline_s and node.executor is not None:
+    while not done() and time.monotonic() < deadline_s and node.executor is not None and node.context.ok():
         node.executor.spin_once(timeout_sec=0.02)
     return done()
 
@@ -167,10 +183,6 @@ class NodeThread:
         self._thread = threading.Thread(target=self._run, daemon=True, name=name)
         steady_timer(node, 0.2, self._check)
         self._thread.start()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for the end."""
-        self._thread.join(timeout_s)
 
     @property
     def ended(self) -> bool:

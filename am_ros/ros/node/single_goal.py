@@ -63,10 +63,10 @@ class SingleGoalServer:
         self._cancelled.set(reason)
 
     def close(self) -> None:
-        """Stop what moves and end the thread."""
+        """Stop what moves, answer who asked for it, end the thread; in the thread of the executor, which goes on."""
         self.cancel()
         self._work.put(None)
-        spin_until(self._node, lambda: self._thread.ended, END_S)
+        spin_until(self._node, lambda: self._thread.ended and not self._busy.locked(), END_S)
 
     def _on_goal(self, _request) -> GoalResponse:
         why = self._refuse()
@@ -116,24 +116,3 @@ class SingleGoalServer:
             goal.abort()
         self._busy.release()
         return result
-
-
-def call_service(client, request, timeout_s: float, ready_s: float | None = None):
-    """Call a service from a thread that is not the executor's; AmRosError naming the service without an answer.
-
-    `ready_s`: how long to wait for a node that offers it, where that is less.
-
-    Asks twice, so for requests that may be repeated: the dead server of a node that was killed and started again still
-    looks ready for a while, and a request that reaches only that one is lost.
-    """
-    ready_s = timeout_s if ready_s is None else ready_s
-    if not client.wait_for_service(timeout_sec=ready_s):
-        raise AmRosError(f"service {client.srv_name}: no node offers it (waited {ready_s:g} s)")
-    for _ in range(2):
-        answered = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _, answered=answered: answered.set())
-        if answered.wait(timeout_s / 2):
-            return future.result()
-        client.remove_pending_request(future)
-    raise AmRosError(f"service {client.srv_name}: no answer within {timeout_s:g} s")
