@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from am_msgs.srv import DeleteGoal, GetGoal, ListGoals, RecordGoal
+from am_msgs.srv import CheckGoal, DeleteGoal, GetGoal, ListGoals, RecordGoal
 from conftest import wait_until
 from sensor_msgs.msg import Image, JointState
 from test_camera import number_of, write_folder
@@ -68,6 +68,10 @@ def registry(ros, start_node, tmp_path):
     yield start
     for cell in cells:
         cell.close()
+
+
+GOAL = {"goal_image": Image()}
+fill_image(GOAL["goal_image"], picture())
 
 
 def record(ros, goal_id="", note=""):
@@ -195,6 +199,26 @@ def test_the_newest_image_will_do_if_the_operator_says_so(ros, registry):
             cell._images.publish(message)
         time.sleep(0.15)
         assert sentence in refusal(ros, "b")
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_whoever_asks_before_the_camera_is_found_waits_for_its_first_image(ros, registry, fresh):
+    """A publisher takes DDS 0.05 s to find, and on a busy machine more; record and check are asked at once."""
+    registry(cell=False, fresh=fresh, fresh_timeout_s=20.0, require_joint_state=True)
+    answers = []
+    asked = [
+        threading.Thread(target=lambda: answers.append(record(ros, "cup"))),
+        threading.Thread(target=lambda: answers.append(ros.call(CheckGoal, "goal_registry/check", 30.0, **GOAL))),
+    ]
+    for thread in asked:
+        thread.start()
+    time.sleep(0.3)
+    assert not answers
+    cell = Cell(ros)
+    for thread in asked:
+        thread.join(30)
+    cell.close()
+    assert len(answers) == 2 and all(answer.success for answer in answers), answers
 
 
 def test_a_missing_joint_state_is_told_or_refused(ros, registry):

@@ -87,14 +87,14 @@ def start_cell(start_node, tmp_path):
         server = start_node("policy_server", checkpoint=str(policy), samples=8, image_timeout_s=1.5, lease_wait_s=0.1,
                             **parameters)
         server.wait_for_line("serving")
-        return controller
+        return controller, server
 
     return start
 
 
 def test_whatever_happens_the_episode_ends_in_time_and_by_name(ros, start_cell, relay, tmp_path):
     # Finite for the input that a checkpoint is tried with, and not for what the arm's state makes of it.
-    controller = start_cell({"remap": IMAGE_IN}, lambda network: network.state.weight.fill_(3e38))
+    controller, _ = start_cell({"remap": IMAGE_IN}, lambda network: network.state.weight.fill_(3e38))
     events, steps = ros.receive(EpisodeEvent, "episode_event", RELIABLE_QOS), ros.receive(Step, "step", RELIABLE_QOS)
     statuses = ros.receive(ControllerStatus, "controller_status", LATCHED_QOS)
     diagnostics, beats = ros.receive(DiagnosticArray, "/diagnostics", 10), ros.receive(Heartbeat, "commander_heartbeat")
@@ -169,10 +169,11 @@ def test_images_that_never_came_are_counted(ros, start_node, ros_env):
                for report in reports)
 
 
-def test_a_clock_that_jumps_ends_the_episode_with_the_seconds(ros, start_cell):
+def test_a_clock_that_jumps_ends_the_episode_with_the_seconds_and_so_does_the_nodes_own_end(ros, start_cell):
     clock = PublishedClock(ros)
     try:
-        start_cell(use_sim_time=True)
+        _, server = start_cell(use_sim_time=True)
+        events = ros.receive(EpisodeEvent, "episode_event", RELIABLE_QOS)
         for jump_s in (-3600.0, 3600.0):
             run = start_episode(ros)
             clock.offset_s += jump_s
@@ -181,6 +182,12 @@ def test_a_clock_that_jumps_ends_the_episode_with_the_seconds(ros, start_cell):
             assert time.monotonic() - began_s < 2.0
             assert result.reason.startswith("clock_jump: the clock of the stamps jumped by "), result.reason
             assert float(result.reason.split(" by ")[1].split()[0]) == pytest.approx(jump_s, abs=1)
-        assert not start_episode(ros).done  # the next one goes by the new time
+        run = start_episode(ros)
+        assert not run.done  # the next one goes by the new time
+        server.signal(signal.SIGINT)
+        assert server.wait() == 0
+        assert (run.status(), run.result().reason) == ("aborted", "cancelled")
+        last = events[-1]
+        assert (last.type, last.reason, last.steps) == (EpisodeEvent.END, "cancelled", run.result().steps)
     finally:
         clock.close()

@@ -184,6 +184,10 @@ class NodeThread:
         steady_timer(node, 0.2, self._check)
         self._thread.start()
 
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end."""
+        self._thread.join(timeout_s)
+
     @property
     def ended(self) -> bool:
         return not self._thread.is_alive()

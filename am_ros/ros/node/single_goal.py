@@ -11,6 +11,9 @@ from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import END_S, RESULT_KEPT_S, NodeThread, spin_until
 from am_ros.ros.node.goal_clients import LOOK_S, GoalClients
 
+# For the result of the last goal to be sent and to arrive: rclpy does not tell when it has.
+RESULT_S = 0.3
+
 
 class Cancellation(threading.Event):
     """That a goal is to end, and why; the first reason counts. `wanted()`: whether its client was heard just now."""
@@ -26,7 +29,6 @@ class Cancellation(threading.Event):
     def clear(self) -> None:
         super().clear()
         self.reason = ""
-
 
 class SingleGoalServer:
     """`pursue(goal, result, cancelled)` runs in the thread and fills `result`; it returns whether the goal succeeded.
@@ -66,7 +68,10 @@ class SingleGoalServer:
         """Stop what moves, answer who asked for it, end the thread; in the thread of the executor, which goes on."""
         self.cancel()
         self._work.put(None)
+        pursued = self._busy.locked()
         spin_until(self._node, lambda: self._thread.ended and not self._busy.locked(), END_S)
+        if pursued:
+            spin_until(self._node, lambda: False, RESULT_S)
 
     def _on_goal(self, _request) -> GoalResponse:
         why = self._refuse()
@@ -110,7 +115,7 @@ class SingleGoalServer:
         self._clients.end()
         if goal.is_cancel_requested:
             goal.canceled()
-        elif succeeded and not self._cancelled.reason.startswith("client_gone"):
+        elif succeeded and not self._cancelled.is_set():  # by the node itself, which ends or is deactivated
             goal.succeed()
         else:
             goal.abort()
