@@ -25,7 +25,7 @@ DOCS := $(STAMPS)/docs-$(call hash,Makefile constraints.txt)
 # pybullet has wheels for 3.10 and 3.11; those come first. A version that pyenv only pretends to have does not count.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3 python3.12 python3.13,$(shell $(p) -c '' 2>/dev/null && echo $(p))))
 
-.PHONY: help setup demo faults test slow colcon docs lint clean distclean check-machine
+.PHONY: help setup demo faults test flaky slow colcon docs lint clean distclean check-machine
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,11 +39,17 @@ demo: setup  ## Record, train, and reach goals through ROS on the simulated work
 faults: setup  ## Break it on purpose: kills, damage, full disks, bad input; a table, and results in runs/faults
 	@$(BIN)/am-ros faults
 
-# Nodes spend much of a test waiting for each other. The tests of a file share what takes long to make.
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+# Nodes spend much of a test waiting for each other. The tests of a file share what takes long to make; the files keep
+# the order of test/conftest.py.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: setup  ## Every test but the slow ones
 	@$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE)
+
+N ?= 10
+LOAD ?= 0
+flaky: setup  ## The suite N=10 times beside LOAD=0 busy processes: what failed how often, kept in runs/flaky
+	@$(BIN)/python benchmarks/flaky.py --runs $(N) --load $(LOAD) -- -m "not slow" $(SIDE_BY_SIDE)
 
 slow: setup $(COLCON)  ## The slow tests: the colcon build and long runs; before a release
 	@$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE)
