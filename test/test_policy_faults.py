@@ -94,7 +94,7 @@ def start_cell(start_node, tmp_path):
 
 def test_whatever_happens_the_episode_ends_in_time_and_by_name(ros, start_cell, relay, tmp_path):
     # Finite for the input that a checkpoint is tried with, and not for what the arm's state makes of it.
-    controller, _ = start_cell({"remap": IMAGE_IN}, lambda network: network.state.weight.fill_(3e38))
+    controller, server = start_cell({"remap": IMAGE_IN}, lambda network: network.state.weight.fill_(3e38))
     events, steps = ros.receive(EpisodeEvent, "episode_event", RELIABLE_QOS), ros.receive(Step, "step", RELIABLE_QOS)
     statuses = ros.receive(ControllerStatus, "controller_status", LATCHED_QOS)
     diagnostics, beats = ros.receive(DiagnosticArray, "/diagnostics", 10), ros.receive(Heartbeat, "commander_heartbeat")
@@ -136,6 +136,9 @@ def test_whatever_happens_the_episode_ends_in_time_and_by_name(ros, start_cell, 
 
     run = start_episode(ros)
     controller.signal(signal.SIGKILL)
+    server.signal(signal.SIGSTOP)  # as on a machine that has something else to do: then no image has come either
+    time.sleep(2.0)
+    server.signal(signal.SIGCONT)
     began_s = time.monotonic()
     result = run.result(20)
     assert result.reason.startswith("controller_gone: "), result.reason

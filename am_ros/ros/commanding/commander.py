@@ -59,13 +59,18 @@ class Commander:
         finally:
             self._commands = False
 
+    @property
+    def overdue_s(self) -> float:
+        """From when on (time.monotonic()) a controller that says nothing more counts as gone."""
+        return self._heard_s + self._config.controller_timeout_s
+
     def fault(self, now_s: float) -> str | None:
         """"controller_gone: ..." if the controller has fallen silent, or None.
 
         Its action server alone does not tell: that of a process that was killed stays in the graph for 20 s.
         """
         silent_s = now_s - self._heard_s
-        if silent_s > self._config.controller_timeout_s:
+        if now_s > self.overdue_s:
             return f"controller_gone: nothing came on topic {topics.CONTROLLER_STATUS} for {silent_s:.1f} s"
         if not self._mover.server_is_ready():
             return f"controller_gone: no node offers the action {ACTION} any more"

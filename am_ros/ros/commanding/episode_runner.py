@@ -138,7 +138,9 @@ class EpisodeRunner:
         """What ends the episode now: the clock, the images, or the controller; None while all is well."""
         with self._news:
             now_s = time.monotonic()
-            return self._clock_fault(now_s) or self._watch.fault(now_s) or self._commander.fault(now_s)
+            # A process that got no processor for a while finds all silent at once: the first to be overdue is told.
+            images_s = min(now_s, self._commander.overdue_s)
+            return self._clock_fault(now_s) or self._watch.fault(images_s) or self._commander.fault(now_s)
 
     def _raise_fault(self) -> None:
         fault = self._fault()
