@@ -98,7 +98,6 @@ setup(
             "import-linter",
             "psutil",
             "pytest",
-            "pytest-rerunfailures",
             "pytest-timeout",
             "pytest-xdist",
             "ruff",

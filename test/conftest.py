@@ -18,20 +18,23 @@ enter_ros_environment()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+# The files that take longest, by `--durations`. They come first, or at the end one process has them all to itself.
+LONGEST = (
+    "test_trainer_node", "test_learning_parallel", "test_evaluation_ros", "test_improve", "test_faults_cell",
+    "test_policy_faults", "test_pretrained", "test_faults", "test_supervisor", "test_cartesian_controller_sim",
+    "test_policy_server", "test_learning_checkpoint", "test_learning_method", "test_transport", "test_reach",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Sort by file as LONGEST says; the others keep their order."""
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
 def pytest_sessionfinish():
     """Tests kill nodes; a machine that runs many of them must not fill its shared memory with what they leave."""
     remove_stale_segments()
-
-
-_crashed = set()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_handlecrashitem(crashitem, report):
-    """xdist runs a test again whose process has crashed; with --reruns the first crash counts like a first failure."""
-    if "--reruns" in os.environ.get("PYTEST_ADDOPTS", "") and crashitem not in _crashed:
-        _crashed.add(crashitem)
-        report.outcome = "rerun"
 
 
 def wait_until(condition, timeout_s: float = 30.0, what: str = "the condition") -> None:
