@@ -9,6 +9,7 @@ import os
 import time
 
 import pytest
+from quiet import pytest_runtest_call  # noqa: F401  (for the marker needs_quiet)
 
 from am_ros.cell.environment import enter_ros_environment
 from am_ros.cell.shared_memory import remove_stale_segments

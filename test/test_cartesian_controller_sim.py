@@ -1,7 +1,6 @@
 """The Cartesian controller and the simulated workcell, two real processes."""
 
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -9,13 +8,12 @@ from am_msgs.action import MoveCartesian
 from am_msgs.msg import CartesianAction, ControllerStatus, SceneState
 from am_msgs.srv import ResetScene
 from conftest import wait_until
-from geometry_msgs.msg import Vector3
+from geometry_msgs.msg import PoseStamped, Vector3
 from std_srvs.srv import Trigger
 
 from am_ros.control.limits import MotionLimits
 from am_ros.episode import yaw_of_quaternion
-from am_ros.errors import AmRosError
-from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS
+from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS, to_ns
 
 DONE, STOPPED = MoveCartesian.Result.DONE, MoveCartesian.Result.STOPPED
 LOW, HIGH = MotionLimits().box
@@ -28,6 +26,7 @@ class Cell:
         self._ros, self._start_node, self._simulation = ros, start_node, simulation
         self.status = ros.receive(ControllerStatus, "controller_status", LATCHED_QOS)
         self.scenes = ros.receive(SceneState, "scene_state", RELIABLE_QOS)
+        self.poses = ros.receive(PoseStamped, "ee_pose")
         self.start_simulator()
         start_node("cartesian_controller", velocity_scale=velocity_scale)
         self.wait_for(ControllerStatus.IDLE)
@@ -39,13 +38,10 @@ class Cell:
         wait_until(lambda: self.status and self.status[-1].state == state, 20, f"controller state {state}")
 
     def reset(self, task, seed=0):
-        scene = {"task": task, "seed": seed}
-        try:
-            response = self._ros.call(ResetScene, "sim_workcell/reset", timeout_s=5.0, **scene)
-        except AmRosError:  # went to the server of a simulator that was killed, which looks ready for a while
-            response = self._ros.call(ResetScene, "sim_workcell/reset", timeout_s=20.0, **scene)
+        response = self._ros.call(ResetScene, "sim_workcell/reset", timeout_s=20.0, task=task, seed=seed)
         assert response.success, response.message
-        time.sleep(0.1)  # joint states of the new scene reach the controller
+        there = position(response.scene.ee_pose)
+        wait_until(lambda: np.abs(position(self.poses[-1].pose) - there).max() < 2e-3, 20, "the controller to see it")
         return response.scene
 
     def send(self, x=0.0, y=0.0, z=0.0, turn=0.0, gripper=CartesianAction.GRIPPER_HOLD):
@@ -59,9 +55,10 @@ class Cell:
         return result
 
     def scene(self):
-        """The first truth of the simulator that is newer than now."""
-        count = len(self.scenes)
-        return self.scenes.wait(count + 2)[-1]
+        """A truth of the simulator that is newer than now; what lies in the queue may be older."""
+        now_ns = self._ros.node.get_clock().now().nanoseconds
+        wait_until(lambda: self.scenes and to_ns(self.scenes[-1].header.stamp) > now_ns, 20, "the simulator's truth")
+        return self.scenes[-1]
 
     def go_to(self, target, **options):
         """As many steps as it takes."""

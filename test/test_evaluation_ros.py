@@ -44,6 +44,7 @@ def by_scene(trials):
     return sorted(trials, key=lambda t: (t.actor, t.task, t.seed))
 
 
+@pytest.mark.needs_quiet(0.1)  # the simulated time runs on while a node waits, and an aimless policy goes elsewhere
 def test_one_cell_runs_policy_and_expert_on_all_tasks_as_without_nodes(ros_env, untrained):
     plans = [
         TrialPlan(ActorConfig(str(untrained), search=searching(samples=8)), ("reach", "pick_place"), 1, frames_px=64),

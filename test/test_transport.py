@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from am_msgs.srv import ListGoals
 from conftest import wait_until
 from sensor_msgs.msg import Image
@@ -13,13 +14,14 @@ from sensor_msgs.msg import Image
 from am_ros.cell.environment import child_environment
 from am_ros.cell.shared_memory import MIN_AGE_S, SHARED_MEMORY, remove_stale_segments
 from am_ros.ros.introspection.client import RosClient
-from am_ros.ros.node.common import to_ns
+from am_ros.ros.node.common import IMAGES_QOS, to_ns
 
 TALKER = Path(__file__).with_name("image_talker.py")
 
 
+@pytest.mark.needs_quiet(0.2)  # a segment holds nine images, which is 0.3 s
 def test_no_camera_image_is_lost_between_two_processes(ros, ros_env):
-    received = ros.receive(Image, "image_raw")
+    received = ros.receive(Image, "image_raw", IMAGES_QOS)
     command = [sys.executable, str(TALKER), "150", "30"]
     subprocess.run(command, env=child_environment(ros_env), check=True, timeout=60)
 
