@@ -65,7 +65,12 @@ def relay(start_node):
 
 def camera_path(reports):
     """What the policy server said last of its images: the status and its numbers."""
-    status = next(r.status[0] for r in reversed(reports) if r.status[0].name == "/policy_server: camera path")
+
+    def mine():
+        return [r.status[0] for r in reports if r.status[0].name == "/policy_server: camera path"]
+
+    wait_until(mine, what="a report of the camera path")
+    status = mine()[-1]
     return status, {v.key: float(v.value) for v in status.values}
 
 
