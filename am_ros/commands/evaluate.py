@@ -31,6 +31,11 @@ def register(subparsers) -> None:
     parser.add_argument("--noise", type=float, default=0.0, help="of the expert: 0 (default) none ... 1 random")
     parser.add_argument("--image-size", type=int, help="pixels; default: the checkpoint's own, or 64")
     add_variety_flag(parser)
+    parser.add_argument(
+        "--goal-variety", type=float,
+        help="record the goal under other light, with other errors of the camera's pose than the trial: 0 the usual "
+        "ones ... 1; default: those of the trial",
+    )  # fmt: skip
     search = parser.add_argument_group("search of a policy; what is left out is as its checkpoint says")
     add_flags(search, CemConfig, show_defaults=False)
     parser.add_argument(
@@ -112,12 +117,15 @@ def _plan(arguments, name: str) -> TrialPlan:
     search = searching(**given_flags(CemConfig, arguments))
     if arguments.plan_through and arguments.through_ros:
         raise AmRosError("through-ros: the policy server does not plan; leave out plan-through or through-ros")
+    if arguments.goal_variety is not None and arguments.through_ros:
+        raise AmRosError("through-ros: the simulated cell records a goal under the light of the trial; leave out one")
     plan = arguments.plan_through or ""
     actor = ActorConfig(name, arguments.noise, arguments.image_size, search, plan, arguments.waypoints)
     tasks = find_tasks(arguments.task)
     return TrialPlan(
-        actor, tasks, arguments.trials, arguments.seed, TILE if arguments.pictures else 0, arguments.variety
-    )
+        actor, tasks, arguments.trials, arguments.seed, TILE if arguments.pictures else 0, arguments.variety,
+        arguments.goal_variety,
+    )  # fmt: skip
 
 
 def _albums(folder: Path | None, names: list[str]) -> dict[str, Album]:

@@ -33,11 +33,14 @@ class TrialPlan:
     seed: int = 0
     frames_px: int = 0  # keep pictures of the steps, no larger than this; 0: keep none
     variety: float = SimConfig.variety  # of light, colours and camera from scene to scene
+    goal_variety: float | None = None  # of light and camera when the goal is recorded; None: those of the trial
 
     def __post_init__(self):
         for task in self.tasks:
             find_task(task)
         check(SimConfig(variety=self.variety))
+        if self.goal_variety is not None and not 0 <= self.goal_variety <= 1:
+            raise AmRosError(f"parameter goal_variety: {self.goal_variety} is outside 0 ... 1")
         if self.trials < 1:
             raise AmRosError(f"parameter trials: {self.trials} is not a positive number")
         evaluation_seed(self.seed)
@@ -56,15 +59,21 @@ def run_trials(plans: Sequence[TrialPlan], workers: int = 1) -> Iterator[Trial]:
     """
     for plan in plans:
         make_actor(plan.actor)  # fail here, in one sentence, and not in every worker
-    jobs = [(plan.actor, task, scene, plan.frames_px, plan.variety) for plan in plans for task, scene in plan.scenes]
+    jobs = [
+        (plan.actor, task, scene, plan.frames_px, plan.variety, plan.goal_variety)
+        for plan in plans
+        for task, scene in plan.scenes
+    ]
     return run_jobs(_work, jobs, min(workers, len(jobs)), "evaluate")
 
 
-def _work(actor: ActorConfig, task: str, scene: int, frames_px: int, variety: float) -> Trial:
+def _work(
+    actor: ActorConfig, task: str, scene: int, frames_px: int, variety: float, goal_variety: float | None
+) -> Trial:
     who = _actor(actor)
     config = SimConfig(variety=variety, camera=CameraConfig(image_size=who.image_size))
     environment = _environment(task, config, who.sees or frames_px > 0)
-    return replace(run_trial(environment, who, scene, frames_px), actor=actor.name)
+    return replace(run_trial(environment, who, scene, frames_px, goal_variety), actor=actor.name)
 
 
 _actor = lru_cache(maxsize=1)(make_actor)  # per process; jobs come actor by actor and task by task
@@ -81,7 +90,7 @@ def _environment(task: str, config: SimConfig, sees: bool) -> Environment:
     return _kept[key]
 
 
-def reset_trial(environment: Environment, scene: int):
+def reset_trial(environment: Environment, scene: int, goal_variety: float | None = None):
     """Put scene number `scene` of the evaluation set to its start; return the first observation and the goal image.
 
     The goal image is that of the same scene in its goal configuration, and all zeros if the task shows none
@@ -89,15 +98,17 @@ def reset_trial(environment: Environment, scene: int):
     """
     seed, goal_image = evaluation_seed(scene), None
     if environment.task.goal_image and environment.sees:
-        goal_image = environment.reset(seed, "goal").image
+        goal_image = environment.reset(seed, "goal", goal_variety).image
     observation = environment.reset(seed, "start")
     return observation, np.zeros_like(observation.image) if goal_image is None else goal_image
 
 
-def run_trial(environment: Environment, actor, scene: int, frames_px: int = 0) -> Trial:
+def run_trial(
+    environment: Environment, actor, scene: int, frames_px: int = 0, goal_variety: float | None = None
+) -> Trial:
     """One trial of an actor (see actors.py) on scene number `scene` of the evaluation set."""
     task = environment.task
-    observation, goal_image = reset_trial(environment, scene)
+    observation, goal_image = reset_trial(environment, scene, goal_variety)
     actor.begin(task, scene)
     frames, decisions, end, reason = [observation.image], [], "step_limit", ""
     steps, refusals, q = 0, 0, math.nan

@@ -64,6 +64,11 @@ class GoalConfig:
     )
     # With a few thousand episodes the encoder remembers them: without shifts pick_place falls to half.
     random_shift_px: int = parameter(4, "same random shift of image and goal, up to so many pixels", range=(0, 32))
+    # A goal is recorded in the morning and pursued in the evening: its light is not the image's.
+    photometric: float = parameter(
+        0.0, "strength of random brightness, contrast, gamma and colour, drawn for image and goal apart; 0: none",
+        range=(0.0, 1.0),
+    )  # fmt: skip
 
 
 @dataclass
@@ -107,6 +112,27 @@ def steps_ahead(uniform: np.ndarray, longest: np.ndarray, mean: float) -> np.nda
     fade = np.log1p(-1 / mean)  # log of the ratio of neighbouring probabilities
     steps = np.ceil(np.log1p(uniform * np.expm1(longest * fade)) / fade).astype(np.int64)
     return np.clip(steps, 1, longest)
+
+
+def light_tables(rng: np.random.Generator, count: int, strength: float) -> np.ndarray:
+    """Lights as tables from pixel values to pixel values, uint8 [count, 256, 3].
+
+    At strength 1: gain 0.7 ... 1.3 for all channels and 0.9 ... 1.1 for each, offset of 0.1, gamma 0.7 ... 1.4.
+    """
+    spread = strength * rng.uniform(-1, 1, (count, 6))
+    gain = (1 + 0.3 * spread[:, :1]) * (1 + 0.1 * spread[:, 1:4])  # [count, 3]
+    offset, gamma = 0.1 * spread[:, 4, None, None], 1.4 ** spread[:, 5, None, None]
+    values = (np.arange(256) / 255)[None, :, None] ** gamma
+    return (255 * (values * gain[:, None] + offset)).clip(0, 255).round().astype(np.uint8)
+
+
+def under_light(images: np.ndarray, tables: np.ndarray) -> np.ndarray:
+    """Images uint8 [B, H, W, 3], each under the light of its table [B, 256, 3]."""
+    out = np.empty_like(images)
+    for i, (image, table) in enumerate(zip(images, tables, strict=True)):
+        for channel in range(3):
+            np.take(table[:, channel], image[..., channel], out=out[i, ..., channel])
+    return out
 
 
 class Sampler:
@@ -185,6 +211,11 @@ class Sampler:
         action = store.actions[row]
         action[terminates] = np.eye(store.action_dim, dtype=np.float32)[-1]
         image, next_image, goal_image = self._observed(np.stack([row, following, goal]), shifts[:, self.mine])
+        if config.photometric and store.has_images:
+            # Drawn last, so that a batch without is the batch that it was; two lights an item: the scene's, the goal's.
+            tables = light_tables(rng, 2 * size, config.photometric).reshape(2, size, 256, 3)[:, self.mine]
+            image, next_image = under_light(image, tables[0]), under_light(next_image, tables[0])
+            goal_image = under_light(goal_image, tables[1])
         goal_image[rewarded] = 0
         success = store.successful[row]
         steps = np.where(random_goal, -1, np.where(at_goal, 0, goal - row))

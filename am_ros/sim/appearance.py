@@ -1,6 +1,7 @@
 """How a scene looks, drawn from its seed: light, table, colours, and a camera that was bumped a little."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,6 +39,15 @@ def draw_appearance(rng: np.random.Generator, objects, strength: float = 1.0) ->
         table=tuple((tint * usual.table).tolist()),
         colours=_colours(rng, objects, strength),
     )
+
+
+def at_another_hour(appearance: Appearance, rng: np.random.Generator, strength: float) -> Appearance:
+    """The same scene under other light, its camera bumped anew: a goal recorded in the morning, pursued at night.
+
+    Table and objects keep their colours. At strength 0 light and camera are the usual ones.
+    """
+    other = draw_appearance(rng, (), strength)
+    return replace(other, table=appearance.table, colours=appearance.colours)
 
 
 def _colours(rng: np.random.Generator, objects, strength: float) -> dict:

@@ -59,9 +59,12 @@ class Environment:
     def __exit__(self, *_error) -> None:
         self.close()
 
-    def reset(self, seed: int, phase: str = "start") -> Observation:
-        """Put the scene of that seed to its start, or to its goal for the goal image. Raises AmRosError."""
-        self._trial.reset(self.task, seed, phase)
+    def reset(self, seed: int, phase: str = "start", goal_variety: float | None = None) -> Observation:
+        """Put the scene of that seed to its start, or to its goal for the goal image. Raises AmRosError.
+
+        `goal_variety`: see TrialScene.reset.
+        """
+        self._trial.reset(self.task, seed, phase, goal_variety)
         self._outcome = self._trial.outcome()
         return self._observe()
 

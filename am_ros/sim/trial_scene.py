@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from am_ros.errors import AmRosError
 from am_ros.sim.scene import ObjectState, Scenario, SceneState
-from am_ros.sim.tasks import Task, draw_scenario
+from am_ros.sim.tasks import Task, draw_scenario, goal_appearance
 from am_ros.sim.workcell import SimWorkcell
 
 PHASES = ("start", "goal")
@@ -30,16 +30,20 @@ class TrialScene:
         self._seed = -1
         self._best_m = float("inf")
 
-    def reset(self, task: Task, seed: int, phase: str = "start") -> None:
+    def reset(self, task: Task, seed: int, phase: str = "start", goal_variety: float | None = None) -> None:
         """Arrange the scene of that seed as it starts, or as the goal image shows it.
 
-        Raises AmRosError if there is no such scene; then the old one stands.
+        `goal_variety` (0 ... 1): the goal has light and camera errors of its own, as if recorded at another hour; None:
+        those of the trial. Raises AmRosError if there is no such scene; then the old one stands.
         """
         if phase not in PHASES:
             raise AmRosError(f"phase {phase!r}: use one of {', '.join(PHASES)}")
         scenario = draw_scenario(task, seed, self._cell.config.variety)
         self._cell.stock(task.objects)
-        self._cell.arrange(scenario.start if phase == "start" else scenario.goal, scenario.appearance)
+        look = scenario.appearance
+        if phase == "goal" and goal_variety is not None:
+            look = goal_appearance(scenario, seed, goal_variety)
+        self._cell.arrange(scenario.start if phase == "start" else scenario.goal, look)
         self._task, self._scenario, self._seed = task, scenario, seed
         self._best_m = float("inf")
         self.outcome()

@@ -7,8 +7,8 @@ import numpy as np
 
 from am_ros.action import CartesianAction
 from am_ros.errors import AmRosError
-from am_ros.sim.appearance import draw_appearance
-from am_ros.sim.scene import Scenario, SceneState
+from am_ros.sim.appearance import at_another_hour, draw_appearance
+from am_ros.sim.scene import Appearance, Scenario, SceneState
 from am_ros.sim.tasks.container_placing import ContainerPlacing
 from am_ros.sim.tasks.downstream_grasping import DownstreamGrasping
 from am_ros.sim.tasks.fixture_placing import FixturePlacing
@@ -67,6 +67,11 @@ def train_seed(index: int) -> int:
 def evaluation_seed(index: int) -> int:
     """Seed of the scene `index` (0 ... 2^40 - 1) of the evaluation set."""
     return EVALUATION_BIT | train_seed(index)
+
+
+def goal_appearance(scenario: Scenario, seed: int, variety: float) -> Appearance:
+    """How the scene of that seed looks when its goal is recorded, at another hour than the trial."""
+    return at_another_hour(scenario.appearance, np.random.default_rng([seed, 4]), variety)
 
 
 def draw_scenario(task: Task, seed: int, variety: float = 1.0) -> Scenario:
