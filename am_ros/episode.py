@@ -50,16 +50,29 @@ def state_vector(position_m, yaw_rad: float, gripper_opening: float) -> np.ndarr
     return np.array([gripper_opening, z, x, y, math.sin(yaw_rad), math.cos(yaw_rad)], np.float32)
 
 
-def gripper_opening(names, positions, finger_names, stroke_m: float) -> float | None:
+# Of the parameters finger_open and finger_closed, which several nodes have.
+FINGER_OPEN = "what joint_states says of a finger when the gripper is open [m], or [rad] for one that turns"
+FINGER_CLOSED = "... and when it is closed; larger than finger_open where the joint grows while closing"
+FINGER_RANGE = (-4.0, 4.0)
+
+
+def check_fingers(opened: float, closed: float) -> None:
+    """Raise AmRosError if finger_open and finger_closed tell nothing of an opening."""
+    if abs(opened - closed) < 1e-4:
+        raise AmRosError(f"parameters finger_open and finger_closed: both are {opened:g}, so no opening can be told")
+
+
+def gripper_opening(names, positions, finger_names, opened: float, closed: float) -> float | None:
     """Opening of a gripper from a joint state: 0 closed ... 1 fully open; None if a finger joint is not in it.
 
-    `names` and `positions` [m] are those of the joint state; `stroke_m` is a finger's position when fully open.
+    `names` and `positions` are those of the joint state; `opened` and `closed` are what it says of a finger of an open
+    and of a closed gripper: for some joints the one is larger, for some the other.
     """
     position = dict(zip(names, positions, strict=False))
     fingers = [position.get(name) for name in finger_names]
     if not fingers or None in fingers:
         return None
-    return float(np.clip(np.mean(fingers) / stroke_m, 0, 1))
+    return float(np.clip((np.mean(fingers) - closed) / (opened - closed), 0, 1))
 
 
 def yaw_of_quaternion(x: float, y: float, z: float, w: float) -> float:

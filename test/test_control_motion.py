@@ -85,7 +85,7 @@ def test_a_gripper_that_reaches_its_goal_needs_no_waiting():
 
 
 def buffer(**options):
-    return JointStateBuffer(NAMES, ("left", "right"), 0.04, options.get("timeout_s", 0.5))
+    return JointStateBuffer(NAMES, ("left", "right"), (0.04, 0.0), options.get("timeout_s", 0.5))
 
 
 def test_joint_states_are_mapped_by_name_in_any_order():

@@ -87,7 +87,7 @@ def wrong_parameters(file):
 def test_parameter_files_name_nodes_that_exist():
     made = [sim_nodes(expert=True), workcell_nodes(), record_nodes(teleop="joy"), train_nodes()]
     nodes = {f"/**/{spec.label}" for nodes in made for spec in nodes}
-    nodes |= {"/**/topics", "/**/check", "/**/bag_player", "/**/image_relay"}
+    nodes |= {"/**", "/**/topics", "/**/check", "/**/bag_player", "/**/image_relay"}
     files = sorted((share_directory() / "config").glob("*.yaml"))
     assert {file.stem for file in files} >= {*STACKS, "workcell"}
     for file in files:

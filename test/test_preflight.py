@@ -219,11 +219,28 @@ def test_joint_states_of_another_driver_are_named_with_what_is_there(cell):
         ({"positions": {"joint_a2": 2.3}}, WRONG, "joint_positions", "joint_a2 is at 2.30 rad, its limits are -2.09"),
         ({"positions": {"joint_a2": 2.07}}, WARNING, "joint_positions", "joint_a2 is at 2.07 rad"),
         ({"positions": {"joint_a1": 1.5}}, WARNING, "tool_position", "outside the workspace"),
+        ({"positions": {"finger_left_joint": 0.79, "finger_right_joint": 0.79}}, WRONG, "gripper_values", "at 0.790"),
         ({"velocities": {"joint_a3": 0.2}}, WARNING, "arm_moves", "joint_a3 turns at 0.20 rad/s"),
     ],
 )
 def test_an_arm_that_is_not_ready_is_named(cell, joints, level, name, sentence):
     assert sentence in found(check_arm(cell, with_joints(cell, **joints)), level)[name]
+
+
+@pytest.mark.parametrize("setting", ["gripper: none", "gripper_measured: false, gripper: switch"])
+def test_a_cell_whose_gripper_nobody_reports_or_that_has_none_has_nothing_wrong(tmp_path, setting):
+    file = tmp_path / "cell.yaml"
+    file.write_text(f"/**/cartesian_controller: {{ros__parameters: {{{setting}}}}}")
+    cell = make_cell(tmp_path, params_file=str(file))
+    observed = healthy(cell)
+    fingers = cell.controller.finger_names
+    arm = {name: q for name, q in observed.joints.positions.items() if name not in fingers}
+    observed.joints = JointsSeen(arm, {})
+    observed.topics["/gripper_command"] = TopicSeen("/gripper_command")  # nobody hears it
+    heard = (Endpoint("/io", "std_msgs/msg/Bool"),)
+    observed.topics["/gripper_switch"] = TopicSeen("/gripper_switch", (), heard if "switch" in setting else ())
+    findings = check_cell(cell, observed)
+    assert not found(findings) and "as they were told to move" in found(findings, OK)["finger_names"]
 
 
 def urdf(lower=-2.96, upper=2.96, velocity=10.0, names=None) -> str:

@@ -16,6 +16,7 @@ from am_ros.control.motion import ArrivalTolerance
 from am_ros.control.robot import MODELS, robot_description, robot_model
 from am_ros.control.tool import check_tool
 from am_ros.control.watch import WatchConfig
+from am_ros.episode import FINGER_CLOSED, FINGER_OPEN, FINGER_RANGE, check_fingers
 from am_ros.errors import AmRosError
 
 
@@ -31,7 +32,8 @@ class ControllerConfig:
     finger_names: tuple[str, ...] = parameter(
         ("finger_left_joint", "finger_right_joint"), "finger joints as joint_states names them"
     )
-    finger_stroke_m: float = parameter(0.045, "position of a finger joint when fully open [m]", range=(1e-4, 1.0))
+    finger_open: float = parameter(0.045, FINGER_OPEN, range=FINGER_RANGE)
+    finger_closed: float = parameter(0.0, FINGER_CLOSED, range=FINGER_RANGE)
     base_frame: str = parameter("base_link", "frame_id of ee_pose: foot of the robot, z = 0 is the table plane")
     tip_frame: str = parameter("tcp", "frame between the finger tips, in the robot description")
     flange_extension_m: float = parameter(
@@ -62,6 +64,7 @@ def make_stepper(config: ControllerConfig) -> CartesianStepper:
         )
     if not config.finger_names:
         raise AmRosError("parameter finger_names: expected at least one name")
+    check_fingers(config.finger_open, config.finger_closed)
     # Our description has names of its own; the driver's are given to messages.
     names, tip = (config.joint_names, config.tip_frame) if config.robot_description else (facts.joint_names, "tcp")
     margin_rad = config.limits.joint_margin_rad

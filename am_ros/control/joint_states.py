@@ -20,6 +20,9 @@ STAMP_WINDOW = 100
 CONTRADICTION_S = 0.3
 CONTRADICTION_RAD = 0.02
 LOOK_S = 0.1
+# Fingers may stand a little beyond open or closed: tolerances, pads that give way. Further, the values are of another
+# gripper. A share of the way between them.
+FINGER_BEYOND = 0.25
 
 
 class StateStamps:
@@ -87,12 +90,30 @@ class VelocityCheck:
         return self.fault
 
 
+def measured_opening(names, positions, opened: float, closed: float) -> tuple[float, str]:
+    """Opening of a gripper, 0 ... 1, by its fingers' positions; and "gripper_values: ..." if they cannot be there.
+
+    `opened` and `closed`: the parameters finger_open and finger_closed.
+    """
+    position = float(np.mean(positions))
+    opening = (position - closed) / (opened - closed)
+    fault = ""
+    if not -FINGER_BEYOND <= opening <= 1 + FINGER_BEYOND:
+        fault = (
+            f"gripper_values: {', '.join(names)} at {position:.3f}, but finger_open is {opened:g} and finger_closed "
+            f"{closed:g}: set them to what joint_states says of an open and of a closed gripper"
+        )
+    return float(np.clip(opening, 0, 1)), fault
+
+
 class JointStateBuffer:
     """The latest measured state of the arm and its gripper, from messages that may name joints in any order."""
 
-    def __init__(self, joint_names, finger_names, finger_stroke_m: float, timeout_s: float):
+    def __init__(self, joint_names, finger_names, fingers: tuple[float, float], timeout_s: float):
+        """`fingers`: what joint states say of a finger of an open and of a closed gripper."""
         self._joints, self._fingers = tuple(joint_names), tuple(finger_names)
-        self._stroke, self._timeout = finger_stroke_m, timeout_s
+        self._open_closed, self._timeout = fingers, timeout_s
+        self.gripper_fault = ""  # "gripper_values: ..." while the fingers are where those values allow no finger to be
         self.q: np.ndarray | None = None  # [joints] rad
         self.qd: np.ndarray | None = None  # [joints] rad/s, measured or else estimated
         self.qd_measured: np.ndarray | None = None  # None where the driver reports none, or wrong ones
@@ -117,7 +138,7 @@ class JointStateBuffer:
         position = dict(zip(names, positions, strict=False))
         fingers = [position.get(name, np.nan) for name in self._fingers]
         if np.isfinite(fingers).all():
-            self.opening = float(np.clip(np.mean(fingers) / self._stroke, 0, 1))
+            self.opening, self.gripper_fault = measured_opening(self._fingers, fingers, *self._open_closed)
             self._received["gripper"] = now_s
         q = np.array([position.get(name, np.nan) for name in self._joints], float)
         if not np.isfinite(q).all():

@@ -29,7 +29,10 @@ class Supervision:
     def __init__(self, config: ControllerConfig, kinematics: Kinematics):
         self._config = config
         self.state = JointStateBuffer(
-            config.joint_names, config.finger_names, config.finger_stroke_m, config.joint_state_timeout_s
+            config.joint_names,
+            config.finger_names,
+            (config.finger_open, config.finger_closed),
+            config.joint_state_timeout_s,
         )
         self.stop = ProtectiveStop()
         self.lease = Lease(config.command.lease_s)

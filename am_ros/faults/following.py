@@ -93,7 +93,7 @@ class Cell:
         if at_s > self.now_s:
             self._sleep(at_s - self.now_s)
         names = [*self.config.joint_names, *self.config.finger_names]
-        fingers = [self.config.finger_stroke_m] * len(self.config.finger_names)
+        fingers = [self.config.finger_open] * len(self.config.finger_names)
         speeds = [*state.velocities, *(0.0 for _ in fingers)] if len(state.velocities) else []
         angles, now_ns = [*state.positions, *fingers], round(self.now_s * 1e9)
         self.safety.take(names, angles, speeds, state.stamp_ns, self.now_s, now_ns)

@@ -51,7 +51,7 @@ class CartesianController(ActingNode):
         safety = Supervision(config, stepper.kinematics)
         guard = make_guard(config, stepper)
         self._arm = ArmCommands(self, config.joint_names, publishes=config.backend.backend != "servo")
-        self._gripper = GripperOutput(self, config.gripper, config.finger_names, config.finger_stroke_m)
+        self._gripper = GripperOutput(self, config, safety.state)
         self._backend = make_backend(self, config, stepper, self._arm, safety.state)
         self._report = ControllerReport(self, config, stepper.kinematics, safety)
         self._others = OthersWatch(self, topics.JOINT_TRAJECTORY, self._backend.publisher)
@@ -89,6 +89,8 @@ class CartesianController(ActingNode):
             ended = await self._start(goal)
             self._publish_status()
             end, reason = await ended
+            failed = await self._gripper.done(lambda: end != End.DONE or goal.is_cancel_requested)
+            end, reason = (End.STOPPED, failed) if failed and end == End.DONE else (end, reason)
         except AmRosError as error:
             end, reason = End.REFUSED, str(error)
         finally:
@@ -195,6 +197,7 @@ class CartesianController(ActingNode):
             return
         fault = self._fault(now_s)
         gone = self._safety.commander_fault(now_s) or self._backend.fault(now_s) or self._server.fault()
+        gone = gone or self._gripper.failure()  # its driver has said so
         if fault:
             self._protect(fault)
         elif gone or self._goal.is_cancel_requested:

@@ -17,7 +17,14 @@ from sensor_msgs.msg import Image, JointState
 from am_ros import topics
 from am_ros.camera.watchdog import pixel_fault, stamp_fault
 from am_ros.configuration import parameter
-from am_ros.episode import check_name, gripper_opening
+from am_ros.episode import (
+    FINGER_CLOSED,
+    FINGER_OPEN,
+    FINGER_RANGE,
+    check_fingers,
+    check_name,
+    gripper_opening,
+)
 from am_ros.errors import AmRosError
 from am_ros.goals import Goal, GoalLibrary
 from am_ros.images import array_from_image, fill_image
@@ -43,7 +50,8 @@ class GoalRegistryConfig:
     finger_names: tuple[str, ...] = parameter(
         ("finger_left_joint", "finger_right_joint"), "gripper joints in joint_states"
     )
-    finger_stroke_m: float = parameter(0.045, "position of one finger joint when fully open [m]", range=(1e-3, 1.0))
+    finger_open: float = parameter(0.045, FINGER_OPEN, range=FINGER_RANGE)
+    finger_closed: float = parameter(0.0, FINGER_CLOSED, range=FINGER_RANGE)
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class GoalRegistry(Node):
     def __init__(self):
         super().__init__("goal_registry")
         self.config = declare(self, GoalRegistryConfig)
+        check_fingers(self.config.finger_open, self.config.finger_closed)
         self._library = GoalLibrary(self.config.folder)
         self._image: Received | None = None
         self._joints: dict[tuple[str, ...], Received] = {}  # by their names
@@ -178,14 +187,16 @@ class GoalRegistry(Node):
     def _metadata(self, request, image: Image) -> Goal:
         """What the library is to know; size, hash and a name that was left empty are the library's to fill in."""
         names, positions = self._current_joints()
-        fingers, stroke = self.config.finger_names, self.config.finger_stroke_m
+        config = self.config
         return Goal(
             request.goal_id or "unnamed",
             request.note,
             to_ns(image.header.stamp),
             joint_names=names,
             joint_positions=positions,
-            gripper_opening=gripper_opening(names, positions, fingers, stroke),
+            gripper_opening=gripper_opening(
+                names, positions, config.finger_names, config.finger_open, config.finger_closed
+            ),
             focal_px=self._check.focal_px(image.width),
         )
 

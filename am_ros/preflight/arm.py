@@ -8,6 +8,7 @@ import numpy as np
 
 from am_ros import topics
 from am_ros.control.controller import ControllerConfig, make_stepper
+from am_ros.control.joint_states import measured_opening
 from am_ros.control.kinematics import Kinematics
 from am_ros.errors import AmRosError
 from am_ros.preflight.cell import CONTROLLER, Cell
@@ -59,11 +60,22 @@ def check_names(config: ControllerConfig, joints: JointsSeen, topic: str) -> lis
         what = f"{topic} names {there}; {', '.join(missing)} is not there"
         return [wrong("joint_names", what, "choose the right stack:=, or set joint_names of cartesian_controller")]
     found = [ok("joint_names", f"{topic} names {', '.join(config.joint_names)}")]
+    return [*found, *check_fingers(config, joints, topic)]
+
+
+def check_fingers(config: ControllerConfig, joints: JointsSeen, topic: str) -> list[Finding]:
+    """Whether the gripper's opening can be told, if anybody but the controller says where the fingers are."""
+    if not config.gripper.reported:
+        how = "the arm has no gripper" if config.gripper.gripper == "none" else "gripper_measured is false"
+        return [ok("finger_names", f"{how}: the controller reports the fingers as they were told to move")]
     fingers = [name for name in config.finger_names if name not in joints.positions]
     if fingers:
         what = f"{topic} does not name {', '.join(fingers)}: the gripper's opening is not known, so no episode begins"
-        found.append(wrong("finger_names", what, "publish the gripper's joints too, or set finger_names"))
-    return found
+        mend = "publish them there or on gripper_states, set finger_names, or gripper: none if the arm has none"
+        return [wrong("finger_names", what, mend)]
+    positions = [joints.positions[name] for name in config.finger_names]
+    _, fault = measured_opening(config.finger_names, positions, config.finger_open, config.finger_closed)
+    return [wrong("gripper_values", fault.partition(": ")[2], "open and close it and look")] if fault else []
 
 
 def check_limits(config: ControllerConfig, kinematics: Kinematics, cell_urdf: str) -> list[Finding]:

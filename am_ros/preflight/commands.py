@@ -11,7 +11,10 @@ TRAJECTORY_TYPE, NUMBERS_TYPE = "trajectory_msgs/msg/JointTrajectory", "std_msgs
 DRIVER = "start the arm's driver with its joint_trajectory_controller, or choose the right stack:="
 SIMULATOR = "start the simulated cell"
 SERVO = "start MoveIt Servo, or choose another backend:="
-GRIPPER = "start the gripper's driver, remap its topic, or choose another `gripper` for cartesian_controller"
+GRIPPER = (
+    "start the gripper's driver, remap its topic, or choose another `gripper` for cartesian_controller: none if "
+    "the arm has none"
+)
 
 
 @dataclass(frozen=True)

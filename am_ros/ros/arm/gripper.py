@@ -1,62 +1,99 @@
-"""The gripper's commands: our opening, and what the driver of a real one takes."""
+"""The gripper's commands: our opening, and what the driver of a real one takes; and what came of them."""
 
 import time
 
-from builtin_interfaces.msg import Duration
-from rclpy.action import ActionClient
+from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from am_ros import topics
-from am_ros.control.gripper import AssumedOpening, GripperConfig
-from am_ros.errors import AmRosError
+from am_ros.control.controller import ControllerConfig
+from am_ros.control.gripper import AssumedOpening, GripperWatch
+from am_ros.control.joint_states import JointStateBuffer
+from am_ros.ros.arm.gripper_action import GripperAction
 from am_ros.ros.node.clocks import steady_timer
-from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS
+from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, duration
 
 REPORT_S = 0.05
+LOOK_S = 0.02
 POSITIONS, TRAJECTORY, SWITCH = "gripper_positions", "gripper_trajectory", "gripper_switch"
 
 
 class GripperOutput:
     """Sends each opening to gripper_command, and to the driver as parameter `gripper` says."""
 
-    def __init__(self, node, config: GripperConfig, finger_names, finger_stroke_m: float):
-        """Raises AmRosError naming the package if the driver's messages are not installed."""
-        self._node, self._config, self._fingers = node, config, list(finger_names)
-        self._stroke, self._assumed = finger_stroke_m, AssumedOpening(config.gripper_move_s)
-        if not config.gripper_measured:
+    def __init__(self, node, config: ControllerConfig, state: JointStateBuffer):
+        """`state`: what is measured. Raises AmRosError naming the package if messages are not installed."""
+        self._node, self._config, self._state = node, config.gripper, state
+        self._fingers = list(config.finger_names)
+        self._open_closed = config.finger_open, config.finger_closed
+        self._assumed, self._watch = AssumedOpening(config.gripper.gripper_move_s), GripperWatch(config.gripper)
+        self._verdict: str | None = ""  # of the last command; None while it cannot be told
+        self._waiting: Future | None = None
+        if not config.gripper.reported:
             self._states = node.create_publisher(JointState, topics.GRIPPER_STATES, SENSOR_QOS)
             steady_timer(node, REPORT_S, self._report)
-        self._server = None
+        self._action: GripperAction | None = None
         self._openings = node.create_publisher(Float64MultiArray, topics.GRIPPER_COMMAND, RELIABLE_QOS)
         self._to_driver = {
             "opening": lambda _node: None,
             "positions": self._positions,
             "trajectory": self._trajectory,
-            "action": self._action,
+            "action": self._by_action,
+            "parallel": self._by_action,
             "switch": self._switch,
-        }[config.gripper](node)
+            "none": lambda _node: None,
+        }[config.gripper.gripper](node)
+        steady_timer(node, LOOK_S, self._look)
 
     def set(self, opening: float) -> None:
         """0 closed ... 1 open."""
+        now_s = time.monotonic()
+        self._watch.told(opening, self._state.opening, now_s)
+        self._verdict = None
         self._openings.publish(Float64MultiArray(data=[opening]))
-        self._assumed.command(opening, time.monotonic())
+        self._assumed.command(opening, now_s)
         if self._to_driver:
             self._to_driver(opening)
 
+    def fault(self) -> str:
+        """Why it cannot be commanded: "gripper_gone: ..." if nobody takes the commands, as far as that can be known,
+        "gripper_values: ..." if what is measured contradicts what it is said to be; or empty."""
+        return self._state.gripper_fault or (self._action.fault() if self._action else "")
+
+    def failure(self) -> str:
+        """ "gripper_failed: ..." if that is known of the command of the step under way; or empty."""
+        return self._verdict or self._watch.failure(self._state.opening)
+
+    async def done(self, cancelled) -> str:
+        """The end of a step: wait until it is known what came of its command: "gripper_failed: ..." or empty.
+
+        "cancelled" if `cancelled()` meanwhile. A later step is not told again.
+        """
+        while self._verdict is None and not cancelled():
+            self._waiting = Future()
+            await self._waiting
+        verdict, self._verdict = self._verdict, ""
+        self._watch.over()
+        return "cancelled" if verdict is None else verdict
+
+    def _look(self) -> None:
+        if self._verdict is None:
+            now_s = time.monotonic()
+            self._verdict = self._watch.verdict(self._state.opening, now_s)
+            if self._verdict:
+                self._assumed.stay(now_s)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
     def _report(self) -> None:
         """The fingers, as they were told to move, for everybody who needs to know."""
-        position = self._assumed.at(time.monotonic()) * self._stroke
+        opened, closed = self._open_closed
+        position = closed + self._assumed.at(time.monotonic()) * (opened - closed)
         state = JointState(name=self._fingers, position=[position] * len(self._fingers))
         state.header.stamp = self._node.get_clock().now().to_msg()
         self._states.publish(state)
-
-    def fault(self) -> str:
-        """ "gripper_gone: ..." if nobody takes the commands, as far as that can be known; or empty."""
-        if self._server is None or self._server.server_is_ready():
-            return ""
-        return f"gripper_gone: no node offers the action {self._config.gripper_action}"
 
     def _positions(self, node):
         publisher = node.create_publisher(Float64MultiArray, POSITIONS, RELIABLE_QOS)
@@ -65,8 +102,7 @@ class GripperOutput:
 
     def _trajectory(self, node):
         publisher = node.create_publisher(JointTrajectory, TRAJECTORY, RELIABLE_QOS)
-        seconds = self._config.gripper_move_s
-        when = Duration(sec=int(seconds), nanosec=int(seconds % 1 * 1e9))
+        when = duration(self._config.gripper_move_s)
 
         def send(opening: float) -> None:
             positions = [self._config.position(opening)] * len(self._fingers)
@@ -79,18 +115,6 @@ class GripperOutput:
         publisher = node.create_publisher(Bool, SWITCH, RELIABLE_QOS)
         return lambda opening: publisher.publish(Bool(data=opening < 0.5))
 
-    def _action(self, node):
-        try:
-            from control_msgs.action import GripperCommand
-        except ImportError:
-            raise AmRosError(
-                "control_msgs is not installed: apt install ros-jazzy-control-msgs (gripper action)"
-            ) from None
-        self._server = client = ActionClient(node, GripperCommand, self._config.gripper_action)
-
-        def send(opening: float) -> None:
-            goal = GripperCommand.Goal()
-            goal.command.position, goal.command.max_effort = self._config.position(opening), self._config.gripper_effort
-            client.send_goal_async(goal)
-
-        return send
+    def _by_action(self, node):
+        self._action = GripperAction(node, self._config, self._fingers[0], self._watch, self._state)
+        return self._action.send

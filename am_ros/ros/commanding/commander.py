@@ -23,8 +23,8 @@ POLL_S = 0.02
 CANCEL_TIMEOUT_S = 2.0
 # Refusals that another step does not mend; the others (a place that cannot be reached) depend on the step.
 FINAL_REFUSALS = (
-    "not_commander", "commander_invalid", "protective_stop", "inactive", "backend_gone", "gripper_gone", "servo_units",
-    "servo_refused", "servo_settings", "clock_missing", "clock_stopped",
+    "not_commander", "commander_invalid", "protective_stop", "inactive", "backend_gone", "gripper_gone", "gripper_kind",
+    "gripper_values", "servo_units", "servo_refused", "servo_settings", "clock_missing", "clock_stopped",
 )  # fmt: skip
 
 

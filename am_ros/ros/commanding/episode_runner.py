@@ -25,7 +25,7 @@ from am_ros.camera.watchdog import Fault, ImageWatch
 from am_ros.clock import ClockWatch
 from am_ros.control.limits import MotionLimits
 from am_ros.diagnostics import LatencyWindow, StampLog
-from am_ros.episode import Outcome, check_name, gripper_opening, state_vector, yaw_of_quaternion
+from am_ros.episode import Outcome, check_fingers, check_name, gripper_opening, state_vector, yaw_of_quaternion
 from am_ros.errors import AmRosError
 from am_ros.ros.commanding.commander import FINAL_REFUSALS, POLL_S, Commander
 from am_ros.ros.messages.acting import ActingConfig, Choice, Ended, Label, Seen, action_message
@@ -49,6 +49,7 @@ class EpisodeRunner:
     """Wiring between an actor and the workcell: subscribes images and joint states, commands the controller."""
 
     def __init__(self, node, config: ActingConfig):
+        check_fingers(config.finger_open, config.finger_closed)
         self.node, self.config = node, config
         self.box = MotionLimits(config.workspace_x_m, config.workspace_y_m, config.workspace_z_m)
         self.image_stamps, self.images_missed = StampLog(), 0
@@ -261,8 +262,8 @@ class EpisodeRunner:
             self._news.notify_all()
 
     def _on_joints(self, joints: JointState) -> None:
-        fingers, stroke = self.config.finger_names, self.config.finger_stroke_m
-        opening = gripper_opening(joints.name, joints.position, fingers, stroke)
+        fingers, opened, closed = self.config.finger_names, self.config.finger_open, self.config.finger_closed
+        opening = gripper_opening(joints.name, joints.position, fingers, opened, closed)
         if opening is not None:  # arm and gripper may publish their joints apart
             self._opening = opening
 

@@ -43,6 +43,7 @@ class Prober:
             self._listen(CameraInfo, topics.CAMERA_INFO, self._on_info, SENSOR_QOS),
             self._listen(JointState, topics.JOINT_STATES, self._on_joints, SENSOR_QOS),
         ]
+        self._listen(JointState, topics.GRIPPER_STATES, self._on_joints, SENSOR_QOS)  # not every cell has it
         # A driver publishes its description beside its joint states.
         description = cell.topic(topics.JOINT_STATES, CONTROLLER).rpartition("/")[0] + "/robot_description"
         self._node.create_subscription(String, description, self._on_description, LATCHED_QOS)

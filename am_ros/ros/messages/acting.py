@@ -11,6 +11,7 @@ from am_ros.action import CartesianAction
 from am_ros.camera.watchdog import ImageWatchConfig
 from am_ros.configuration import parameter
 from am_ros.control.limits import MotionLimits
+from am_ros.episode import FINGER_CLOSED, FINGER_OPEN, FINGER_RANGE
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class ActingConfig:
     finger_names: tuple[str, ...] = parameter(
         ("finger_left_joint", "finger_right_joint"), "gripper joints in joint_states"
     )
-    finger_stroke_m: float = parameter(0.045, "position of one finger joint when fully open [m]", range=(1e-3, 1.0))
+    finger_open: float = parameter(0.045, FINGER_OPEN, range=FINGER_RANGE)
+    finger_closed: float = parameter(0.0, FINGER_CLOSED, range=FINGER_RANGE)
     motion_timeout_s: float = parameter(15.0, "wait so long for the end of a motion [s]", range=(0.1, 300.0))
     controller_timeout_s: float = parameter(
         1.0, "controller_gone: no controller_status for so long during an episode [s]", range=(0.2, 60.0)

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable
 
 import rclpy
-from builtin_interfaces.msg import Time
+from builtin_interfaces.msg import Duration, Time
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.duration import Duration
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -231,6 +231,11 @@ def subscribe_joints(node, callback) -> None:
 def to_ns(stamp) -> int:
     """builtin_interfaces/Time -> nanoseconds."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def duration(seconds: float) -> Duration:
+    """Seconds -> builtin_interfaces/Duration."""
+    return Duration(sec=int(seconds), nanosec=int(seconds % 1 * 1e9))
 
 
 def from_ns(nanoseconds: int) -> Time:
