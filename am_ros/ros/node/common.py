@@ -9,7 +9,8 @@ import typing
 from collections.abc import Callable
 
 import rclpy
-from builtin_interfaces.msg import Duration, Time
+from builtin_interfaces.msg import Duration as DurationMsg
+from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.duration import Duration
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -233,9 +234,9 @@ def to_ns(stamp) -> int:
     return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
-def duration(seconds: float) -> Duration:
+def duration(seconds: float) -> DurationMsg:
     """Seconds -> builtin_interfaces/Duration."""
-    return Duration(sec=int(seconds), nanosec=int(seconds % 1 * 1e9))
+    return DurationMsg(sec=int(seconds), nanosec=int(seconds % 1 * 1e9))
 
 
 def from_ns(nanoseconds: int) -> Time:
