@@ -10,13 +10,48 @@ from trajectory_msgs.msg import JointTrajectory
 
 from am_ros import topics
 from am_ros.control.cartesian import CartesianStepper
+from am_ros.control.limits import MotionLimits
 from am_ros.control.robot import robot_model
+from am_ros.errors import AmRosError
 from am_ros.ros.introspection.client import RosClient
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, to_ns
 
 KEPT = 60_000  # joint states: ten minutes
 SPEED_WINDOW_S = 0.05
 STANDS_M_S = 2e-3  # a tool slower than this stands still; an arm of the simulated cell that holds a position moves less
+
+
+class CommandRecord:
+    """What a driver model sends to the arm, period by period (~/commanded of the simulator)."""
+
+    def __init__(self, client: RosClient):
+        self._ticks = client.receive(JointState, "sim_workcell/commanded", RELIABLE_QOS)
+        self._kinematics = CartesianStepper.for_model().kinematics
+        self._limit = np.array(MotionLimits().acceleration_rad_s2)
+
+    def now(self) -> int:
+        """How many periods were seen: the mark from which `since` counts."""
+        return len(self._ticks)
+
+    def since(self, mark: int) -> np.ndarray:
+        """Angles [periods, 7]; raises AmRosError if a period is missing, or the simulator was started anew."""
+        ticks = self._ticks[mark:]
+        times_ns = np.array([to_ns(m.header.stamp) for m in ticks])
+        if len(ticks) < 3 or len(set(np.diff(times_ns))) > 1:
+            raise AmRosError(f"sim_workcell/commanded: {len(ticks)} periods, and some are missing")
+        self._period_s = (times_ns[1] - times_ns[0]) * 1e-9
+        return np.array([m.position for m in ticks])
+
+    def use(self, mark: int) -> tuple[float, float]:
+        """Largest velocity and acceleration between two periods, as shares of the joints' limits."""
+        speed = np.diff(self.since(mark), axis=0) / self._period_s
+        velocity = np.abs(speed) / self._kinematics.velocity_limit
+        return float(velocity.max()), float((np.abs(np.diff(speed, axis=0)) / self._period_s / self._limit).max())
+
+    def back_mm(self, mark: int, direction) -> float:
+        """How far the commanded tool goes against a direction [3] at most, from one period to the next."""
+        tool = np.array([self._kinematics.forward(q)[0] for q in self.since(mark)])
+        return float(max(0.0, -(np.diff(tool, axis=0) @ np.asarray(direction)).min()) * 1e3)
 
 
 class ArmRecord:

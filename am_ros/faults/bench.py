@@ -38,8 +38,8 @@ class Bench:
         (self.folder / "log").mkdir(parents=True)
         remove_stale_segments()
         self.domain, self._lock = claim_domain()
-        self._env = {**os.environ, "ROS_DOMAIN_ID": str(self.domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-        self._env |= {"ROS_LOG_DIR": str(self.folder / "log"), "OMP_NUM_THREADS": "1"}
+        self.env = {**os.environ, "ROS_DOMAIN_ID": str(self.domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+        self.env |= {"ROS_LOG_DIR": str(self.folder / "log"), "OMP_NUM_THREADS": "1"}
         return self
 
     def __exit__(self, *_error) -> None:
@@ -82,7 +82,7 @@ class Bench:
 
     def launch(self, spec: NodeSpec, ready: str = "") -> NodeProcess:
         """As `start`, for a node that is described already."""
-        process = NodeProcess(spec, self._env, self.folder / "log" / f"{spec.label}.log")
+        process = NodeProcess(spec, self.env, self.folder / "log" / f"{spec.label}.log")
         self._started.append(process)
         if ready:
             process.wait_for_line(ready, 60.0)

@@ -7,6 +7,7 @@ The camera is the camera node with a folder of pictures, so that it can be kille
 """
 
 import time
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -41,16 +42,23 @@ PURSUITS = 3
 CONTROLLER = {"velocity_scale": 0.15, "joint_state_timeout_s": 1.0}
 
 
+PARTS = ("policy", "camera", "controller")
+
+
 class Cell:
     """All nodes, ready when the constructor returns.
 
-    The camera's images are `size_px` high and wide. `relayed=False`: the relay is left out. `everywhere`: parameters
-    of all nodes.
+    The camera's images are `size_px` high and wide. `relayed=False`: the relay is left out. `parts`: which nodes beside
+    the simulator. `simulated` are parameters of the simulator, `controlled` those of the controller, `everywhere` of
+    all nodes.
     """
 
-    def __init__(self, bench: Bench, size_px: int = 64, rate_hz: float = 20.0, relayed: bool = True, **everywhere):
+    def __init__(
+        self, bench: Bench, size_px: int = 64, rate_hz: float = 20.0, relayed: bool = True, parts=PARTS,
+        simulated=MappingProxyType({}), controlled=CONTROLLER, **everywhere,
+    ):  # fmt: skip
         self.bench, client = bench, bench.client
-        self._everywhere, self._controlled = everywhere, CONTROLLER
+        self._everywhere, self._controlled, self._simulated = everywhere, controlled, dict(simulated)
         self._size_px = size_px
         self.checkpoint = aimless_checkpoint(bench.folder / "checkpoint", image_size=size_px)
         pictures = bench.folder / "pictures"
@@ -59,27 +67,38 @@ class Cell:
         self._relayed = relayed
         joints = JOINTS_IN if relayed else topics.JOINT_STATES
         self._pose = Pose()  # of the tool, as the controller sees it
+        self._silent = False
         client.node.create_subscription(PoseStamped, topics.EE_POSE, self._on_pose, RELIABLE_QOS)
         self.status = client.receive(ControllerStatus, topics.CONTROLLER_STATUS, LATCHED_QOS)
         self.arm = ArmRecord(client, joints)
         self._heartbeats = client.node.create_publisher(Heartbeat, topics.COMMANDER_HEARTBEAT, RELIABLE_QOS)
-        steady_timer(client.node, 0.1, lambda: self._heartbeats.publish(Heartbeat(name=NAME)))
+        steady_timer(client.node, 0.1, self._beat)
         remap = {topic: "sim_" + topic for topic in (topics.IMAGE, topics.IMAGE_COMPRESSED, topics.CAMERA_INFO)}
-        self.simulator = bench.start("sim_workcell", remap={**remap, topics.JOINT_STATES: joints}, **everywhere)
+        self._remap = {**remap, topics.JOINT_STATES: joints}
+        self.start("simulator")
         relay = [(bench.start("image_relay", joints=True, **everywhere), "running")] if relayed else []
-        self.start("policy")
-        self.start("camera")
-        self.start("controller")
-        for node, line in ((self.simulator, "cell is running"), (self.policy, "serving"), *relay):
+        for part in parts:
+            self.start(part)
+        policy = [(self.policy, "serving")] if "policy" in parts else []
+        for node, line in ((self.simulator, "cell is running"), *policy, *relay):
             node.wait_for_line(line, 60.0)
         self.wait_for_state(ControllerStatus.IDLE)
+
+    def _beat(self) -> None:
+        if not self._silent:
+            self._heartbeats.publish(Heartbeat(name=NAME))
+
+    def silence(self, silent: bool = True) -> None:
+        """Whether the commander's heartbeats stay out."""
+        self._silent = silent
 
     def _on_pose(self, message: PoseStamped) -> None:
         self._pose = message.pose
 
     def start(self, which: str, ready: str = "") -> NodeProcess:
-        """Start `policy`, `camera` or `controller`, the first time or once more."""
+        """Start `simulator`, `policy`, `camera` or `controller`, the first time or once more."""
         executable, settings, remap = {
+            "simulator": ("sim_workcell", self._simulated, self._remap),
             "policy": ("policy_server", {"checkpoint": str(self.checkpoint), "samples": 8}, {}),
             "camera": ("camera", self._camera, IMAGE_IN if self._relayed else {}),
             "controller": ("cartesian_controller", self._controlled, {}),
@@ -87,6 +106,13 @@ class Cell:
         process = self.bench.start(executable, ready=ready, remap=remap, **settings, **self._everywhere)
         setattr(self, which, process)
         return process
+
+    def simulate(self, **parameters) -> None:
+        """Have a simulator with these parameters, another process if they are not the present ones."""
+        if parameters != self._simulated:
+            self.simulator.stop()
+            self._simulated = parameters
+            self.start("simulator", ready="cell is running")
 
     def control(self, **parameters) -> None:
         """Have a controller with these parameters: another process if they are not the present ones."""

@@ -28,6 +28,14 @@ FAULTS = (
     ("malformed_input", "inputs", 480, 14),
     ("network_outputs", "inputs", 20, 20),
     ("unsafe_poses", "inputs", 200, 25),
+    ("driver_follows", "driver", 150, 25),
+    ("driver_stops", "driver", 60, 40),
+    ("driver_states", "driver", 90, 30),
+    ("driver_foreign", "driver", 30, 20),
+    ("driver_cancels", "driver", 60, 12),
+    ("driver_clock", "wishes", 60, 40),
+    ("driver_clients", "wishes", 60, 50),
+    ("driver_second_cell", "wishes", 40, 40),
     ("soak", "soak", 1240, 40),
 )
 

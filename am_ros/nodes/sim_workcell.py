@@ -114,6 +114,7 @@ class SimWorkcellNode(Node):
                 self._runtime.follow(lambda q: ideal_trajectory(self._runtime.joint_names, command, q))
             else:
                 self._runtime.accept(command)
+                self._driver.preempted()
         except AmRosError as error:
             self.get_logger().error(str(error))
 

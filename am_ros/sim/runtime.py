@@ -33,7 +33,9 @@ class RuntimeConfig:
 
     real_time_factor: float = parameter(1.0, "simulated seconds per second", range=(0.05, 10.0))
     image_rate_hz: float = parameter(20.0, "images per second [Hz]", range=(0.1, 120.0))
-    joint_state_rate_hz: float = parameter(100.0, "joint states per second [Hz]", range=(10.0, 500.0))
+    joint_state_rate_hz: float = parameter(
+        100.0, "joint states per second; a driver that is not ideal gives one per period [Hz]", range=(10.0, 500.0)
+    )
     driver: DriverConfig = field(default_factory=DriverConfig)
 
 
@@ -168,10 +170,13 @@ class CellRuntime:
         while not self._stop:
             self._serve_until(next_tick)
             self._advance()
-            self._report_joints()
+            if self._driver is None:
+                self._on_joints(self._cell.joint_state(), self._clock_ns())
             if time.monotonic() >= self._next_image:
                 self._publish_frame()
             next_tick = max(next_tick + period, time.monotonic())
+            if self._driver is not None:  # which has periods of its own
+                next_tick = self._last_advance + self._driver.period_s / self.config.real_time_factor
 
     def _serve_until(self, deadline: float) -> None:
         """Execute commands as they come."""
@@ -208,7 +213,8 @@ class CellRuntime:
         """Period by period: where the arm is now decides what it is sent next."""
         cell, driver = self._cell, self._driver
         joints, h = len(self.joint_names), driver.period_s
-        for _ in range(int(seconds / h + 1e-9)):
+        now_ns, count = self._clock_ns(), int(seconds / h + 1e-9)
+        for left in reversed(range(count)):
             state = cell.joint_state()
             q, qd = state.positions[:joints], state.velocities[:joints]
             before = self._target
@@ -219,6 +225,8 @@ class CellRuntime:
             cell.follow(JointTrajectory(np.array([0.0, h, 2 * h]), points, np.stack([speed] * 3)))
             cell.advance(h)
             self._on_command(driver.ticks, driver.sent)
+            # Once per period, as joint_state_broadcaster does; of several that are made up for, each with its own time.
+            self._report_joints(now_ns - round(left * h / self.config.real_time_factor * 1e9))
 
     def _hold_driver(self) -> None:
         """The arm was put somewhere: that is where the driver holds it."""
@@ -226,9 +234,9 @@ class CellRuntime:
             self._target = self._cell.arm_positions()
             self._driver.reset(self._target)
 
-    def _report_joints(self) -> None:
+    def _report_joints(self, stamp_ns: int) -> None:
         """Joint states as the driver has them."""
-        state, stamp_ns = self._cell.joint_state(), self._clock_ns()
+        state = self._cell.joint_state()
         if self._driver is None:
             self._on_joints(state, stamp_ns)
             return
@@ -248,7 +256,7 @@ class CellRuntime:
         self._last_advance = time.monotonic()
         self._hold_driver()
         # First the joints, then the image: who waits for the image also knows where the arm is.
-        self._report_joints()
+        self._report_joints(self._clock_ns())
         self._publish_frame()
         return self._trial.state()
 

@@ -7,11 +7,13 @@ from trajectory_msgs.msg import JointTrajectory
 
 from am_ros import topics
 from am_ros.errors import AmRosError
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import LATCHED_QOS, RELIABLE_QOS, from_ns, to_ns
 from am_ros.sim.driver import IDEAL, DriverConfig
 from am_ros.sim.runtime import CellRuntime
 from am_ros.sim.trajectory_controller import TrajectoryCommand
 
+LOOK_S = 0.05
 # Where ros2_control's trajectory controller says what its goals are at, beside its topic joint_trajectory.
 ACTION_STATUS = "follow_joint_trajectory/_action/status"
 
@@ -28,6 +30,7 @@ class DriverModel:
         self._node, self._names, self._config = node, list(joint_names), config
         self._runtime: CellRuntime | None = None
         self._goals = 0
+        self._goal: GoalStatus | None = None  # of the action, under way
         if self.ideal:
             return
         self._commanded = node.create_publisher(JointState, "~/commanded", RELIABLE_QOS)
@@ -43,6 +46,11 @@ class DriverModel:
             answer, lambda driver: driver.set_active(asked.data)))  # fmt: skip
         if not self.ideal:
             node.create_subscription(JointTrajectory, "~/action_trajectory", self._on_goal, RELIABLE_QOS)
+            steady_timer(node, LOOK_S, self._look)
+
+    def preempted(self) -> None:
+        """A trajectory came by the topic: it takes the place of a goal."""
+        self._conclude(GoalStatus.STATUS_CANCELED)
 
     def publish_command(self, tick: int, angles) -> None:
         """In the runtime's thread."""
@@ -71,7 +79,22 @@ class DriverModel:
         except AmRosError as error:
             self._node.get_logger().error(f"goal rejected: {error}")
             return
+        self._goal = status
         self._status.publish(GoalStatusArray(status_list=[status]))
+
+    def _look(self) -> None:
+        """Has the goal arrived?"""
+        left_s = []
+        if self._goal is not None:
+            self._runtime.drive(lambda driver: left_s.append(driver.motion_left_s))
+        if left_s == [0.0]:
+            self._conclude(GoalStatus.STATUS_SUCCEEDED)
+
+    def _conclude(self, how: int) -> None:
+        if not self.ideal and self._goal is not None:
+            self._goal.status = how
+            self._status.publish(GoalStatusArray(status_list=[self._goal]))
+            self._goal = None
 
 
 def trajectory_command(msg: JointTrajectory, now_ns: int) -> TrajectoryCommand:
