@@ -10,14 +10,13 @@ import psutil
 import pytest
 from conftest import wait_until
 from test_faults_cell import SHARED
-from test_faults_driver import ALONE as DRIVER_ALONE
 from test_faults_driver import SHARED as DRIVER_SHARED
 
 from am_ros import cli
 from am_ros.faults import suite
 
-# Those of test_faults_cell.py and test_faults_driver.py share a cell, or stand there.
-ALONE = [name for name in suite.names() if name not in (*SHARED, *DRIVER_SHARED, *DRIVER_ALONE)]
+# Those of test_faults_cell.py and test_faults_driver.py share a cell.
+ALONE = [name for name in suite.names() if name not in (*SHARED, *DRIVER_SHARED, "driver_brakes")]
 
 
 @pytest.mark.parametrize("name", ALONE)

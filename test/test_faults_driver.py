@@ -1,12 +1,14 @@
-"""The short version of the faults in front of a driver that lags, sags and stops; those of one cell share it."""
+"""The short version of the faults in front of a driver that lags, sags and stops: those that share a cell."""
 
 import pytest
 
 from am_ros.faults import suite
 from am_ros.faults.bench import Bench
 
+# A driver's period is 10 ms. Beside other tests a brake is taken one or two of them late, which is what is measured:
+# that one needs the machine to itself. benchmarks/following.py looks at the same logic tick by tick, without ROS.
+ALONE_ON_THE_MACHINE = pytest.param("driver_brakes", marks=pytest.mark.slow)
 SHARED = ("driver_follows", "driver_states", "driver_foreign", "driver_cancels")
-ALONE = ("driver_stops", "driver_clock", "driver_clients", "driver_second_cell")
 
 
 @pytest.fixture(scope="module")
@@ -15,13 +17,7 @@ def bench(tmp_path_factory):
         yield shared
 
 
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", [*SHARED, ALONE_ON_THE_MACHINE])
 def test_a_fault_of_the_driver_ends_as_required(name, bench):
     results = suite.run_on(bench, name)
-    assert results and all(result.ok for result in results), suite.table(results)
-
-
-@pytest.mark.parametrize("name", ALONE)
-def test_a_fault_in_front_of_the_driver_ends_as_required(name, tmp_path):
-    results = suite.run_fault(name, short=True, folder=tmp_path / name)
     assert results and all(result.ok for result in results), suite.table(results)

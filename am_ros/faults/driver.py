@@ -31,6 +31,7 @@ STACKS = ("kuka_drivers", "lbr_fri")
 STILL_S, NAMED_S = 1.0, 0.3
 RELEASED_MM = 2.0
 MOVING_M_S = 0.05
+LIMITS = "the command between two periods within velocity limit and 1.2 times the acceleration limit"
 FOREIGN_S = 2
 
 
@@ -56,8 +57,8 @@ def driver_cell(bench: Bench, simulated: dict, scale: float = 0.15, policy: bool
 
 
 def driver_follows(bench: Bench) -> Iterator[Result]:
-    """The arm does what was commanded; the command keeps the limits, brakes included"""
-    count, cancels = bench.pick(20, 4), bench.pick(6, 2)
+    """The arm does what was commanded, and the command keeps the limits"""
+    count = bench.pick(20, 4)
     for stack in bench.pick(STACKS, STACKS[:1]):
         cell = driver_cell(bench, driver_set(stack), scale=0.3)
         commands = bench.kept.setdefault("commands", CommandRecord(bench.client))
@@ -72,16 +73,24 @@ def driver_follows(bench: Bench) -> Iterator[Result]:
         time.sleep(0.3)
         off_mm = 1e3 * float(np.linalg.norm(cell.arm.tool_now() - start - asked))
         velocity, acceleration = commands.use(mark)
-        limits = "the command between two periods within velocity limit and 1.2 times the acceleration limit"
         yield Result(
             f"driver as that of {stack}: {count} steps left and right",
             f"the tool within 3 mm of the sum of its steps, or refused by name (state_offset); from the second step on "
-            f"{limits}",
+            f"{LIMITS}",
             f"{off_mm:.1f} mm off; {velocity:.0%} of the velocity limit, {acceleration:.0%} of the acceleration limit"
             + (f"; '{refused}'" if refused else ""),
             (off_mm <= 3.0 if not refused else refused.startswith("state_offset"))
             and velocity <= 1.0 and acceleration <= 1.2,
         )  # fmt: skip
+
+
+def driver_brakes(bench: Bench) -> Iterator[Result]:
+    """Cancelled in mid-motion: the command never steps back and keeps the limits"""
+    cancels = bench.pick(6, 2)
+    for stack in bench.pick(STACKS, STACKS[:1]):
+        cell = driver_cell(bench, driver_set(stack), scale=0.3)
+        commands = bench.kept.setdefault("commands", CommandRecord(bench.client))
+        cell.serves()  # a controller that has just come begins where the arm is measured
         velocity, acceleration, back_mm, said = 0.0, 0.0, 0.0, []
         for _ in bench.rounds(cancels, "cancels"):
             way, mark = cell.inward(), commands.now()
@@ -94,7 +103,7 @@ def driver_follows(bench: Bench) -> Iterator[Result]:
             back_mm = max(back_mm, commands.back_mm(mark, way / np.linalg.norm(way)))
         yield Result(
             f"driver as that of {stack}: cancelled in mid-motion, {cancels} times",
-            f"the command never steps back by more than 0.1 mm; {limits}, brake included",
+            f"the command never steps back by more than 0.1 mm; {LIMITS}, brake included",
             f"'{said[-1]}'; back by {back_mm:.2f} mm; {velocity:.0%} of the velocity limit, {acceleration:.0%} of the "
             "acceleration limit",
             set(said) == {"cancelled"} and back_mm <= 0.1 and velocity <= 1.0 and acceleration <= 1.2,
@@ -109,7 +118,7 @@ def driver_stops(bench: Bench) -> Iterator[Result]:
     ):
         cell = driver_cell(bench, driver_set("kuka_drivers"), policy=True)
         seen, run = len(cell.status), cell.pursue()
-        cell.wait_until_it_moves()
+        wait_until_moving(cell)
         _switch(bench, service, stops)
         stopped_s = time.monotonic()
         wait_until(lambda run=run: run.done, 30.0, "the end of the episode")
@@ -213,10 +222,15 @@ def driver_cancels(bench: Bench) -> Iterator[Result]:
     )  # fmt: skip
 
 
+def wait_until_moving(cell: Cell, over=lambda: False) -> None:
+    """Until the arm moves, or `over()`."""
+    wait_until(lambda: over() or cell.arm.speed() > MOVING_M_S, 30.0, "motion")
+
+
 def begin_motion(cell: Cell, way) -> GoalRun:
     """A step that moves the arm by now; raises AmRosError with its reason if it does not."""
     run = cell.send(way)
-    wait_until(lambda: run.done or cell.arm.speed() > MOVING_M_S, 20.0, "motion")
+    wait_until_moving(cell, lambda: run.done)
     if run.done:
         raise AmRosError(f"the step has ended: {run.result().reason or 'done'}")
     return run

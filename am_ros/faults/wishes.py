@@ -17,7 +17,7 @@ from am_ros import topics
 from am_ros.errors import AmRosError
 from am_ros.faults.bench import Bench, wait_until
 from am_ros.faults.cell import CONTROLLER, NAME, Cell
-from am_ros.faults.driver import begin_motion, driver_cell, driver_set
+from am_ros.faults.driver import begin_motion, driver_cell, driver_set, wait_until_moving
 from am_ros.faults.suite import Result
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS, from_ns
@@ -101,7 +101,7 @@ def driver_clients(bench: Bench) -> Iterator[Result]:
         events.clear()
         run = subprocess.Popen(command, env=bench.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         wait_until(lambda run=run: len(steps) >= 2 or run.poll() is not None, 60.0, "steps of am-ros reach")
-        cell.wait_until_it_moves()
+        wait_until_moving(cell)
         run.send_signal(number)
         told_s, seen = time.monotonic(), len(steps)
         wait_until(lambda: any(e.type == EpisodeEvent.END for e in events), 20.0, "END")
