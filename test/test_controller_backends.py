@@ -32,7 +32,7 @@ def test_the_planners_process_moves_the_arm_and_its_death_costs_a_step_only(ros,
     process = start_node(
         "cartesian_controller", backend="moveit", planner="pinocchio", planner_timeout_s=0.5, gripper="switch"
     )
-    wait_for_state(ros, ControllerStatus.IDLE)
+    wait_for_state(ros, ControllerStatus.IDLE, timeout_s=40.0)  # two interpreters start, one after the other
     switched = ros.receive(Bool, "gripper_switch", RELIABLE_QOS)
     process.wait_for_line("planner is ready: pinocchio, iiwa14")
     start = STEPPER.kinematics.pose(arm.home)[0]
