@@ -5,6 +5,7 @@ wrong with it: "collision", "approaches", "refuses", "paused" or nothing.
 """
 
 import os
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ PARAMETERS = {
     "cartesian_command_in_topic": "~/delta_twist_cmds",
     "pose_command_in_topic": "~/pose_target_cmds",
     "status_topic": "~/status",
+    "command_out_type": "trajectory_msgs/JointTrajectory",
+    "max_expected_latency": 0.1,
 }
 # Codes and texts of utils/datatypes.hpp.
 WORDS = {
@@ -58,6 +61,8 @@ class ServoStandIn(Node):
         self._is = {name: parameter.value for name, parameter in declared.items()}
         self._kinematics = CartesianStepper.for_model().kinematics
         self._q = self._kinematics.home((0.55, 0.0, 0.15))
+        self._told = self._q  # where it told the arm to be: the measured angles while it has nothing to say
+        self._on_the_way = deque([np.zeros(7)] * round(self._is["max_expected_latency"] / PERIOD_S))
         self._type, self._command, self._stamp = ServoCommandType.Request.JOINT_JOG, None, None
         self._code, self._frame = 0, ""
         self._log = self.create_publisher(String, "servo_log", 1000)
@@ -104,7 +109,12 @@ class ServoStandIn(Node):
             # Only a command changes the status; without any, the last one is repeated.
             if self._command is not None:
                 q_dot = self._follow()
+            else:
+                self._told = self._q
             self._status.publish(ServoStatus(code=self._code, message=WORDS[self._code]))
+        self._told = self._told + q_dot * PERIOD_S
+        self._on_the_way.append(q_dot)
+        q_dot = self._on_the_way.popleft()  # by the stamps of what it publishes
         self._q = self._q + q_dot * PERIOD_S
         fingers = [MODEL.finger_stroke_m] * 2
         joints = JointState(name=[*MODEL.joint_names, *MODEL.finger_names], position=[*self._q, *fingers])
@@ -126,10 +136,10 @@ class ServoStandIn(Node):
         if self._code == 5:
             return np.zeros(7)
         share = 0.05 if near else 1.0
-        return share * np.linalg.pinv(self._kinematics.jacobian(self._q)) @ self._tool_twist()
+        return share * np.linalg.pinv(self._kinematics.jacobian(self._told)) @ self._tool_twist()
 
     def _tool_twist(self) -> np.ndarray:
-        position, rotation = self._kinematics.forward(self._q)
+        position, rotation = self._kinematics.forward(self._told)
         if self._type == ServoCommandType.Request.POSE:
             goal = self._command  # to be reached in one cycle, if that is not too fast
             error = goal.translation - position, pin.log3(goal.rotation @ rotation.T)

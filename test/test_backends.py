@@ -227,6 +227,21 @@ def test_servo_is_led_to_the_goal_though_it_strays():
     assert monitor.update(4.0, end, np.zeros(7), 1.0) == (End.DONE, "")
 
 
+def test_an_arm_that_is_as_late_as_servo_plans_it_is_not_driven_beyond_its_line():
+    line, stream = reference(CartesianAction((0.0, 0.08, 0.0)), velocity_scale=0.5), servo_stream(1.0, servo_gain_1_s=5.0)
+    line = stream.fit(line, ServoSettings(latency_s=0.1))
+    stream.begin(line, 0.0)
+    fastest = 0.0
+    for t in np.arange(0.0, line.duration_s, 0.01):
+        own = np.linalg.norm((STEPPER.kinematics.jacobian(line.at(t)[0]) @ line.at(t)[1])[:3])
+        sent = np.linalg.norm(stream.command(line.at(t - 0.1)[0], t).linear)
+        assert sent == pytest.approx(own, abs=1e-6)
+        fastest = max(fastest, own)
+        if t > 0.2:
+            assert stream.halted(4, "Close to a collision, decelerating", line.at(t - 0.1)[0], t) == ""
+    assert fastest > 0.2  # so that the arm is 20 mm late
+
+
 def test_servo_is_sent_no_faster_than_allowed_whatever_it_has_to_make_up():
     stream = servo_stream(speed_m_s=0.1, servo_gain_1_s=20.0)
     stream.begin(reference(CartesianAction((0.08, 0.08, 0.08)), velocity_scale=0.9), 0.0)

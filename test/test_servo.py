@@ -171,7 +171,7 @@ def test_a_servo_that_is_slower_than_the_step_gets_a_slower_line(ros, servo, con
     assert (result.end, result.reason) == (RESULT.DONE, "")
     assert time.monotonic() - began_s > 0.07 / 0.05
     speeds = [float(line.split()[1]) for line in heard(log) if line.startswith("twist")]
-    assert 0.03 < max(speeds) < 0.05
+    assert 0.03 < max(speeds) < 0.0501  # Servo would cut the rest
 
 
 def test_a_servo_that_would_go_on_for_long_after_the_last_command_is_refused(ros, servo, controller):

@@ -17,6 +17,8 @@ SETTINGS = {
     "moveit_servo.cartesian_command_in_topic": "~/delta_twist_cmds",
     "moveit_servo.pose_command_in_topic": "/lbr/servo_node/pose_target_cmds",
     "moveit_servo.status_topic": "~/status",
+    "moveit_servo.command_out_type": "trajectory_msgs/JointTrajectory",
+    "moveit_servo.max_expected_latency": 0.1,
 }
 
 
@@ -66,8 +68,9 @@ def test_a_servo_that_would_take_our_commands_for_something_else_is_refused(valu
     assert str(error.value) == sentence
 
 
-def test_servo_tells_how_fast_it_goes():
-    assert settings_of() == ServoSettings(0.4, math.inf)
+def test_servo_tells_how_fast_it_goes_and_how_late():
+    assert settings_of() == ServoSettings(0.4, math.inf, 0.1)
+    assert settings_of(command_out_type="std_msgs/Float64MultiArray").latency_s == 0.0
 
 
 def test_poses_need_no_units():

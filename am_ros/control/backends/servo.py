@@ -106,7 +106,7 @@ class ServoStream:
         self._speed, self._turn = speed_m_s, config.servo_turn_rad_s
         self._acceleration = np.asarray(acceleration_rad_s2, float)
         self._reference: JointTrajectory | None = None
-        self._since_s = 0.0
+        self._since_s, self._latency_s = 0.0, 0.0
         self._brake: Brake | None = None
         self._hold: Command | None = None
         self._sent = Command(np.zeros(3), np.zeros(3))
@@ -119,7 +119,7 @@ class ServoStream:
 
     def fit(self, reference: JointTrajectory, settings: ServoSettings) -> JointTrajectory:
         """The reference, slowed so far that Servo cuts nothing of it; twists are cut to what Servo takes as well."""
-        self._speed = min(self._speed, settings.speed_m_s)
+        self._speed, self._latency_s = min(self._speed, settings.speed_m_s), settings.latency_s
         self._turn = min(self._config.servo_turn_rad_s, settings.turn_rad_s)
         speeds, turns = self._speeds(reference)
         factor = max(speeds / (SCALE_SHARE * settings.speed_m_s), turns / (SCALE_SHARE * self._turn))
@@ -183,7 +183,7 @@ class ServoStream:
         if code in HALTS:
             return f"servo_halted: {message or HALTS[code]}"
         if code in SLOWS:
-            wanted = self._reference.at(now_s - self._since_s)[0]
+            wanted = self._reference.at(now_s - self._since_s - self._latency_s)[0]
             behind = float(np.linalg.norm(self._kinematics.forward(wanted)[0] - self._kinematics.forward(q)[0]))
             if behind > BEHIND_M:
                 return f"servo_halted: {message or SLOWS[code]}; the tool is {behind * 1e3:.0f} mm behind its line"
@@ -193,8 +193,8 @@ class ServoStream:
         wanted, velocity = self._reference.at(time_s)
         if self._config.servo_command == "pose":
             return self._pose(wanted)
-        position, rotation = self._kinematics.forward(wanted)
         twist = self._kinematics.jacobian(wanted) @ velocity
+        position, rotation = self._kinematics.forward(self._reference.at(time_s - self._latency_s)[0])
         measured, measured_rotation = self._kinematics.forward(q)
         gain = self._config.servo_gain_1_s
         linear = _shortened(twist[:3] + gain * (position - measured), self._speed)

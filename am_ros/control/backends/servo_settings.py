@@ -14,7 +14,8 @@ NAMES = (
         PREFIX + name
         for name in (
             "command_in_type", "scale.linear", "scale.rotational", "incoming_command_timeout",
-            "apply_twist_commands_about_ee_frame", *TOPICS.values(), "status_topic",
+            "apply_twist_commands_about_ee_frame", *TOPICS.values(), "status_topic", "command_out_type",
+            "max_expected_latency",
         )
     ),
 )  # fmt: skip
@@ -24,10 +25,11 @@ TIMEOUT_S = (0.05, 1.0)
 
 @dataclass(frozen=True)
 class ServoSettings:
-    """The speeds of its tip to which Servo cuts what it is sent; inf: it does not."""
+    """What Servo does with a command."""
 
-    speed_m_s: float = math.inf
+    speed_m_s: float = math.inf  # of its tip, to which it cuts what it is sent; inf: it does not
     turn_rad_s: float = math.inf
+    latency_s: float = 0.0  # so much later, by the stamps of its trajectories, the arm does what it is told
 
 
 def read_settings(values: dict, node: str, command: str, topic: str, use_sim_time: bool) -> ServoSettings:
@@ -67,4 +69,6 @@ def read_settings(values: dict, node: str, command: str, topic: str, use_sim_tim
             f"servo_settings: {PREFIX}incoming_command_timeout of {node} is {timeout_s:g} s, expected "
             f"{TIMEOUT_S[0]:g} ... {TIMEOUT_S[1]:g} s"
         )
-    return ServoSettings(*(setting(f"scale.{name}") or math.inf for name in ("linear", "rotational")))
+    stamped = setting("command_out_type") == "trajectory_msgs/JointTrajectory"
+    latency_s = setting("max_expected_latency") if stamped else 0.0
+    return ServoSettings(setting("scale.linear") or math.inf, setting("scale.rotational") or math.inf, latency_s)
