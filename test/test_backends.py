@@ -228,7 +228,8 @@ def test_servo_is_led_to_the_goal_though_it_strays():
 
 
 def test_an_arm_that_is_as_late_as_servo_plans_it_is_not_driven_beyond_its_line():
-    line, stream = reference(CartesianAction((0.0, 0.08, 0.0)), velocity_scale=0.5), servo_stream(1.0, servo_gain_1_s=5.0)
+    stream = servo_stream(1.0, servo_gain_1_s=5.0)
+    line = reference(CartesianAction((0.0, 0.08, 0.0)), velocity_scale=0.5)
     line = stream.fit(line, ServoSettings(latency_s=0.1))
     stream.begin(line, 0.0)
     fastest = 0.0
