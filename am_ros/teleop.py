@@ -31,6 +31,10 @@ class TeleopConfig:
     joy_timeout_s: float = parameter(
         0.3, "joy_stale: without a message for so long the arm is stopped [s]", range=(0.05, 5.0)
     )
+    joy_same_s: float = parameter(
+        5.0, "joy_frozen: the same message for so long, and the arm is stopped until another one comes [s]",
+        range=(0.5, 60.0),
+    )  # fmt: skip
     joy_deadzone: float = parameter(0.15, "deflections below count as none", range=(0.0, 0.9))
     joy_axes: tuple[int, ...] = parameter(
         (1, 0, 4, 3), "axes for x (away from the base), y (left), z (up) and turn; -1: none", range=(-1, 63)
@@ -191,6 +195,8 @@ class Wishes:
         self._news = threading.Condition()
         self._key: tuple[CartesianAction, float] | None = None
         self._joy: tuple[CartesianAction | None, float] | None = None
+        self._content: object = None  # of the last message
+        self._same_since_s = 0.0
         self._controls: deque[Control] = deque()
         self._driven_by_joy = False
 
@@ -205,9 +211,15 @@ class Wishes:
                 self._key = None
             self._news.notify_all()
 
-    def joy(self, wish: CartesianAction | None, pressed: list[Control], now_s: float) -> None:
-        """A message of the joystick came."""
+    def joy(self, wish: CartesianAction | None, pressed: list[Control], now_s: float, content=None) -> None:
+        """A message of the joystick came; `content`: its axes and buttons, or else the wish tells whether it is new.
+
+        joy_node repeats the last message (autorepeat_rate), also while a radio link is down.
+        """
+        content = (wish, tuple(pressed)) if content is None else content
         with self._news:
+            if content != self._content:
+                self._content, self._same_since_s = content, now_s
             self._joy = wish, now_s
             self._controls.extend(pressed)
             self._news.notify_all()
@@ -230,7 +242,12 @@ class Wishes:
             wish, heard_s = self._joy
             if now_s - heard_s > self._config.joy_timeout_s:
                 return f"joy_stale: topic joy: nothing came for {now_s - heard_s:.1f} s"
+            if self._frozen(now_s):
+                return f"joy_frozen: topic joy: the same message for {now_s - self._same_since_s:.1f} s"
             return "" if wish is not None else "the joystick was let go"
+
+    def _frozen(self, now_s: float) -> bool:
+        return now_s - self._same_since_s > self._config.joy_same_s
 
     def _take(self, now_s: float) -> CartesianAction | Control | None:
         if self._controls:
@@ -239,7 +256,8 @@ class Wishes:
         if key is not None and now_s - key[1] <= self._config.key_timeout_s:
             self._driven_by_joy = False
             return key[0]
-        if self._joy is not None and now_s - self._joy[1] <= self._config.joy_timeout_s and self._joy[0] is not None:
+        fresh = self._joy is not None and now_s - self._joy[1] <= self._config.joy_timeout_s
+        if fresh and self._joy[0] is not None and not self._frozen(now_s):
             self._driven_by_joy = True
             return self._joy[0]
         return None

@@ -126,6 +126,7 @@ def test_a_device_that_is_not_there_is_named_once_and_waited_for(ros, start_node
     assert values_of(reports[-1])["age_s"] == "nan"
     time.sleep(1.0)
     assert camera.returncode is None and camera.output.count("cannot be opened") == 1
+    assert "ready" not in camera.output  # not before there is an image
     assert camera.stop() == 0
 
 

@@ -145,6 +145,32 @@ def test_an_operator_records_with_a_joystick_or_in_a_terminal_and_the_trainer_wa
     assert trainer.parameters["bags"] == str(tmp_path) and trainer.parameters["min_episodes"] == 1
 
 
+def test_beside_a_second_cell_driver_goals_and_bags_are_those_of_the_namespace(tmp_path):
+    file = tmp_path / "cell.yaml"
+    file.write_text("/**/topics: {ros__parameters: {gripper_switch: /plc/close}}\n")
+    left, alone = workcell_nodes(stack="lbr_fri", namespace="left", params_file=str(file)), workcell_nodes()
+    assert left[1].remappings == {
+        "joint_states": "/left/lbr/joint_states",
+        "joint_trajectory": "/left/lbr/joint_trajectory_controller/joint_trajectory",
+        "gripper_switch": "/plc/close",  # as the user has written it
+    }
+    assert alone[1].remappings["joint_states"] == "/lbr/joint_states"
+    servo = [nodes[1].parameters.get("servo_node") for nodes in (left, alone)]
+    assert servo == ["/left/lbr/servo_node", None]  # None: as the file of the stack has it
+    home = Path.home() / ".ros" / "am_ros"
+
+    def folders(nodes):
+        by_name = {spec.label: spec.parameters.get("folder") for spec in nodes}
+        return by_name["goal_registry"], by_name["episode_logger"]
+
+    assert folders(alone) == (str(home / "goals"), str(home / "bags"))
+    assert folders(left) == (str(home / "left" / "goals"), str(home / "left" / "bags"))
+    assert folders(sim_nodes())[0] == folders(workcell_nodes(stack="sim"))[0] == str(home / "sim" / "goals")
+    assert folders(sim_nodes(namespace="left"))[0] == str(home / "sim" / "left" / "goals")
+    (trainer,) = train_nodes(namespace="left")
+    assert trainer.parameters["bags"] == folders(left)[1]
+
+
 def test_topics_come_from_the_parameter_files_and_the_last_one_counts(tmp_path):
     file = tmp_path / "cell.yaml"
     file.write_text("/**/topics: {ros__parameters: {joint_states: /arm/joint_states, gripper_switch: /plc/close}}\n")

@@ -227,6 +227,14 @@ def test_an_arm_that_is_not_ready_is_named(cell, joints, level, name, sentence):
     assert sentence in found(check_arm(cell, with_joints(cell, **joints)), level)[name]
 
 
+def test_a_tool_that_the_simulator_does_not_have_is_named(tmp_path):
+    file = tmp_path / "cell.yaml"
+    file.write_text("/**/cartesian_controller: {ros__parameters: {tool_length_m: 0.172}}")
+    cell = make_cell(tmp_path, params_file=str(file))
+    sentence = found(check_cell(cell, healthy(cell)))["simulated_tool"]
+    assert "the simulator's tool is 0.14 m long on the bare flange; tool_length_m is 0.172" in sentence
+
+
 @pytest.mark.parametrize("setting", ["gripper: none", "gripper_measured: false, gripper: switch"])
 def test_a_cell_whose_gripper_nobody_reports_or_that_has_none_has_nothing_wrong(tmp_path, setting):
     file = tmp_path / "cell.yaml"

@@ -11,6 +11,14 @@ from test_policy_server import save_untrained
 from am_ros import cli
 
 
+def test_a_cell_that_is_not_there_is_told_within_seconds(ros_env, capsys):
+    for command in (["reach", "there"], ["goals", "now", "there"], ["goals", "record", "there"]):
+        began_s = time.monotonic()
+        assert cli.main(command) == 2
+        assert time.monotonic() - began_s < 6
+        assert "no node offers it (waited 2 s)" in capsys.readouterr().err
+
+
 def test_an_operator_has_a_goal_pursued_sees_each_step_and_stops_the_arm(ros, start_node, tmp_path, capsys):
     start_node("sim_workcell", real_time_factor=2.0)
     start_node("cartesian_controller")

@@ -12,7 +12,7 @@ import pytest
 from am_ros.action import CartesianAction, Gripper
 from am_ros.errors import AmRosError
 from am_ros.ros.commanding.terminal import KeyTerminal
-from am_ros.teleop import Control, Effect, EpisodeState, Joystick, KeyDecoder, TeleopConfig, Wishes, meaning
+from am_ros.teleop import Control, Effect, EpisodeState, Joystick, KeyDecoder, TeleopConfig, Wishes, meaning, step
 
 CONFIG = TeleopConfig()
 
@@ -74,6 +74,20 @@ def test_a_joystick_moves_nothing_without_its_button_or_its_messages():
     assert wishes.next(0, lambda: 0.5) is None
     assert hear([4], 0.6) is not None and hear([], 0.7) is None and wishes.halt(0.7) == "the joystick was let go"
     assert hear([4, 0], 0.8) == CartesianAction(gripper=Gripper.CLOSE)
+
+
+def test_a_joystick_that_repeats_its_last_message_for_ever_ends_after_a_time():
+    """joy_node does that with autorepeat_rate, also while the radio link is down."""
+    config = TeleopConfig(joy_same_s=5.0)
+    wishes, moving = Wishes(config), step((1, 0, 0, 0), config)
+    for now_s in (0.05 * k for k in range(100)):
+        wishes.joy(moving, [], now_s, "held")
+        assert wishes.next(0, lambda now_s=now_s: now_s) is moving and wishes.halt(now_s) == ""
+    wishes.joy(moving, [], 5.1, "held")
+    assert wishes.halt(5.1).startswith("joy_frozen: topic joy: the same message for 5.1 s")
+    assert wishes.next(0, lambda: 5.1) is None
+    wishes.joy(moving, [], 5.2, "moved a little")
+    assert wishes.next(0, lambda: 5.2) is moving and wishes.halt(5.2) == ""
 
 
 def test_buttons_count_once_per_press_and_axes_that_are_missing_or_not_numbers_as_untouched():

@@ -25,8 +25,12 @@ class CommonArguments:
 class ArmArguments(CommonArguments):
     """Of every cell with an arm."""
 
-    goals: str = parameter("~/.ros/am_ros/goals", "folder of the goal library")
-    bags: str = parameter("~/.ros/am_ros/bags", "folder that recorded episodes go to")
+    goals: str = parameter(
+        "", "folder of the goal library; empty: ~/.ros/am_ros/goals, in a folder of their own sim, and each namespace"
+    )
+    bags: str = parameter(
+        "", "folder that recorded episodes go to; empty: ~/.ros/am_ros/bags, in a folder of its own each namespace"
+    )
     model: str = parameter("iiwa14", "arm", choices=("iiwa14", "iiwa7"))
     backend: str = parameter(
         "trajectory", "what plans a step and moves the arm", choices=("trajectory", "moveit", "servo")
@@ -102,7 +106,9 @@ class RecordArguments(SimulatorArguments, StackArguments, ArmArguments):
 class TrainArguments(CommonArguments):
     """The trainer alone."""
 
-    bags: str = parameter("~/.ros/am_ros/bags", "folder of bags to learn from; new ones are taken as they come")
+    bags: str = parameter(
+        "", "folder of bags to learn from, new ones are taken as they come; empty: where this namespace's cell records"
+    )
     out: str = parameter("runs/training", "folder for the replay store, checkpoints and metrics")
     recipe: str = parameter("default", "where the learner's parameters start from")
     min_episodes: int = parameter(1, "begin to train once there are so many episodes", range=(1, 10_000_000))

@@ -89,7 +89,7 @@ def sim_nodes(**arguments) -> list[NodeSpec]:
     """The nodes of the simulated workcell; `arguments` are the fields of SimArguments."""
     a = from_dict(SimArguments, arguments)
     files = _parameter_files(a, "sim")
-    nodes = [_simulator(a, files), *_arm_nodes(a, files), _policy_node(a, files)]
+    nodes = [_simulator(a, files), *_arm_nodes(a, files, simulated=True), _policy_node(a, files)]
     if a.expert:
         nodes.append(NodeSpec("scripted_expert", parameter_files=files))
     return _cell(nodes, a, files, _check_words("sim", arguments))
@@ -99,7 +99,7 @@ def workcell_nodes(**arguments) -> list[NodeSpec]:
     """The nodes of the real workcell beside the arm's own driver; `arguments` are the fields of WorkcellArguments."""
     a = from_dict(WorkcellArguments, arguments)
     files = _parameter_files(a, "workcell", a.stack)
-    nodes = [_eye(a, files), *_arm_nodes(a, files), _policy_node(a, files)]
+    nodes = [_eye(a, files), *_arm_nodes(a, files, a.stack == "sim"), _policy_node(a, files)]
     return _cell(nodes, a, files, _check_words("workcell", arguments))
 
 
@@ -107,7 +107,7 @@ def record_nodes(**arguments) -> list[NodeSpec]:
     """What an operator needs to move the arm and record it; `arguments` are the fields of RecordArguments."""
     a = from_dict(RecordArguments, arguments)
     files = _parameter_files(a, "workcell", a.stack)
-    nodes = [_eye(a, files), *_arm_nodes(a, files)]
+    nodes = [_eye(a, files), *_arm_nodes(a, files, a.stack == "sim")]
     if a.teleop == "joy":
         nodes.append(NodeSpec("teleop", parameters={"source": "joy", "task": a.task}, parameter_files=files))
     return _cell(nodes, a, files, _check_words("record", arguments))
@@ -117,7 +117,8 @@ def train_nodes(**arguments) -> list[NodeSpec]:
     """The trainer, which watches a folder; `arguments` are the fields of TrainArguments."""
     a = from_dict(TrainArguments, arguments)
     files = _parameter_files(a)
-    values = {"bags": _path(a.bags), "out": _path(a.out), "recipe": a.recipe, "min_episodes": a.min_episodes}
+    bags = a.bags or cell_folder("bags", a.namespace)
+    values = {"bags": _path(bags), "out": _path(a.out), "recipe": a.recipe, "min_episodes": a.min_episodes}
     return _in_namespace([NodeSpec("trainer", parameters=values, parameter_files=files, stop_wait_s=TRAINER_STOP_S)], a)
 
 
@@ -145,12 +146,19 @@ def _eye(a: WorkcellArguments | RecordArguments, files: tuple[Path, ...]) -> Nod
     return NodeSpec("camera", parameters=camera, parameter_files=files)
 
 
-def _arm_nodes(a: ArmArguments, files: tuple[Path, ...]) -> list[NodeSpec]:
-    controller = {"robot_model": a.model, "backend": a.backend}
+def cell_folder(what: str, namespace: str, simulated: bool = False) -> str:
+    """Where a cell keeps its goals or bags unless told otherwise: a goal of one cell means nothing to another."""
+    parts = ("~/.ros/am_ros", "sim" if simulated else "", namespace.strip("/"), what)
+    return "/".join(part for part in parts if part)
+
+
+def _arm_nodes(a: ArmArguments, files: tuple[Path, ...], simulated: bool) -> list[NodeSpec]:
+    controller = {"robot_model": a.model, "backend": a.backend} | _driver_names(files, a.namespace)
+    goals, bags = a.goals or cell_folder("goals", a.namespace, simulated), a.bags or cell_folder("bags", a.namespace)
     return [
         NodeSpec("cartesian_controller", parameters=controller, parameter_files=files, lifecycle=True),
-        NodeSpec("goal_registry", parameters={"folder": _path(a.goals)}, parameter_files=files),
-        NodeSpec("episode_logger", parameters={"folder": _path(a.bags)}, parameter_files=files),
+        NodeSpec("goal_registry", parameters={"folder": _path(goals)}, parameter_files=files),
+        NodeSpec("episode_logger", parameters={"folder": _path(bags)}, parameter_files=files),
     ]
 
 
@@ -167,7 +175,7 @@ def _policy_node(a: PolicyArguments, files: tuple[Path, ...]) -> NodeSpec:
 
 def _cell(nodes: list[NodeSpec], a: ArmArguments, files: tuple[Path, ...], check: list[str]) -> list[NodeSpec]:
     """The nodes as a cell: with a bring-up, the driver's topics, and the namespace."""
-    topics = _topics(files)
+    topics = driver_topics(files, a.namespace)
     nodes = _managed(nodes, files, {"check": a.check, "check_arguments": check} if a.check else {})
     return _in_namespace([dataclasses.replace(node, remappings=topics) for node in nodes], a)
 
@@ -178,20 +186,42 @@ def _check_words(cell: str, arguments: Mapping[str, object]) -> list[str]:
     return [cell, *(f"{name}:={text}" for name, text in texts.items() if name != "check")]
 
 
-def _topics(files: tuple[Path, ...]) -> dict[str, str]:
-    """The driver's names of our topics, as the files say; of two, the later one counts."""
+def driver_topics(files: tuple[Path, ...], namespace: str = "") -> dict[str, str]:
+    """The driver's names of our topics, as the files say; of two, the later one counts.
+
+    Those that come with the package are names of a driver alone in the root: beside a second cell it runs in the
+    namespace of its own one. Names in a file of the user's stay as they are written.
+    """
     found = {}
     for file in files:
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-            found |= (content or {}).get(TOPICS, {}).get("ros__parameters", {})
-        except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            raise AmRosError(f"parameter file {file}: cannot be read ({reason})") from None
+        found |= _section(file, TOPICS, namespace)
     wrong = [name for name, topic in found.items() if name not in REMAPPED or not isinstance(topic, str) or not topic]
     if wrong:
         raise AmRosError(f"section {TOPICS}: {wrong[0]} is none of {', '.join(REMAPPED)}, or is given no name")
     return {name: topic for name, topic in found.items() if name != topic}
+
+
+def _driver_names(files: tuple[Path, ...], namespace: str) -> dict[str, str]:
+    """What else of a driver is named in the root by our own files, and lies in the cell's namespace."""
+    found: dict[str, str] = {}
+    for file in files if namespace.strip("/") else ():
+        section = _section(file, "/**/cartesian_controller", namespace)
+        found |= {name: section[name] for name in ("servo_node", "moveit_namespace") if name in section}
+    return found
+
+
+def _section(file: Path, pattern: str, namespace: str) -> dict:
+    """A section of a parameter file; in those of the package, names in the root become names in the namespace."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = dict((content or {}).get(pattern, {}).get("ros__parameters", {}))
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise AmRosError(f"parameter file {file}: cannot be read ({reason})") from None
+    space = namespace.strip("/")
+    if not space or file.parent != share_directory() / "config":
+        return values
+    return {n: f"/{space}{v}" if isinstance(v, str) and v.startswith("/") else v for n, v in values.items()}
 
 
 def _managed(nodes: list[NodeSpec], files: tuple[Path, ...], check: Mapping[str, object]) -> list[NodeSpec]:
@@ -204,6 +234,11 @@ def _managed(nodes: list[NodeSpec], files: tuple[Path, ...], check: Mapping[str,
     values = {"nodes": names, **check}
     bringup = NodeSpec(BRINGUP, parameters=values, parameter_files=files, stop_wait_s=BRINGUP_STOP_S)
     return [*waiting, bringup]
+
+
+def stack_files(stack: str, params_file: Path | None = None) -> tuple[Path, ...]:
+    """The parameter files of a cell with that stack; raises AmRosError naming one that is not there."""
+    return _parameter_files(CommonArguments(params_file=str(params_file or "")), "workcell", stack)
 
 
 def _parameter_files(a: CommonArguments, *names: str) -> tuple[Path, ...]:

@@ -1,7 +1,10 @@
 """am-ros teleop: move the arm by keys or joystick, and record what is played."""
 
+from pathlib import Path
+
 from am_ros import configuration
-from am_ros.cell.graph import NodeSpec
+from am_ros.cell.arguments import STACKS
+from am_ros.cell.graph import NodeSpec, driver_topics, stack_files
 from am_ros.teleop import HELP, TeleopConfig
 
 
@@ -18,7 +21,8 @@ def register(subparsers) -> None:
     parser.add_argument("--namespace", default="", help="ROS namespace of the cell (default: the root)")
     parser.add_argument("--source", choices=("auto", "keyboard", "joy"), help="default auto: both, if in a terminal")
     parser.add_argument("--task", help="name of the task, written into the episodes")
-    parser.add_argument("--params-file", help="ROS parameter file")
+    parser.add_argument("--stack", choices=STACKS, default="sim", help="whose driver moves the arm (default: sim)")
+    parser.add_argument("--params-file", type=Path, help="ROS parameter file of the cell")
     configuration.add_flags(parser, TeleopConfig)
 
 
@@ -27,7 +31,10 @@ def run(arguments) -> int:
     from am_ros.nodes import teleop
 
     given = {name: getattr(arguments, name) for name in ("source", "task") if getattr(arguments, name) is not None}
-    files = (arguments.params_file,) if arguments.params_file else ()
+    files = stack_files(arguments.stack, arguments.params_file)
     parameters = given | configuration.given_flags(TeleopConfig, arguments)
-    spec = NodeSpec("teleop", namespace=arguments.namespace, parameters=parameters, parameter_files=files)
+    topics = driver_topics(files, arguments.namespace)
+    spec = NodeSpec(
+        "teleop", namespace=arguments.namespace, parameters=parameters, parameter_files=files, remappings=topics
+    )
     return teleop.main(spec.command()[3:])

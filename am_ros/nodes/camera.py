@@ -68,7 +68,6 @@ class CameraNode(Node):
         wake = self.create_guard_condition(self._publish_newest)
         self._capture = Capture(source, self.config.height, self.config.width, wake.trigger, self._report)
         self._capture.start()
-        self.get_logger().info(f"ready: {self._name} to {self.resolve_topic_name(topics.IMAGE)}")
 
     def close(self) -> None:
         """Stop the capture."""
@@ -90,6 +89,8 @@ class CameraNode(Node):
         image.header.stamp, image.header.frame_id = from_ns(stamp_ns), self.config.frame_id
         fill_image(image, frame.rgb)
         self._images.publish(image)
+        if not self._stamps.count:  # not before: a source may open late, or never
+            self.get_logger().info(f"ready: {self._name} to {self.resolve_topic_name(topics.IMAGE)}")
         self._stamps.add(stamp_ns)
         self._watch.image(frame.rgb, (frame.source_height, frame.source_width), frame.captured_s)
         if self._compressed.get_subscription_count():

@@ -34,6 +34,7 @@ from am_ros.teleop import (
 )
 
 SOURCE = "teleoperation"
+STALE = ("joy_stale", "joy_frozen")
 REFUSED_PAUSE_S = 0.3  # a joystick that pushes against a limit need not ask a hundred times a second
 
 
@@ -93,7 +94,7 @@ class Teleop(Node):
 
     def _on_joy(self, joy: Joy) -> None:
         wish, pressed = self._joystick.read(joy.axes, joy.buttons, self._factor)
-        self._wishes.joy(wish, pressed, time.monotonic())
+        self._wishes.joy(wish, pressed, time.monotonic(), (tuple(joy.axes), tuple(joy.buttons)))
 
     def _read_keys(self) -> None:
         decoder = KeyDecoder()
@@ -129,7 +130,7 @@ class Teleop(Node):
     def _tell_if_stale(self) -> None:
         """A joystick that falls silent between two steps is told like one that does in mid-step, once."""
         stale = self._wishes.halt(time.monotonic())
-        if stale.startswith("joy_stale") and not self._told_stale:
+        if stale.startswith(STALE) and not self._told_stale:
             self._told_stale = True
             self._say(stale)
 
@@ -138,7 +139,7 @@ class Teleop(Node):
         result = self._episodes.step(action, _Halted(self._wishes))
         if result.reason:
             halted = self._wishes.halt(time.monotonic())
-            self._told_stale = halted.startswith("joy_stale")
+            self._told_stale = halted.startswith(STALE)
             self._say(f"{result.reason}: {halted}" if result.reason == "cancelled" and halted else result.reason)
         if result.end == REFUSED:
             time.sleep(REFUSED_PAUSE_S)

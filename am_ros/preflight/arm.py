@@ -11,7 +11,7 @@ from am_ros.control.controller import ControllerConfig, make_stepper
 from am_ros.control.joint_states import measured_opening
 from am_ros.control.kinematics import Kinematics
 from am_ros.errors import AmRosError
-from am_ros.preflight.cell import CONTROLLER, Cell
+from am_ros.preflight.cell import CONTROLLER, SIM, Cell
 from am_ros.preflight.findings import Finding, ok, warning, wrong
 from am_ros.preflight.observed import JointsSeen, Observed
 
@@ -36,7 +36,7 @@ def check_arm(cell: Cell, observed: Observed) -> list[Finding]:
         kinematics = make_stepper(cell.controller).kinematics
     except AmRosError as error:
         return [wrong("robot_description", str(error), "mend robot_description, joint_names or tip_frame")]
-    findings = check_limits(cell.controller, kinematics, observed.robot_description)
+    findings = check_limits(cell.controller, kinematics, observed.robot_description) + check_simulated_tool(cell)
     if observed.joints is None:
         return findings
     topic = cell.topic(topics.JOINT_STATES, CONTROLLER)
@@ -48,6 +48,22 @@ def check_arm(cell: Cell, observed: Observed) -> list[Finding]:
         mend = "mend the driver, or have it leave velocities out; the controller does without them"
         findings.append(warning("joint_velocities", f"{topic}: {observed.joints.watch.contradiction}", mend))
     return findings + check_posture(cell.controller, kinematics, observed.joints)
+
+
+def check_simulated_tool(cell: Cell) -> list[Finding]:
+    """Whether the simulator's tool is the one that the controller computes with: it has only its own."""
+    config, own = cell.controller, ControllerConfig()
+    if not cell.spec(SIM):
+        return []
+    ours = config.flange_extension_m, config.tool_length_m, config.robot_description
+    if ours == (own.flange_extension_m, own.tool_length_m, own.robot_description):
+        return []
+    what = (
+        f"the simulator's tool is {own.tool_length_m:g} m long on the bare flange; tool_length_m is "
+        f"{config.tool_length_m:g}, flange_extension_m {config.flange_extension_m:g}"
+    )
+    what += ", and robot_description is another arm's" if config.robot_description else ""
+    return [wrong("simulated_tool", what, "leave them out of the parameter file with stack:=sim")]
 
 
 def check_names(config: ControllerConfig, joints: JointsSeen, topic: str) -> list[Finding]:
