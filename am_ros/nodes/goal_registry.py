@@ -146,34 +146,31 @@ class GoalRegistry(Node):
         for future in waiting:
             future.set_result(None)
 
-    def _no_fresh_image(self, after_ns: int) -> AmRosError:
-        topic, timeout_s = self.resolve_topic_name(topics.IMAGE), self.config.fresh_timeout_s
+    def _no_fresh_image(self, after_ns: int) -> str:
+        timeout_s = self.config.fresh_timeout_s
         if self._image is None:
-            return AmRosError(f"topic {topic}: no image came yet (waited {timeout_s:g} s)")
+            return f"no image came yet (waited {timeout_s:g} s)"
         if self._image.age_s > timeout_s:
-            return AmRosError(f"topic {topic}: stale image: the newest came {self._image.age_s:.1f} s ago")
+            return f"stale image: the newest came {self._image.age_s:.1f} s ago"
         behind_s = (after_ns - to_ns(self._image.message.header.stamp)) / 1e9
-        return AmRosError(
-            f"topic {topic}: stale image: the newest is stamped {behind_s:.2f} s before the request, "
+        return (
+            f"stale image: the newest is stamped {behind_s:.2f} s before the request, "
             "though images come (a slow camera, or a clock that differs)"
         )
 
     async def _current_image(self, after_ns: int = ANY_TIME) -> Image:
         """One captured after `after_ns` that is not stale; what else is needed of the cell has been heard then."""
         await self._hear(after_ns)
-        topic = self.resolve_topic_name(topics.IMAGE)
+        topic, limit_s = self.resolve_topic_name(topics.IMAGE), self.config.max_age_s
         if self._lacks_image(after_ns):
-            raise self._no_fresh_image(after_ns)
-        if self._image.age_s > self.config.max_age_s:
-            raise AmRosError(
-                f"topic {topic}: stale image: the newest came {self._image.age_s:.1f} s ago, more than "
-                f"{self.config.max_age_s:g} s"
-            )
-        limit_s, stamp_ns = self.config.max_age_s, to_ns(self._image.message.header.stamp)
-        fault = stamp_fault(stamp_ns, self._now_ns(), limit_s, limit_s)
+            raise AmRosError(f"topic {topic}: {self._no_fresh_image(after_ns)}")
+        image, age_s = self._image.message, self._image.age_s
+        if age_s > limit_s:
+            raise AmRosError(f"topic {topic}: stale image: the newest came {age_s:.1f} s ago, more than {limit_s:g} s")
+        fault = stamp_fault(to_ns(image.header.stamp), self._now_ns(), limit_s, limit_s)
         if fault:
             raise AmRosError(f"topic {topic}: {fault.sentence}")
-        return self._image.message
+        return image
 
     def _pixels(self, image: Image) -> np.ndarray:
         what = f"topic {self.resolve_topic_name(topics.IMAGE)}"
