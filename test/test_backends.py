@@ -68,7 +68,7 @@ def refusal(backend, q=HOME, action=STEP) -> str:
     return str(error.value)
 
 
-def wait_for_planner(backend, timeout_s=20.0):
+def wait_for_planner(backend, timeout_s=60.0):
     """The plan after a restart; meanwhile it is said that the planner starts."""
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:

@@ -88,7 +88,7 @@ def cell(ros, start_node):
     return start
 
 
-def wait_for_state(ros, state, timeout_s=15.0):
+def wait_for_state(ros, state, timeout_s=60.0):
     """Wait for a status with that state; return it."""
     received = ros.receive(ControllerStatus, "controller_status", LATCHED_QOS)
     deadline = time.monotonic() + timeout_s

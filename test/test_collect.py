@@ -166,7 +166,7 @@ def test_an_interrupted_collection_leaves_nothing_running_and_goes_on(tmp_path, 
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, number)
     process.wait(60)
-    psutil.wait_procs(family, timeout=10)
+    psutil.wait_procs(family, timeout=60)
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     some = len(find_bags(tmp_path))
     assert 0 < some < 60

@@ -49,5 +49,5 @@ def test_a_launch_file_that_includes_ours_may_have_arguments_of_its_own(monkeypa
 def test_launch_itself_refuses_what_it_would_not_read(ros_env):
     pytest.importorskip("ros2launch")
     command = ["ros2", "launch", "am_ros", "workcell.launch.py", "stak:=sim"]
-    done = subprocess.run(command, env=child_environment(ros_env), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=child_environment(ros_env), capture_output=True, text=True, timeout=240)
     assert done.returncode != 0 and "argument stak: unknown; is stack meant?" in done.stdout + done.stderr

@@ -181,7 +181,7 @@ Policy.load({str(tmp_path / "checkpoint")!r})(np.zeros(6), np.ones(6))
 heavy = ("rclpy", "am_msgs", "mcap", "pybullet", "am_ros.bags", "am_ros.sim", "am_ros.nodes", "matplotlib", "cv2")
 print([m for m in sys.modules if m.startswith(heavy)])
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0 and done.stdout.strip() == "[]", done.stdout + done.stderr
 
 

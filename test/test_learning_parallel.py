@@ -106,7 +106,7 @@ def _torchrun(*arguments, processes=2):
     learner = ["--negatives", "8", "--updates", str(UPDATES), "--batch-size", str(BATCH), "--precision", "fp32"]
     command = [*launcher, "-m", "am_ros.cli", "train", *network, *learner, *map(str, arguments)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, env=env)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=env)
 
 
 def test_torchrun_trains_one_model_with_two_processes(store, tmp_path):

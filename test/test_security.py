@@ -129,7 +129,7 @@ def test_what_is_said_of_this_installation_is_what_it_does(ros_env, tmp_path):
     (tmp_path / "enclaves").mkdir()
     code = "import rclpy; rclpy.init(); rclpy.create_node('plain'); print('created')"
     env = child_environment({**ros_env, **security_environment(str(tmp_path))})
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=240)
     assert "created" not in done.stdout
     without = "doesn't have the security libraries" in done.stderr
     assert without == ("built without DDS-Security" in why_unavailable())

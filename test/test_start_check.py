@@ -33,7 +33,7 @@ SENTENCES = {
 def ends(command: list[str], **environment: str) -> str:
     """What a program says that must end with exit code 2, which must be one line, beside warnings of rcl."""
     env = child_environment(None, **environment)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
     said = [line for line in done.stderr.splitlines() if "[WARN]" not in line]
     assert done.returncode == 2 and len(said) == 1 and done.stdout == "", done
     return said[0].partition(": ")[2]
@@ -148,7 +148,7 @@ def test_programs_of_another_user_in_the_domain_are_named_where_their_shared_mem
 
     def ask(uid: int) -> subprocess.CompletedProcess:
         command = [sys.executable, "-c", AS_USER, str(uid), "ask"]
-        return subprocess.run(command, env=environments[uid], capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env=environments[uid], capture_output=True, text=True, timeout=240)
 
     domain = ros_env["ROS_DOMAIN_ID"]
     with serving(environments[4001]):

@@ -60,7 +60,7 @@ def wait_until_up(tmp_path):
 
 def said(process, tmp_path):
     """Wait for the end of `am-ros up`; what it wrote to stdout and stderr."""
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     return (tmp_path / "output").read_text(), errors
 
 
@@ -113,7 +113,7 @@ def test_a_second_cell_in_the_domain_is_refused_before_anything_starts_and_the_f
     wait_until_up(tmp_path)
     command = [sys.executable, "-m", "am_ros.cli", "up", "--log-dir", str(tmp_path / "second"), "sim"]
     began_s = time.monotonic()
-    second = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert second.returncode == 2 and time.monotonic() - began_s < 30
     (sentence,) = second.stderr.strip().splitlines()
     assert sentence.startswith("am-ros: node_twice: /bringup, /cartesian_controller, /episode_logger, /goal_regist")
@@ -151,7 +151,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named_and_nothing_is_activated(up_s
 def test_nodes_do_not_outlive_a_killed_supervisor(up_sim):
     process, nodes = up_sim()
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=120)
     wait_until(lambda: gone(nodes), 5.0, "the end of all nodes")
 
 

@@ -110,7 +110,7 @@ def test_services_answer_while_the_training_runs(ros, start_node, tmp_path):
     children = psutil.Process(node.pid).children(recursive=True)
     assert children
     os.kill(node.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive  # the training process sees that the node is gone
 
 

@@ -76,7 +76,7 @@ def test_a_signal_to_all_at_once_is_the_parents_who_ends_the_workers(number, tmp
     )
     wait_until(lambda: find_bags(tmp_path), 60, "a first bag")
     os.killpg(parent.pid, number)
-    _, said = parent.communicate(timeout=20)
+    _, said = parent.communicate(timeout=120)
     assert parent.returncode == 128 + number and "Traceback" not in said and "died" not in said
 
 
@@ -97,7 +97,7 @@ def test_workers_end_with_their_parent_in_the_middle_of_a_job(number):
     workers = busy()
     parent.send_signal(number)
     parent.wait(10)
-    gone, alive = psutil.wait_procs(workers, timeout=5)
+    gone, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive and len(gone) == 2
 
 
