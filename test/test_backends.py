@@ -103,6 +103,7 @@ def test_the_planners_process_plans_the_same_line_as_the_stepper(backend):
         ("babbles", "backend_gone: planner_malformed: the planner answered 'here is your plan"),
     ],
 )
+@pytest.mark.needs_quiet(0.3)
 def test_a_planner_that_dies_hangs_or_babbles_costs_a_step_and_is_started_again(fault, backend, kind, sentence):
     there = backend()
     plan(there)

@@ -79,6 +79,7 @@ def yaw(pose):
     return yaw_of_quaternion(q.x, q.y, q.z, q.w)
 
 
+@pytest.mark.needs_quiet(0.2)
 def test_five_centimetres_end_within_two_millimetres_of_the_simulators_truth(ros, start_node):
     cell = Cell(ros, start_node)
     start = cell.reset("reach", seed=3).ee_pose

@@ -27,6 +27,7 @@ def planner_of(process):
     return next(c for c in psutil.Process(process.pid).children() if "pinocchio_planner" in " ".join(c.cmdline()))
 
 
+@pytest.mark.needs_quiet(0.2)
 def test_the_planners_process_moves_the_arm_and_its_death_costs_a_step_only(ros, start_node):
     arm = ExactArm(ros)
     process = start_node(

@@ -120,6 +120,7 @@ def test_a_protective_stop_holds_until_its_cause_is_gone_and_it_is_reset(cell, r
     wait_until(lambda: cell.reset()[0], what="reset")
 
 
+@pytest.mark.needs_quiet(0.05)
 def test_another_program_that_uses_the_trajectory_controllers_action_is_named_at_once(cell, ros):
     cell = cell().ready()
     goals = ros.publisher(GoalStatusArray, "follow_joint_trajectory/_action/status", LATCHED_QOS)
@@ -203,6 +204,7 @@ def test_transitions_decide_when_the_controller_moves_the_arm_and_it_brakes_befo
 
 
 
+@pytest.mark.needs_quiet(0.1)
 def test_a_commander_that_falls_silent_in_mid_motion_stops_the_arm(cell, ros):
     cell = cell().ready()
     heart = ros.publisher(Heartbeat, "commander_heartbeat")

@@ -55,6 +55,7 @@ def ends(events):
     return [e for e in events if e.type == EpisodeEvent.END]
 
 
+@pytest.mark.needs_quiet(0.2)
 def test_whatever_ends_the_operators_command_ends_the_episode_and_is_recorded(cell, tmp_path):
     steps, events = cell
     for count, (number, code) in enumerate(STOPPED.items(), 1):

@@ -152,6 +152,7 @@ def test_useless_images_are_refused_by_name(ros, registry):
     assert record(ros, "cup").success
 
 
+@pytest.mark.needs_quiet(0.1)
 def test_without_a_camera_record_says_so_and_list_answers_meanwhile(ros, registry):
     registry(cell=False, fresh_timeout_s=1.5)
     assert names(ros) == []

@@ -98,6 +98,7 @@ def start_cell(start_node, tmp_path):
     return start
 
 
+@pytest.mark.needs_quiet(0.2)
 def test_whatever_happens_the_episode_ends_in_time_and_by_name(ros, start_cell, relay, tmp_path):
     # Finite for the input that a checkpoint is tried with, and not for what the arm's state makes of it.
     controller, server = start_cell({"remap": IMAGE_IN}, lambda network: network.state.weight.fill_(3e38))
@@ -178,6 +179,7 @@ def test_images_that_never_came_are_counted(ros, start_node, ros_env):
                for report in reports)
 
 
+@pytest.mark.needs_quiet(0.2)
 def test_a_clock_that_jumps_ends_the_episode_with_the_seconds_and_so_does_the_nodes_own_end(ros, start_cell):
     clock = PublishedClock(ros)
     try:

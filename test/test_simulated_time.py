@@ -55,6 +55,7 @@ def cell(ros, start_node):
         ("heartbeat", "commander_gone", 1.3),
     ],
 )
+@pytest.mark.needs_quiet(0.2)
 def test_what_stops_the_arm_does_so_though_the_clock_stands(ros, cell, what, reason, within_s):
     arm, clock = cell
     heart = ros.publisher(Heartbeat, "commander_heartbeat")

@@ -81,6 +81,7 @@ def test_a_preset_for_vectors_is_refused_because_bags_hold_images(start_node, tm
     assert node.returncode == 2 and any("parameter preset" in line for line in node.lines)
 
 
+@pytest.mark.needs_quiet(0.2)
 def test_services_answer_while_the_training_runs(ros, start_node, tmp_path):
     write_bags(tmp_path / "bags", range(3))
     endless = {**SMALL, "updates": 1_000_000}
