@@ -35,13 +35,13 @@ class Cell:
         self.simulator = self._start_node("sim_workcell", ready="cell is running", **self._simulation)
 
     def wait_for(self, state):
-        wait_until(lambda: self.status and self.status[-1].state == state, 20, f"controller state {state}")
+        wait_until(lambda: self.status and self.status[-1].state == state, 60, f"controller state {state}")
 
     def reset(self, task, seed=0):
         response = self._ros.call(ResetScene, "sim_workcell/reset", timeout_s=20.0, task=task, seed=seed)
         assert response.success, response.message
         there = position(response.scene.ee_pose)
-        wait_until(lambda: np.abs(position(self.poses[-1].pose) - there).max() < 2e-3, 20, "the controller to see it")
+        wait_until(lambda: np.abs(position(self.poses[-1].pose) - there).max() < 2e-3, 60, "the controller to see it")
         return response.scene
 
     def send(self, x=0.0, y=0.0, z=0.0, turn=0.0, gripper=CartesianAction.GRIPPER_HOLD):
@@ -57,7 +57,7 @@ class Cell:
     def scene(self):
         """A truth of the simulator that is newer than now; what lies in the queue may be older."""
         now_ns = self._ros.node.get_clock().now().nanoseconds
-        wait_until(lambda: self.scenes and to_ns(self.scenes[-1].header.stamp) > now_ns, 20, "the simulator's truth")
+        wait_until(lambda: self.scenes and to_ns(self.scenes[-1].header.stamp) > now_ns, 60, "the simulator's truth")
         return self.scenes[-1]
 
     def go_to(self, target, **options):

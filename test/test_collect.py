@@ -162,7 +162,7 @@ def test_a_damaged_bag_is_named_and_not_counted(tmp_path):
 def test_an_interrupted_collection_leaves_nothing_running_and_goes_on(tmp_path, number):
     arguments = ("--task", "reach", "--episodes", 60, "--workers", 2)
     process = subprocess.Popen(command(tmp_path, *arguments), stderr=subprocess.DEVNULL)
-    wait_until(lambda: len(find_bags(tmp_path)) > 2 * CHUNK, 30, "bags of a finished job")
+    wait_until(lambda: len(find_bags(tmp_path)) > 2 * CHUNK, 60, "bags of a finished job")
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, number)
     process.wait(60)
@@ -182,7 +182,7 @@ def test_an_interrupted_collection_leaves_nothing_running_and_goes_on(tmp_path, 
 def test_two_collections_into_one_folder_exclude_each_other(tmp_path):
     process = subprocess.Popen(command(tmp_path, "--episodes", 500), stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: find_bags(tmp_path), 30, "a first bag")
+        wait_until(lambda: find_bags(tmp_path), 60, "a first bag")
         with pytest.raises(AmRosError, match="another process is collecting"):
             collect(Collection(("reach",), 1, tmp_path))
     finally:

@@ -60,7 +60,7 @@ def test_the_planners_process_moves_the_arm_and_its_death_costs_a_step_only(ros,
             assert ended.end == RESULT.DONE or ended.reason.startswith("backend_gone: the planner ")
             return ended.end == RESULT.DONE
 
-        wait_until(moved, 20, "a planner that was started again")
+        wait_until(moved, 60, "a planner that was started again")
     planner = planner_of(process)
     assert process.stop() == 0
     wait_until(lambda: not planner.is_running(), 5, "the end of the planner's process")

@@ -45,7 +45,7 @@ class Live:
             topic: ros.publisher(message_class(kind), names.get(topic, topic), qos.get(kind, RELIABLE_QOS), subscribers)
             for topic, kind in EPISODE_TOPICS.items()
         }
-        wait_until(lambda: self._an_image_arrives(ros), 15, "an image in a bag")
+        wait_until(lambda: self._an_image_arrives(ros), 60, "an image in a bag")
 
     def _an_image_arrives(self, ros) -> bool:
         """Best effort: what is published before the reader has found the writer is lost, unlike in a cell that runs."""
@@ -68,7 +68,7 @@ def without_warm_up(bag) -> list:
 
 
 def wait_for_bag(folder, name):
-    wait_until(lambda: name in [b.name for b in find_bags(folder)], 10, f"bag {name}")
+    wait_until(lambda: name in [b.name for b in find_bags(folder)], 60, f"bag {name}")
     return folder / name
 
 
@@ -83,7 +83,7 @@ def test_live_topics_and_the_bag_give_the_same_episode(logger, ros, tmp_path):
         ros.node.create_subscription(message_class(kind), topic, hear(topic), RELIABLE_QOS)
     live = Live(ros, image_qos=RELIABLE_QOS, subscribers=2)  # reliable, as the subscriber of this test is
     live.publish(BagReader(source).messages())
-    wait_until(lambda: episodes, 10, "the live episode")
+    wait_until(lambda: episodes, 60, "the live episode")
     from_bag = read_episode(wait_for_bag(tmp_path / "bags", "e0"), SPACE)
     assert_same_episode(episodes[0], from_bag)
     assert_same_episode(from_bag, read_episode(source, SPACE).with_info(extra={}))
@@ -144,7 +144,7 @@ def test_a_good_bag_and_then_a_bad_name_leave_the_logger_alive(logger, ros):
     assert ros.call(StartEpisode, "episode_logger/start", episode_id="good").success
     assert ros.call(StopEpisode, "episode_logger/stop").success
     events.publish(EpisodeEvent(type=EpisodeEvent.START, episode_id="../x"))
-    wait_until(lambda: any("../x" in line for line in logger.lines), 10, "a sentence about the bad name")
+    wait_until(lambda: any("../x" in line for line in logger.lines), 60, "a sentence about the bad name")
     assert ros.call(StartEpisode, "episode_logger/start", episode_id="good_again").success
 
 

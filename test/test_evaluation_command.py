@@ -194,7 +194,7 @@ def test_whatever_ends_it_nothing_runs_on(tmp_path, victim, number, code, senten
     process = run_apart("random", "--trials", 500, "--workers", 2, "--json", figures, stderr=subprocess.PIPE, text=True)
     family = psutil.Process(process.pid)
     try:
-        wait_until(lambda: process.stderr.readline(), 60, "a first trial")
+        wait_until(lambda: process.stderr.readline(), 150, "a first trial")
         workers = [p for p in family.children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
         assert len(workers) == 2
         os.kill(process.pid if victim == "parent" else workers[0].pid, number)

@@ -52,7 +52,7 @@ def test_a_suite_that_is_stopped_leaves_no_process_and_no_mount(number, tmp_path
     command = [sys.executable, "-m", "am_ros.cli", "faults", "--only", "disk_full", "--out", str(tmp_path)]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     log = tmp_path / "disk_full" / "log" / "episode_logger.log"
-    wait_until(lambda: log.exists() and "ready" in log.read_text(), 30, "a node")
+    wait_until(lambda: log.exists() and "ready" in log.read_text(), 60, "a node")
     children = psutil.Process(run.pid).children(recursive=True)
     assert children
     run.send_signal(number)

@@ -170,7 +170,7 @@ def test_a_run_that_is_killed_in_a_round_goes_on_as_if_it_were_not(tmp_path):
     for number, bags in ((signal.SIGKILL, 3), (signal.SIGINT, 10)):  # in the first round, in the second
         command = [sys.executable, "-m", "am_ros.cli", *arguments_for(cut, *arguments)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        wait_until(lambda n=bags: len(list((cut / "bags").glob("*/*/metadata.yaml"))) >= n, 60, "bags")
+        wait_until(lambda n=bags: len(list((cut / "bags").glob("*/*/metadata.yaml"))) >= n, 150, "bags")
         os.kill(process.pid, number)
         said = process.communicate(timeout=120)[1]
         if number == signal.SIGINT and process.returncode == 0:

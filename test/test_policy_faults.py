@@ -77,7 +77,7 @@ def camera_path(reports):
 def start_episode(ros):
     """Send a goal that is never reached; returns the goal once the arm moves."""
     run = ros.send_goal(ReachGoal, "policy_server/reach_goal", goal_image=GOAL, max_steps=500, timeout_s=20)
-    wait_until(lambda: len(run.feedback) > 1 or run.done, 10, "the second step")
+    wait_until(lambda: len(run.feedback) > 1 or run.done, 60, "the second step")
     assert not run.done, run.result().reason
     return run
 

@@ -89,7 +89,7 @@ def test_one_goal_at_a_time_and_cancel_ends_it(ros, cell):
     events = ros.receive(EpisodeEvent, "episode_event", RELIABLE_QOS)
     ros.call(ResetScene, "sim_workcell/reset", task="reach", seed=1, phase=0, timeout_s=30)
     first = ros.send_goal(ReachGoal, "policy_server/reach_goal", goal_image=goal, max_steps=500, timeout_s=20)
-    wait_until(lambda: first.feedback or first.done, 20, "the first step")
+    wait_until(lambda: first.feedback or first.done, 60, "the first step")
     with pytest.raises(AmRosError, match="the goal was rejected: another goal is being pursued"):
         ros.send_goal(ReachGoal, "policy_server/reach_goal", goal_image=goal)
     first.cancel()

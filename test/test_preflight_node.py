@@ -125,7 +125,7 @@ def test_the_policy_allows_what_the_nodes_beside_a_cell_do(ros, start_node, tmp_
     for name, parameters in nodes.items():
         start_node(name, **parameters)
     for name in nodes:
-        wait_until(lambda name=name: name in ros.node.get_node_names(), 30, f"the node {name}")
+        wait_until(lambda name=name: name in ros.node.get_node_names(), 60, f"the node {name}")
     time.sleep(2.0)  # for the last of their topics
     for name in nodes:
         assert survey(ros.node, name).beyond(policy[name]) == [], name
@@ -141,6 +141,6 @@ def test_a_camera_that_does_not_run_yet_is_started_for_the_time_of_the_check(ros
     assert code == 1 and "the camera node runs for the time of this check" in capsys.readouterr().out
     assert set(faults) == {"joint_states_missing", "trajectory_unheard", "gripper_unheard", "checkpoint"}
     assert faults["joint_states_missing"] == "wrong no node publishes /lbr/joint_states"
-    wait_until(lambda: not ros.node.count_publishers("image_raw"), 30, "the end of the camera node")
+    wait_until(lambda: not ros.node.count_publishers("image_raw"), 60, "the end of the camera node")
     code, faults = check("--wait=1", "workcell", "stack:=lbr_fri", "camera:=/nowhere.png", cell="")
     assert code == 1 and "the camera node does not start: camera ended with exit code 2" in faults["camera"]

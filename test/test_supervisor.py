@@ -35,7 +35,7 @@ def up_sim(ros_env, tmp_path):
             process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.PIPE, text=True)
         started.append(process)
         nodes = {}  # gathered over several looks: the command line of a process that is just starting is empty
-        wait_until(lambda: nodes.update(nodes_of(process)) or len(nodes) == 6, 20.0, "the start of six nodes")
+        wait_until(lambda: nodes.update(nodes_of(process)) or len(nodes) == 6, 60, "the start of six nodes")
         return process, nodes
 
     yield start
@@ -55,7 +55,7 @@ def gone(nodes):
 
 
 def wait_until_up(tmp_path):
-    wait_until(lambda: "\nup: 2 nodes active\n" in (tmp_path / "output").read_text(), 60.0, "a cell that is up")
+    wait_until(lambda: "\nup: 2 nodes active\n" in (tmp_path / "output").read_text(), 150, "a cell that is up")
 
 
 def said(process, tmp_path):
@@ -126,7 +126,7 @@ def test_a_second_cell_in_the_domain_is_refused_before_anything_starts_and_the_f
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: "node_twice: a second cartesian_controller" in (tmp_path / "output").read_text(), 30, "it")
+        wait_until(lambda: "node_twice: a second cartesian_controller" in (tmp_path / "output").read_text(), 60, "it")
     finally:
         twin.kill()
         twin.wait()

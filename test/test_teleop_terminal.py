@@ -112,7 +112,7 @@ def test_episodes_are_played_labelled_and_read_back_and_the_terminal_is_as_befor
     operator.type("t", f"episode {name}: 6 steps, terminated")
     operator.type("g", f"episode {name}: good")
     bag = tmp_path / "bags" / name
-    wait_until(bag.is_dir, 10, "the bag")
+    wait_until(bag.is_dir, 60, "the bag")
 
     episode = read_episode(bag, SPACE)
     assert (episode.info.source, episode.info.task, episode.info.reason) == ("teleoperation", "play", "terminated")
@@ -131,7 +131,7 @@ def test_episodes_are_played_labelled_and_read_back_and_the_terminal_is_as_befor
     third = operator.type("\r", r"episode (teleop_\d+): recording").group(1)
     operator.type("s", "1 steps recorded")
     operator.type("\r", f"episode {third}: 1 steps, stopped")
-    wait_until((tmp_path / "bags" / third).is_dir, 10, "the third bag")
+    wait_until((tmp_path / "bags" / third).is_dir, 60, "the third bag")
     operator.type("b", f"episode {third}: bad")  # of a bag that is closed
     assert read_episode(tmp_path / "bags" / third, SPACE).info.extra["label"] == "bad"
     operator.type("x", f"episode {third}: discarded")
@@ -142,7 +142,7 @@ def test_episodes_are_played_labelled_and_read_back_and_the_terminal_is_as_befor
     operator.type("s", "1 steps recorded")
     os.write(operator.hand, b"\x03")
     assert operator.process.wait(60) == 0 and operator.restored()
-    wait_until((tmp_path / "bags" / fourth).is_dir, 10, "the bag of the episode that was ended by Ctrl-C")
+    wait_until((tmp_path / "bags" / fourth).is_dir, 60, "the bag of the episode that was ended by Ctrl-C")
     assert read_episode(tmp_path / "bags" / fourth, SPACE).info.reason == "stopped"
 
     assert cli.main(["bags", "label", str(bag), "bad"]) == 0
@@ -153,7 +153,7 @@ def test_episodes_are_played_labelled_and_read_back_and_the_terminal_is_as_befor
     assert not operator.restored()
     start = position(cell)
     os.write(operator.hand, b"d" if start[1] > 0 else b"a")
-    wait_until(lambda: np.abs(position(cell) - start).max() > 0.004, 10, "motion")
+    wait_until(lambda: np.abs(position(cell) - start).max() > 0.004, 60, "motion")
     operator.process.send_signal(signal.SIGTERM)
     assert operator.process.wait(60) == 0 and operator.restored()
     assert np.abs(position(cell) - start).max() < 0.075 and stands_still(cell)  # not to the end of the step
@@ -193,14 +193,14 @@ def test_a_joystick_moves_the_arm_while_its_button_is_held_and_its_messages_come
     stick.axes[0] = -1.0 if start[1] > 0 else 1.0  # towards the middle
     assert stands_still(cell)  # deflected, but nobody holds the button
     stick.hold(4)
-    wait_until(lambda: np.abs(position(cell) - start).max() > 0.03, 10, "motion")
+    wait_until(lambda: np.abs(position(cell) - start).max() > 0.03, 60, "motion")
     stick.hold()
     node.wait_for_line("the joystick was let go")
     wait_until(lambda: stands_still(cell), 5, "standstill")
     stick.axes[0] *= -1
     stick.hold(4)
     begun = position(cell)
-    wait_until(lambda: np.abs(position(cell) - begun).max() > 0.01, 10, "motion the other way")
+    wait_until(lambda: np.abs(position(cell) - begun).max() > 0.01, 60, "motion the other way")
     stick.unplug()
     node.wait_for_line("joy_stale: topic joy: nothing came for")
     wait_until(lambda: stands_still(cell), 5, "standstill without messages")

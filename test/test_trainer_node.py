@@ -32,7 +32,7 @@ def test_bags_in_the_watched_folder_are_learned_from_and_a_damaged_one_is_named(
     mcap.write_bytes(mcap.read_bytes()[:-200])
     metrics = ros.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
     node = start_node("trainer", bags=str(tmp_path / "bags"), out=str(tmp_path / "out"), min_episodes=5, **SMALL)
-    wait_until(lambda: metrics and metrics[-1].done, 60, "the end of the training")
+    wait_until(lambda: metrics and metrics[-1].done, 150, "the end of the training")
     assert metrics[-1].update == 40 and metrics[-1].episodes == 5 and metrics[-1].transitions == 30
     assert Policy.load(tmp_path / "out" / "checkpoint").meta["update"] == 40
     refusals = [line for line in node.lines if "refused" in line and bags[2].name in line]
@@ -44,7 +44,7 @@ def test_replayed_bags_are_learned_from(ros, start_node, tmp_path):
     metrics = ros.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
     start_node("trainer", out=str(tmp_path / "out"), min_episodes=5, **SMALL)
     start_node("bag_player", bags=[str(tmp_path / "bags")], rate=0.0)
-    wait_until(lambda: metrics and metrics[-1].done, 60, "the end of the training")
+    wait_until(lambda: metrics and metrics[-1].done, 150, "the end of the training")
     assert metrics[-1].episodes == 5 and metrics[-1].transitions == 30
 
 
@@ -53,7 +53,7 @@ def test_a_recipe_and_every_parameter_of_the_learner_can_be_given(ros, start_nod
     metrics = ros.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
     asked = {**SMALL, "updates": 5, "recipe": "q_alone", "gamma": 0.5}
     start_node("trainer", bags=str(tmp_path / "bags"), out=str(tmp_path / "out"), **asked)
-    wait_until(lambda: metrics and metrics[-1].done, 60, "the end of the training")
+    wait_until(lambda: metrics and metrics[-1].done, 150, "the end of the training")
     learner = Policy.load(tmp_path / "out" / "checkpoint").meta["config"]
     recipe = find_recipe("q_alone")
     assert learner["method"]["gamma"] == 0.5 and learner["method"]["negatives"] == recipe.method.negatives
@@ -68,16 +68,16 @@ def test_a_signal_to_node_and_child_at_once_leaves_the_last_checkpoint(ros, star
     metrics = ros.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
     endless = {**SMALL, "updates": 1_000_000, "checkpoint_every_s": 3600.0}
     node = start_node("trainer", bags=str(tmp_path / "bags"), out=str(tmp_path / "out"), **endless)
-    wait_until(lambda: metrics and metrics[-1].update > 5, 60, "updates")
+    wait_until(lambda: metrics and metrics[-1].update > 5, 150, "updates")
     assert not (tmp_path / "out" / "checkpoint").exists()
     os.killpg(node.pid, number)
-    assert node.wait(15) == 0 and "Traceback" not in node.output
+    assert node.wait() == 0 and "Traceback" not in node.output
     assert Policy.load(tmp_path / "out" / "checkpoint").meta["update"] >= metrics[-1].update
 
 
 def test_a_preset_for_vectors_is_refused_because_bags_hold_images(start_node, tmp_path):
     node = start_node("trainer", out=str(tmp_path / "out"), preset="state", observation_size=4)
-    wait_until(lambda: node.returncode is not None, 20, "the end of the node")
+    wait_until(lambda: node.returncode is not None, 60, "the end of the node")
     assert node.returncode == 2 and any("parameter preset" in line for line in node.lines)
 
 
@@ -100,13 +100,13 @@ def test_services_answer_while_the_training_runs(ros, start_node, tmp_path):
     assert ros.call(Trigger, "trainer/save").success
     assert ros.call(SetBool, "trainer/pause", data=True).message == "paused"
     assert time.monotonic() - began < 2.0
-    wait_until(lambda: (tmp_path / "out" / "checkpoint").exists(), 20, "the checkpoint that was asked for")
+    wait_until(lambda: (tmp_path / "out" / "checkpoint").exists(), 60, "the checkpoint that was asked for")
     time.sleep(1.5)
     halted = len(metrics)
     time.sleep(2.5)
     assert len(metrics) == halted
     ros.call(SetBool, "trainer/pause", data=False)
-    wait_until(lambda: len(metrics) > halted, 20, "progress after the pause")
+    wait_until(lambda: len(metrics) > halted, 60, "progress after the pause")
 
     children = psutil.Process(node.pid).children(recursive=True)
     assert children

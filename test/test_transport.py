@@ -59,7 +59,7 @@ def test_a_dozen_participants_discover_each_other(ros_env):
     try:
         everyone = {f"node_{i}" for i in range(12)}
         names = [client.node.get_node_names for client in clients]
-        wait_until(lambda: all(everyone <= set(seen()) for seen in names), 20.0, "that everyone sees everyone")
+        wait_until(lambda: all(everyone <= set(seen()) for seen in names), 60, "that everyone sees everyone")
     finally:
         for client in clients:
             client.close()

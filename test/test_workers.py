@@ -74,7 +74,7 @@ def test_a_signal_to_all_at_once_is_the_parents_who_ends_the_workers(number, tmp
     parent = subprocess.Popen(
         [*command, "--out", str(tmp_path)], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    wait_until(lambda: find_bags(tmp_path), 60, "a first bag")
+    wait_until(lambda: find_bags(tmp_path), 150, "a first bag")
     os.killpg(parent.pid, number)
     _, said = parent.communicate(timeout=120)
     assert parent.returncode == 128 + number and "Traceback" not in said and "died" not in said
@@ -93,7 +93,7 @@ def test_workers_end_with_their_parent_in_the_middle_of_a_job(number):
         workers = [p for p in family.children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
         return workers if len(workers) == 2 and all(p.num_threads() >= 2 for p in workers) else []
 
-    wait_until(busy, 20, "two workers at their jobs")
+    wait_until(busy, 60, "two workers at their jobs")
     workers = busy()
     parent.send_signal(number)
     parent.wait(10)
