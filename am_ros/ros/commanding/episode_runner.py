@@ -15,7 +15,6 @@ import numpy as np
 from am_msgs.action import MoveCartesian
 from am_msgs.msg import EpisodeEvent, Observation, Step
 from geometry_msgs.msg import PoseStamped
-from rclpy.duration import Duration
 from sensor_msgs.msg import Image, JointState
 
 from am_ros import images, topics
@@ -31,9 +30,6 @@ from am_ros.ros.commanding.commander import FINAL_REFUSALS, POLL_S, Commander
 from am_ros.ros.messages.acting import ActingConfig, Choice, Ended, Label, Seen, action_message
 from am_ros.ros.node.common import IMAGES_QOS, RELIABLE_QOS, SENSOR_QOS, from_ns, subscribe_joints, to_ns
 from am_ros.ros.node.single_goal import Cancellation
-
-# A logger that is there acknowledges within milliseconds; one that was killed never will, for as long as DDS knows it.
-ACKNOWLEDGED_S = 1.0
 
 
 @dataclass
@@ -235,8 +231,6 @@ class EpisodeRunner:
         )
         self._stamp(event)
         self._events.publish(event)
-        if kind != EpisodeEvent.START:  # the process may be about to end, and what is not acknowledged goes with it
-            self._events.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
 
     def _stamp(self, message) -> None:
         message.header.stamp = from_ns(self._now())

@@ -3,12 +3,12 @@
 import os
 import time
 from collections.abc import Iterable
-
-from rcl_interfaces.srv import ListParameters
+from concurrent.futures import ThreadPoolExecutor
 
 from am_ros.errors import AmRosError
 from am_ros.ros.introspection.client import RosClient
 from am_ros.ros.introspection.names import full_name
+from am_ros.ros.node.service import Greeting
 
 # Nodes on this host are found within half a second; on a busy one they take longer.
 DISCOVERY_S = 2.0
@@ -31,17 +31,16 @@ def check_alone(names: Iterable[str]) -> None:
 
 def living(client: RosClient, names: set[str]) -> list[str]:
     """Those of the nodes that are in the graph and answer; what was killed stays in the graph for 20 s, but is mute."""
-    node, deadline_s = client.node, time.monotonic() + DISCOVERY_S
-    asked = {}
+    node, deadline_s, greetings = client.node, time.monotonic() + DISCOVERY_S, {}
     while time.monotonic() < deadline_s:
         found = {full_name(name, space) for name, space in node.get_node_names_and_namespaces()}
-        for name in (names & found) - asked.keys():
-            asked[name] = node.create_client(ListParameters, f"{name}/list_parameters")
+        for name in (names & found) - greetings.keys():
+            greetings[name] = Greeting(node, f"{name}/")
             deadline_s = time.monotonic() + DISCOVERY_S  # others of that cell are about to be found, too
         time.sleep(POLL_S)
-    ready = {name: service for name, service in asked.items() if service.service_is_ready()}
-    answers = {name: service.call_async(ListParameters.Request()) for name, service in ready.items()}
-    deadline_s = time.monotonic() + ANSWER_S
-    while not all(answer.done() for answer in answers.values()) and time.monotonic() < deadline_s:
-        time.sleep(POLL_S)
-    return sorted(name for name, answer in answers.items() if answer.done())
+    if not greetings:
+        return []
+    until_s = time.monotonic() + ANSWER_S
+    with ThreadPoolExecutor(len(greetings)) as side_by_side:
+        answers = side_by_side.map(lambda greeting: greeting.wait(until_s), greetings.values())
+        return sorted(name for name, answered in zip(greetings, answers, strict=True) if answered)

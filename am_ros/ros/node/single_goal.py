@@ -30,12 +30,12 @@ class Cancellation(threading.Event):
         super().clear()
         self.reason = ""
 
+
 class SingleGoalServer:
     """`pursue(goal, result, cancelled)` runs in the thread and fills `result`; it returns whether the goal succeeded.
 
-    `cancelled` is a Cancellation: set when the client cancels, when it has gone, or when the node stops.
-
-    If it raises AmRosError, `describe(result, sentence)` notes why and the goal is aborted. `refuse()` returns why no
+    `cancelled` is a Cancellation: set when the client cancels, when it has gone, or when the node stops. If `pursue`
+    raises AmRosError, `describe(result, sentence)` notes why and the goal is aborted. `refuse()` returns why no
     goal can be taken now, or an empty string. A second goal is rejected while one is pursued.
     """
 
