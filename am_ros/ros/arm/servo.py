@@ -27,6 +27,7 @@ from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS
 
 PERIOD_S = 0.01  # Servo's own by default: a pose that stays for two of its cycles makes it jerk
+SETTLE_SHARE = 0.8  # of stall_s, after which an arm beside its goal has stalled
 
 
 def servo_interfaces() -> tuple[type, type]:
@@ -82,13 +83,15 @@ class ServoBackend:
         self, q: np.ndarray, trajectory: JointTrajectory, opening: float | None, lead_s: float = 0.0
     ) -> MotionMonitor:
         """Arrived when the tool has."""
-        metres = self._servo.servo_tolerance_m
+        metres, ours = self._servo.servo_tolerance_m, self._config.tolerance
+        # Servo still makes up what is left, slower than what counts as motion: it gets most of the time there is.
+        settle_s = max(ours.settle_s, SETTLE_SHARE * ours.stall_s)
         tolerance = replace(
-            self._config.tolerance, position_tolerance_rad=metres, settled_tolerance_rad=2 * metres
+            ours, position_tolerance_rad=metres, settled_tolerance_rad=2 * metres, settle_s=settle_s
         )
         measure = tool_measure(self._stepper.kinematics, q)
-        names, goal = ("x", "y", "z", "turn"), trajectory.positions[-1]
-        return MotionMonitor(q, goal, trajectory.duration_s, opening, tolerance, names, measure, "m")
+        names, goal, lead_s = ("x", "y", "z", "turn"), trajectory.positions[-1], self._settings.latency_s
+        return MotionMonitor(q, goal, trajectory.duration_s, opening, tolerance, names, measure, "m", lead_s=lead_s)
 
     def begin(self, trajectory: JointTrajectory, now_s: float, lead_s: float = 0.0) -> None:
         """Stream from now on."""
