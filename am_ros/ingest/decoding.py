@@ -1,6 +1,7 @@
 """Messages of foreign types out of their bytes, by the definitions that lie in the bag."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import zstandard
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
@@ -46,29 +47,48 @@ class Decoders:
 
 
 def _decoder(channel: Channel) -> Callable:
-    usual = get_typestore(Stores.ROS1_NOETIC if channel.encoding == ROS1 else Stores.ROS2_JAZZY)
+    made = _made_of(channel.encoding, channel.type_name, channel.definition_format, channel.definition)
+    if isinstance(made, str):
+        raise AmRosError(f"topic {channel.topic}: {made}")
+    return made
+
+
+@lru_cache(256)  # thousands of bags have the same few definitions
+def _made_of(encoding: str, type_name: str, definition_format: str, definition: str) -> Callable | str:
+    """The function that decodes, or why there is none."""
+    usual = get_typestore(Stores.ROS1_NOETIC if encoding == ROS1 else Stores.ROS2_JAZZY)
     store = get_typestore(Stores.EMPTY)
     try:
-        store.register({**usual.fielddefs, **_definitions(channel)})
+        found = _definitions(type_name, definition_format, definition)
+        store.register(found)
+        if not _is_complete(store, type_name):
+            store = get_typestore(Stores.EMPTY)
+            store.register({**usual.fielddefs, **found})
     except Exception as error:  # the parser's own kinds
-        if channel.type_name not in usual.fielddefs:
-            reason = " ".join(str(error).split())
-            what = f"topic {channel.topic}: the definition of {channel.type_name} in the bag is none"
-            raise AmRosError(f"{what}: {reason}") from None
+        if type_name not in usual.fielddefs:
+            return f"the definition of {type_name} in the bag is none: {' '.join(str(error).split())}"
         store = usual
-    if channel.type_name not in store.fielddefs:
-        raise AmRosError(
-            f"topic {channel.topic}: the bag does not say what a {channel.type_name} is; "
-            "`ros2 bag convert` on a machine with that package adds it"
+    if type_name not in store.fielddefs:
+        return (
+            f"the bag does not say what a {type_name} is; `ros2 bag convert` on a machine with that package adds it"
         )
-    return store.deserialize_ros1 if channel.encoding == ROS1 else store.deserialize_cdr
+    return store.deserialize_ros1 if encoding == ROS1 else store.deserialize_cdr
 
 
-def _definitions(channel: Channel) -> dict:
-    if channel.definition_format in ("ros2msg", "ros1msg"):
-        return get_types_from_msg(channel.definition, channel.type_name)
-    if channel.definition_format in ("ros2idl", "omgidl"):
-        return _types_of_idl(channel.definition)
+def _is_complete(store, type_name: str) -> bool:
+    """Whether a store has a type with all that it is made of."""
+    try:
+        store.get_msgdef(type_name)
+    except KeyError:
+        return False
+    return True
+
+
+def _definitions(type_name: str, definition_format: str, definition: str) -> dict:
+    if definition_format in ("ros2msg", "ros1msg"):
+        return get_types_from_msg(definition, type_name)
+    if definition_format in ("ros2idl", "omgidl"):
+        return _types_of_idl(definition)
     return {}
 
 
