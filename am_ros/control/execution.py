@@ -45,6 +45,7 @@ class Motion:
     started_s: float
     mark: Mark  # when the driver was sent it
     lead_s: float
+    note: str  # why it does not begin where the arm was told to be; or empty
     ending: tuple[End, str] | None = None  # while it is braked
 
 
@@ -97,6 +98,11 @@ class StepExecution:
         return self._motion is not None and self._motion.ending is None
 
     @property
+    def note(self) -> str:
+        """Why the step under way does not begin where the arm was told to be, or empty."""
+        return self._motion.note if self._motion else ""
+
+    @property
     def fraction(self) -> float:
         """Of the step under way that is done, 0 ... 1."""
         return self._motion.monitor.fraction if self._motion else 0.0
@@ -120,15 +126,15 @@ class StepExecution:
         if np.abs(self.commanded.start(state.q) - self._from).max() > allowed_rad:
             raise AmRosError("start_elsewhere: the arm was moved while its step was planned")
         trajectory = self._guard.check(planned, self._from, state.qd, self._slack_m)
-        lead_s = 0.0
+        lead_s, note = 0.0, ""
         if self._backend.commands_joints and not known:
-            lead_s = LEAD_S
-            self._say(f"the step begins at the measured joint angles: {self.commanded.why}")
+            lead_s, note = LEAD_S, f"the step begins at the measured joint angles: {self.commanded.why}"
+            self._say(note)
         monitor = self._backend.monitor(state.q, trajectory, opening, lead_s)
         self._wait_for_tick()
         now_s = self._clock()
         self._backend.begin(trajectory, now_s, lead_s)
-        self._motion = Motion(trajectory, monitor, on_end, now_s, state.ticks.mark(now_s), lead_s)
+        self._motion = Motion(trajectory, monitor, on_end, now_s, state.ticks.mark(now_s), lead_s, note)
         self._stop, self._settled = None, False
         self._rest_at(trajectory.positions[-1])
         self._safety.begin(commander, trajectory, now_s, lead_s)

@@ -20,6 +20,8 @@ STAMP_WINDOW = 100
 CONTRADICTION_S = 0.3
 CONTRADICTION_RAD = 0.02
 LOOK_S = 0.1
+# Between two joint states at 100 Hz: 5 rad/s, more than any joint turns.
+JUMP_RAD = 0.05
 # Fingers may stand a little beyond open or closed: tolerances, pads that give way. Further, the values are of another
 # gripper. A share of the way between them.
 FINGER_BEYOND = 0.25
@@ -48,13 +50,17 @@ class StateStamps:
 
 
 def changes_without_jump(angles: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-    """The changes between states [N, joints], the largest left out, [N - 2, joints]; and `others`, the same left out.
+    """The changes between states [N, joints] but for jumps, [M, joints]; and of `others` [N - 1, joints] the same rows.
 
-    A simulator that is reset puts its arm elsewhere at once: that is no motion.
+    A simulator that is reset puts its arm elsewhere at once: that is no motion. The largest change counts as a jump.
     """
     changes = np.diff(angles, axis=0)
-    jump = int(np.abs(changes).max(axis=1).argmax()) if len(changes) else 0
-    return [np.delete(part, jump, axis=0) if len(part) else part for part in (changes, *others)]
+    if not len(changes):
+        return [changes, *others]
+    sizes = np.abs(changes).max(axis=1)
+    smooth = sizes < JUMP_RAD
+    smooth[sizes.argmax()] = False
+    return [part[smooth] for part in (changes, *others)]
 
 
 class VelocityCheck:

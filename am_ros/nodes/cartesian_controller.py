@@ -121,11 +121,11 @@ class CartesianController(ActingNode):
         planned = self._steps.plan(action)
         if not planned.done():
             await completed(planned)
-            self._admit(request)  # much may have happened meanwhile
-            self._check_arm()
-            if goal.is_cancel_requested:
-                raise AmRosError("cancelled")
         await self._next_state()
+        self._admit(request)  # much may have happened meanwhile
+        self._check_arm()
+        if goal.is_cancel_requested:
+            raise AmRosError("cancelled")
         opening = OPENING.get(action.gripper)
         self._steps.begin(commander, planned.result(), opening, lambda *end: ended.set_result(end))
         if opening is not None:
@@ -238,7 +238,7 @@ class CartesianController(ActingNode):
         return self._stamp_clock.now_ns()
 
     def _publish_status(self) -> None:
-        self._report.status(self.active, self._goal is not None)
+        self._report.status(self.active, self._goal is not None, self._steps.note)
 
 
 def main(args=None) -> int:

@@ -65,14 +65,14 @@ class ControllerReport:
         """What was wrong is over."""
         self._status.reason = ""
 
-    def status(self, active: bool, moving: bool) -> None:
-        """Publish the status."""
+    def status(self, active: bool, moving: bool, note: str = "") -> None:
+        """Publish the status; `note` is what there is to say of the motion under way."""
         status, safety, now_s = self._status, self._safety, time.monotonic()
         idle = safety.state.fault(now_s) if active else INACTIVE
         if safety.stop.cause:
             status.state, status.reason = ControllerStatus.PROTECTIVE_STOP, safety.stop.cause
         elif moving:
-            status.state = ControllerStatus.MOVING
+            status.state, status.reason = ControllerStatus.MOVING, note
         elif idle:
             status.state, status.reason = ControllerStatus.INACTIVE, idle
         else:

@@ -25,6 +25,7 @@ CANCEL_TIMEOUT_S = 2.0
 FINAL_REFUSALS = (
     "not_commander", "commander_invalid", "protective_stop", "inactive", "backend_gone", "gripper_gone", "gripper_kind",
     "gripper_values", "servo_units", "servo_refused", "servo_settings", "clock_missing", "clock_stopped",
+    "state_offset",
 )  # fmt: skip
 
 
