@@ -136,12 +136,14 @@ class Arm:
 def test_the_clock_tells_where_the_command_is_unless_the_arm_moves_in_another_time():
     arm, (late, late_velocity) = Arm(), STEP.at(0.16)
     arm.take(late, 0.2, velocity=late_velocity)
-    assert arm.safety.path_time_s(0.2, 0.2) == 0.2  # the lag of a driver
+    assert arm.safety.path_time_s(0.2, 0.203, 0.2) == 0.2  # the lag of a driver
+    assert arm.safety.path_time_s(0.2, 0.22, 0.2) == 0.2  # ticks that were late, and which the driver counts
+    assert arm.safety.path_time_s(0.14, 0.16, 0.2) == 0.16  # ticks that were left out: no arm is before its command
     fast = STEP.at(0.18)
     arm.take(fast[0], 0.21, velocity=fast[1])
-    assert arm.safety.path_time_s(0.08, 0.21) == pytest.approx(0.18, abs=0.02)  # a simulator three times as fast
+    assert arm.safety.path_time_s(0.08, 0.08, 0.21) == pytest.approx(0.18, abs=0.02)  # a simulator three times as fast
     arm.take(fast[0], 0.22)
-    assert arm.safety.path_time_s(0.08, 0.22) == 0.08  # an arm that stands tells nothing
+    assert arm.safety.path_time_s(0.08, 0.08, 0.22) == 0.08  # an arm that stands tells nothing
 
 
 def test_after_a_suspension_the_arm_is_held_where_it_is_by_then_and_not_where_it_was():

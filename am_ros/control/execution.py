@@ -246,8 +246,8 @@ class StepExecution:
         if self._stop.cause.startswith(NOT_OURS):
             way = self._stepper.brake(state.q, state.qd)
         else:
-            elapsed_s = state.ticks.since_s(motion.mark, now_s) - motion.lead_s
-            path_s = self._safety.path_time_s(elapsed_s, now_s)
+            counted_s = state.ticks.since_s(motion.mark, now_s) - motion.lead_s
+            path_s = self._safety.path_time_s(counted_s, now_s - motion.started_s - motion.lead_s, now_s)
             way = brake_along(motion.trajectory, path_s, self._acceleration, self._config.limits.min_duration_s)
         self._backend.brake(state.q, way)
         self._rest_at(way.positions[-1])

@@ -18,7 +18,8 @@ FRESH_S = 0.2
 BLIND = ("joint_states_stale", "joint_jump", "joint_position")
 
 # An arm behind its command by more, or before it, moves in another time than ours: lag of drivers is 10 to 100 ms.
-LATE_S, EARLY_S = 0.25, 0.05
+LATE_S, EARLY_S = 0.25, 0.01
+ONE_TICK_S = 0.006  # the clock says as much as the ticks, but not in which of them
 OTHER_TIME_RAD = 0.03
 MOVING_RAD_S = 0.05
 
@@ -111,22 +112,25 @@ class Supervision:
         check_age(decided_ns, ros_ns, self._config.command.command_timeout_s)
         self.lease.check(commander, now_s)
 
-    def path_time_s(self, elapsed_s: float, now_s: float) -> float:
-        """Where on its path the command is, `elapsed_s` after the driver began it.
+    def path_time_s(self, counted_s: float, clock_s: float, now_s: float) -> float:
+        """Where on its path the command is, after so many seconds of the driver's ticks and so many of our clock.
 
-        A driver that follows its own time (a simulator that is slower or faster) is told by an arm that moves elsewhere
-        on the path than the clock says; then where the arm is counts.
+        The two differ where ticks are late or left out. A driver may follow either, and a simulator that is slower or
+        faster neither: an arm that moves on the path tells, because it is behind its command, and not by much.
         """
         state = self.state
         if self._path is None or state.q is None or now_s - self._joints_s > FRESH_S:
-            return elapsed_s
+            return clock_s
         if np.abs(state.qd).max() < MOVING_RAD_S:
-            return elapsed_s
+            return counted_s
         measured_s, distance = self._path.nearest(state.q)
-        now, _ = self._path.at(elapsed_s)
-        on_path, elsewhere = distance.max() < OTHER_TIME_RAD, np.abs(state.q - now).max() > OTHER_TIME_RAD
-        in_time = -EARLY_S <= elapsed_s - measured_s <= LATE_S
-        return measured_s if on_path and elsewhere and not in_time else elapsed_s
+        if distance.max() > OTHER_TIME_RAD:
+            return counted_s
+        behind = [each for each in (counted_s, clock_s) if -EARLY_S <= each - measured_s <= LATE_S]
+        if behind:
+            return counted_s if abs(counted_s - clock_s) < ONE_TICK_S else min(behind)
+        elsewhere = np.abs(state.q - self._path.at(counted_s)[0]).max() > OTHER_TIME_RAD
+        return measured_s if elsewhere else counted_s
 
     def begin(self, commander: str, trajectory: JointTrajectory, now_s: float, lead_s: float = 0.0) -> None:
         """A step begins, its motion after `lead_s`."""

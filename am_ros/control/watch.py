@@ -11,7 +11,7 @@ from am_ros.control.trajectory import JointTrajectory
 
 # A simulated cell that fell behind catches up by so much at once; its arm then seems to jump.
 CATCH_UP_S = 0.2
-PATH_SAMPLES = 64
+PATH_SAMPLES = 256
 # An arm that springs back from what it has hit does so for less long.
 AGAINST_RAD_S, AGAINST_S = 0.05, 0.1
 
