@@ -13,6 +13,7 @@ from recordings import (
     image,
     ingested,
     largest_error_m,
+    make,
     offset_by,
     picture,
     pose,
@@ -178,6 +179,28 @@ def test_one_clock_that_jumps_cuts_and_the_rest_is_refused_by_its_size(tmp_path,
     assert "jumped by" in str(caught.value) and f"{by:+.3f} s" in str(caught.value)
     assert largest_error_m(made) < PIXEL_M if made else True
     assert any(clock.jumps_s and clock.jumps_s[0] == pytest.approx(by, abs=0.01) for clock in report.clocks)
+
+
+@pytest.mark.parametrize("pose", [{}, {"stamp": "receive"}])
+def test_stamps_of_one_clock_and_reception_by_another_are_no_pair(tmp_path, pose):
+    """Camera and arm are both an hour behind the recorder; the gripper's messages have no stamp but their reception."""
+    told = [("/gripper", "std_msgs/msg/Float64", T0 + t, make("std_msgs/msg/Float64", data=1.0)) for t in range(20)]
+    bag = write(tmp_path / "bag", camera(20, shift_s=-3600) + poses(20, shift_s=-3600) + told)
+    assert "differ by 3600.0" in refusal(bag, rules(tmp_path, pose=pose, gripper={"topic": "/gripper"}))
+    if not pose:
+        assert ingested(bag, rules(tmp_path))[1].episodes == 1  # what is left agrees
+
+
+def test_stamps_of_zero_are_named_with_what_reads_them(tmp_path):
+    zeros = [(topic, kind, at, pose(0.0, (x_of(at - T0), 0, 0.2))) for topic, kind, at, _ in poses()]
+    bag = write(tmp_path / "bag", camera() + zeros)
+    _, report = ingested(bag, rules(tmp_path))
+    assert report.hint == "pose: its stamp is zero (`stamp: receive` reads such)"
+    assert largest_error_m(ingested(bag, rules(tmp_path, pose={"stamp": "receive"}))[0]) < PIXEL_M
+    both = write(tmp_path / "both", camera() + poses() + zeros)  # a second publisher that stamps nothing
+    episodes, report = ingested(both, rules(tmp_path))
+    assert report.dropped["poses: its stamp is zero (`stamp: receive` reads such)"] == 600
+    assert largest_error_m(episodes) < PIXEL_M
 
 
 def test_simulated_time_that_runs_slower_than_the_recorders_is_no_fault():

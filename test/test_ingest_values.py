@@ -47,6 +47,14 @@ def test_numbers_far_within_the_mapping_are_doubted(tmp_path):
     assert "goes from 0.003 to 0.085" in report.doubts[0] and "always closed. It may be metres" in report.doubts[0]
 
 
+def test_two_grippers_on_one_topic_are_named(tmp_path):
+    other = [(topic, kind, at + 0.02, make(kind, data=0.9)) for topic, kind, at, _ in gripper(0, 0)]
+    bag = write(tmp_path / "bag", camera() + poses() + gripper(0.1, 0.1) + other)
+    with pytest.raises(AmRosError) as caught:
+        ingested(bag, rules(tmp_path, gripper={"topic": "/gripper"}))
+    assert "two sources alternate, one with data at 0.1, the other at 0.9" in str(caught.value)
+
+
 def marked(folder, marks, kind="std_msgs/msg/String", **marker):
     told = [("/mark", kind, T0 + t, make(kind, data=value)) for t, value in marks]
     bag = write(folder / "bag", camera(30) + poses(30) + told)

@@ -5,7 +5,7 @@ import pinocchio as pin
 
 from am_ros.errors import AmRosError
 from am_ros.ingest.histories import History, due
-from am_ros.ingest.mapping import RECEIVE, PoseRole
+from am_ros.ingest.mapping import PoseRole
 from am_ros.ingest.plausible import Plausible
 from am_ros.ingest.poses import PoseSource, Sample
 
@@ -54,6 +54,8 @@ class FramesSource(PoseSource):
                 self._conflict(child, frame, placement)
             else:
                 stamp = self._stamp(transform.header.stamp, receive_ns)
+                if self._unstamped(stamp):
+                    continue
                 # Only what the pose is made of needs to be plausible: others simulate, or track badly.
                 if self._in_chain(child):
                     for passed in frame.motion.add(stamp, placement, f"parent {parent}"):
@@ -83,8 +85,6 @@ class FramesSource(PoseSource):
 
     def clocks(self, message, receive_ns: int) -> list[tuple[str, int]]:
         """See PoseSource: frames that stand may be stamped ahead, which is usual and does no harm."""
-        if self.role.stamp == RECEIVE:
-            return []
         found = []
         for transform in message.transforms:
             child = transform.child_frame_id.strip("/")

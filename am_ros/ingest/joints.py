@@ -61,6 +61,8 @@ class JointsSource(PoseSource):
             return []
         self._check_unit(float(np.abs(values).max()))
         stamp = self._header_stamp(message, receive_ns)
+        if self._unstamped(stamp):
+            return []
         if len(part) == len(self._index):
             return self._whole(stamp, self._scale * values, _listed(message.name))
         return self._in_parts(part, stamp, self._scale * values, _listed(message.name))

@@ -26,9 +26,11 @@ class Look(NamedTuple):
     width: int
     height: int
     encoding: str
+    frame: str = ""  # the camera's
 
     def __str__(self) -> str:
-        return f"{self.width}x{self.height} px {self.encoding!r}"
+        frame = f" of frame {self.frame!r}" if self.frame else ""
+        return f"{self.width}x{self.height} px {self.encoding!r}{frame}"
 
 
 class Pictures:
@@ -41,7 +43,11 @@ class Pictures:
         self._video: video.Video | None = None  # from its first packet on
 
     def look(self, message) -> Look:
-        """Size and encoding of a message's picture; AmRosError, with the kind of fault first, if it is of no use."""
+        """What a message's picture looks like; AmRosError, with the kind of fault first, if it is of no use."""
+        frame = getattr(getattr(message, "header", None), "frame_id", getattr(message, "frame_id", ""))
+        return self._look(message)._replace(frame=frame)
+
+    def _look(self, message) -> Look:
         if self._type in video.TYPES:
             width, height = (message.width, message.height) if hasattr(message, "width") else (0, 0)
             return Look(int(width), int(height), video.codec_of(message))

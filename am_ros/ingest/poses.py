@@ -122,10 +122,8 @@ class PoseSource(ABC):
         return []
 
     def clocks(self, message, receive_ns: int) -> list[tuple[str, int]]:
-        """What moves in this message: a name and its stamp; nothing where the header's stamp does not count."""
-        if self.role.stamp == RECEIVE or not hasattr(message, "header"):
-            return []
-        return [(self.role.topic, self._stamp(message.header.stamp, receive_ns))]
+        """What moves in this message: a name and the stamp that counts."""
+        return [(self.role.topic, self._header_stamp(message, receive_ns))]
 
     @property
     def spikes(self) -> int:
@@ -139,6 +137,13 @@ class PoseSource(ABC):
     def _stamp(self, header_stamp, receive_ns: int) -> int:
         counts = receive_ns if self.role.stamp == RECEIVE or header_stamp is None else stamp_ns(header_stamp)
         return counts + self._offset_ns
+
+    def _unstamped(self, stamp: int) -> bool:
+        """Whether nobody stamped a message; it is `refused`."""
+        if stamp > 0:
+            return False
+        self.refused[f"its stamp is zero (`stamp: {RECEIVE}` reads such)"] += 1
+        return True
 
     def _header_stamp(self, message, receive_ns: int) -> int:
         header = getattr(message, "header", None)
@@ -197,6 +202,8 @@ class PosesSource(PoseSource):
             return []
         self._check_unit(float(np.linalg.norm(placement.translation)))
         stamp = self._header_stamp(message, receive_ns)
+        if self._unstamped(stamp):
+            return []
         passed = self._motion.add(stamp, placement, f"frame {frame!r}" if frame else "")
         return [self._tool_sample(p) for p in passed]
 

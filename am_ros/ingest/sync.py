@@ -16,7 +16,7 @@ from am_ros.ingest.motion import MotionOffset
 from am_ros.ingest.pictures import Look, Pictures
 from am_ros.ingest.poses import Sample, ToolPose, Track
 from am_ros.ingest.sources import pose_source
-from am_ros.ingest.values import Marker, Markers, Values, has_stamp, stamp_of
+from am_ros.ingest.values import Marker, Markers, Values, stamp_of
 
 # An image waits so long for the poses around it, in the bag's time of reception. The slowest pose is 10 Hz or so.
 WAIT_NS = 2_000_000_000
@@ -163,7 +163,7 @@ class Synchroniser:
                 self._refuse_values(values, received.topic)
             if stamp is None:
                 self.dropped[f"{what} messages without a number in {role.field}"] += 1
-            elif stamp and has_stamp(role, received.message):
+            elif stamp:
                 self._clock(what, received.topic, stamp, received.receive_ns)
 
         self._add(topic.name, take)
@@ -216,7 +216,7 @@ class Synchroniser:
             self._drop(str(error), stamp)
             return
         self._watch_look(look, stamp)
-        shift = has_stamp(role, message) and self._clock("image", received.topic, stamp, received.receive_ns)
+        shift = self._clock("image", received.topic, stamp, received.receive_ns)
         last, self._last_image_ns = self._last_image_ns, stamp
         if last is not None and stamp <= last:
             if last - stamp < JUMP_NS and not shift:
@@ -294,8 +294,7 @@ class Synchroniser:
         if marker is None:
             self.dropped["marker messages of no known value"] += 1
             return
-        if has_stamp(self._mapping.marker, received.message):
-            self._clock("marker", received.topic, marker.stamp_ns, received.receive_ns)
+        self._clock("marker", received.topic, marker.stamp_ns, received.receive_ns)
         if self._last_image_ns is not None and abs(marker.stamp_ns - self._last_image_ns) > FAR_NS:
             far_s = (marker.stamp_ns - self._last_image_ns) / 1e9
             self.hint = f"marker: its stamps are {far_s:.0f} s from the images': do the clocks differ?"

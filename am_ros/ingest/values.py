@@ -14,6 +14,8 @@ from am_ros.ingest.mapping import RECEIVE, GripperRole, MarkerRole, as_text
 _BEYOND, _SURE = 0.5, 5
 # All numbers within so little of it, although they change, are of another unit too.
 _WITHIN, _CHANGE = 0.05, 0.3
+# Fingers go from one end to the other in 0.1 s at best, and not to and fro: so many changes by so much, in this time.
+_FLIPS, _FLIP, FLIPS_NS = 8, 0.3, 1_500_000_000
 # A level that is sent again and again says the same as often as this; a button pressed again is pressed later.
 LEVEL_NS = 1_500_000_000
 
@@ -27,6 +29,7 @@ class Values:
         self._role, self._what, self._path = role, what, FieldPath(role.field)
         self._samples: deque[tuple[int, float]] = deque(maxlen=self.KEPT)
         self._low, self._high, self._beyond = np.inf, -np.inf, 0
+        self._flips: deque[int] = deque(maxlen=_FLIPS)
 
     def add(self, message, receive_ns: int) -> int | None:
         """Take a message; returns its stamp, and None if it holds no number there."""
@@ -43,10 +46,22 @@ class Values:
         self._low, self._high = min(self._low, number), max(self._high, number)
         self._beyond += not -_BEYOND <= share <= 1 + _BEYOND
         stamp = stamp_of(self._role, message, receive_ns)
+        self._watch_flips(stamp, min(1.0, max(0.0, share)))
         if self._samples and stamp < self._samples[-1][0] - 1_000_000_000:  # a clock was set back
             self._samples.clear()
         self._samples.append((stamp, min(1.0, max(0.0, share))))
         return stamp
+
+    def _watch_flips(self, stamp: int, share: float) -> None:
+        """Two grippers on one topic: no finger goes to and fro so often."""
+        if self._samples and abs(share - self._samples[-1][1]) > _FLIP:
+            self._flips.append(stamp)
+        if len(self._flips) == self._flips.maxlen and 0 <= stamp - self._flips[0] < FLIPS_NS:
+            raise AmRosError(
+                f"{self._what}: {self._role.topic}: two sources alternate, one with {self._role.field} at "
+                f"{self._low:.4g}, the other at {self._high:.4g}: record one of them (`ros2 topic info -v` names the "
+                "publishers)"
+            )
 
     @property
     def of_another_unit(self) -> bool:
@@ -144,8 +159,3 @@ def stamp_of(role, message, receive_ns: int) -> int:
     stamped = role.stamp != RECEIVE and hasattr(time, "nanosec")
     return (stamp_ns(time) if stamped else receive_ns) + round(role.offset_s * 1e9)
 
-
-def has_stamp(role, message) -> bool:
-    """Whether a stamp of its own counts, rather than the time of its reception."""
-    header = getattr(message, "header", None)
-    return role.stamp != RECEIVE and (header is not None or hasattr(getattr(message, "timestamp", None), "nanosec"))
