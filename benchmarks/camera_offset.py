@@ -2,9 +2,9 @@
 
     python benchmarks/camera_offset.py --recordings 20 --json docs/data/camera_offset.json
 
-Each recording is a bag of demonstrations in the simulated cell, of tasks in turn, filmed at 10 or 30 Hz as raw images or
-PNG. The camera's stamps are off by an amount drawn from -0.4 ... 0.4 s; its pictures are taken where the stamps would be
-without it, and are received 30 ms later, so that the times of reception alone tell nothing better than that.
+Each recording is a bag of demonstrations in the simulated cell, of tasks in turn, filmed at 10 or 30 Hz as raw images
+or PNG. The camera's stamps are off by an amount drawn from -0.4 ... 0.4 s; its messages are received 30 ms after the
+pictures were taken.
 """
 
 import argparse
