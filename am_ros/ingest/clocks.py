@@ -20,6 +20,7 @@ CONFIRMED_BY, WITHIN_S = 4, 0.1
 ALTERNATIONS, AMONG = 6, 20
 ENOUGH = 8  # messages of each, before two clocks are compared
 PAIRS = 20  # of an image and the newest message before it, that a comparison takes
+SAME_MOMENT_NS = 250_000_000
 PATIENCE_NS = 1_500_000_000  # after a jump of one clock, the others get so long to follow
 DRIFT_AFTER_S = 20.0  # a shorter recording tells nothing of drift
 
@@ -185,7 +186,7 @@ class Clocks:
             if clock is camera:
                 continue
             # Of the same moment, so that simulated time, which runs slower than the recorder's, changes nothing.
-            if 0 <= camera.last_ns - clock.last_ns < 1_000_000_000 and clock.sure and camera.sure:
+            if 0 <= camera.last_ns - clock.last_ns < SAME_MOMENT_NS and clock.sure and camera.sure:
                 clock.pairs.append(clock.last_s - camera.last_s)
             waits = self._jumped_ns is not None and camera.last_ns - self._jumped_ns < PATIENCE_NS
             if len(clock.pairs) < enough or waits:
