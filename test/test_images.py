@@ -2,6 +2,7 @@
 
 from array import array
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,6 +65,40 @@ def test_mono_becomes_grey():
     grey = picture()[..., 0]
     rgb = array_from_image(message(grey.tobytes(), 48, 64, 64, "mono8"))
     np.testing.assert_array_equal(rgb, np.dstack([grey] * 3))
+
+
+@pytest.mark.parametrize("encoding, of_rgb", [
+    ("8UC1", lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)),
+    ("8UC3", lambda rgb: rgb[..., ::-1]),
+    ("8UC4", lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA)),
+    ("yuv422", lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_UYVY)),
+    ("uyvy", lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_UYVY)),
+    ("yuv422_yuy2", lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_YUY2)),
+    ("yuyv", lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_YUY2)),
+    ("bayer_rggb8", lambda rgb: mosaic(rgb, 0, 0)),
+    ("bayer_bggr8", lambda rgb: mosaic(rgb, 1, 1)),
+    ("bayer_grbg8", lambda rgb: mosaic(rgb, 0, 1)),
+    ("bayer_gbrg8", lambda rgb: mosaic(rgb, 1, 0)),
+])
+@pytest.mark.parametrize("padding", [0, 6])
+def test_what_ingest_reads_the_live_nodes_read_too(encoding, of_rgb, padding):
+    """A message of rclpy, as a node gets it: a red field, even in every pair of pixels."""
+    rgb = np.full((48, 64, 3), (20, 60, 160), np.uint8)
+    rgb[:, 32:] = (200, 40, 30)
+    rows = np.ascontiguousarray(of_rgb(rgb)).reshape(48, -1)
+    padded = np.hstack([rows, np.full((48, padding), 99, np.uint8)])
+    seen = array_from_image(message(padded.tobytes(), 48, 64, padded.shape[1], encoding)).astype(int)
+    expected = rgb if encoding != "8UC1" else np.dstack([cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)] * 3)
+    for column in (8, 56):
+        assert np.abs(seen[24, column] - expected[24, column].astype(int)).max() < 6
+
+
+def mosaic(rgb, row, column):
+    """A Bayer pattern whose red pixels begin in that row and column."""
+    grey = rgb[..., 1].copy()
+    grey[row::2, column::2] = rgb[row::2, column::2, 0]
+    grey[1 - row::2, 1 - column::2] = rgb[1 - row::2, 1 - column::2, 2]
+    return grey
 
 
 @pytest.mark.parametrize("msg, sentence", [
