@@ -61,8 +61,9 @@ docs: setup $(DOCS)  ## The documentation as a site, in build/site
 	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build -q --strict
 	@echo "docs: open build/site/index.html"
 
-lint: setup  ## Style and import rules
+lint: setup  ## Style, types and import rules
 	@$(BIN)/ruff check .
+	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
 clean:  ## Remove build outputs and caches; keep .venv and runs

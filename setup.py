@@ -96,6 +96,7 @@ setup(
             "build",
             "hypothesis",
             "import-linter",
+            "mypy",
             "psutil",
             "pytest",
             "pytest-timeout",

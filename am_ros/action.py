@@ -52,7 +52,7 @@ class ActionSpace:
     )
     max_rotation_rad: float = parameter(0.5, "largest turn about the vertical axis [rad]", range=(1e-4, 3.2))
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         limits = self._limits
         if len(limits) != CONTINUOUS_DIM or not all(np.isfinite(x) and x > 0 for x in limits):
             raise AmRosError(f"action space: limits must be four positive finite numbers, got {limits}")

@@ -2,10 +2,13 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from am_ros.action import ACTION_DIM
 from am_ros.errors import AmRosError
@@ -40,12 +43,12 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
-def state_vector(position_m, yaw_rad: float, gripper_opening: float) -> np.ndarray:
+def state_vector(position_m: ArrayLike, yaw_rad: float, gripper_opening: float) -> np.ndarray:
     """Proprioception as the networks see it, float32 [STATE_DIM] in the order of STATE_NAMES.
 
     `position_m` is the tool centre point [3] in the robot base frame, whose z = 0 is the table plane.
     """
-    x, y, z = position_m
+    x, y, z = np.asarray(position_m, float)
     yaw_rad = round(yaw_rad / _YAW_QUANTUM) * _YAW_QUANTUM
     return np.array([gripper_opening, z, x, y, math.sin(yaw_rad), math.cos(yaw_rad)], np.float32)
 
@@ -62,15 +65,17 @@ def check_fingers(opened: float, closed: float) -> None:
         raise AmRosError(f"parameters finger_open and finger_closed: both are {opened:g}, so no opening can be told")
 
 
-def gripper_opening(names, positions, finger_names, opened: float, closed: float) -> float | None:
+def gripper_opening(
+    names: Sequence[str], positions: Sequence[float], finger_names: Sequence[str], opened: float, closed: float
+) -> float | None:
     """Opening of a gripper from a joint state: 0 closed ... 1 fully open; None if a finger joint is not in it.
 
     `names` and `positions` are those of the joint state; `opened` and `closed` are what it says of a finger of an open
     and of a closed gripper: for some joints the one is larger, for some the other.
     """
     position = dict(zip(names, positions, strict=False))
-    fingers = [position.get(name) for name in finger_names]
-    if not fingers or None in fingers:
+    fingers = [position[name] for name in finger_names if name in position]
+    if not fingers or len(fingers) < len(finger_names):
         return None
     return float(np.clip((np.mean(fingers) - closed) / (opened - closed), 0, 1))
 
@@ -94,9 +99,9 @@ class EpisodeInfo:
     seed: int = -1
     outcome: Outcome = Outcome.UNKNOWN
     reason: str = ""
-    extra: dict = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("task", "goal_id", "source"):
             if len(getattr(self, name)) > MAX_TEXT:
                 raise AmRosError(f"episode {self.episode_id[:64]!r}: {name} is longer than {MAX_TEXT} characters")
@@ -114,7 +119,7 @@ class Episode:
     actions: np.ndarray  # float32 [T, ACTION_DIM], normalised (see action.py)
     stamps_ns: np.ndarray  # int64 [T+1], header stamps of the images
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         steps = len(self.actions)
         name = f"episode {self.info.episode_id!r}"
         if steps < 1:
@@ -139,6 +144,6 @@ class Episode:
     def __len__(self) -> int:
         return len(self.actions)
 
-    def with_info(self, **changes) -> "Episode":
+    def with_info(self, **changes: Any) -> "Episode":
         """The same steps with other metadata."""
         return replace(self, info=replace(self.info, **changes))

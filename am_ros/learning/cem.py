@@ -13,6 +13,7 @@ from torch import Tensor
 from am_ros.action import CONTINUOUS_DIM, DISCRETE_DIM
 from am_ros.configuration import parameter
 from am_ros.learning import draws
+from am_ros.learning.types import Device, Generator
 
 OBJECTIVES = ("q", "logit", "log_q", "prior")
 REFITS = ("gaussian", "elites")
@@ -107,7 +108,7 @@ def one_hot_actions(continuous: Tensor, choice: Tensor) -> Tensor:
     return torch.cat([continuous * moves, discrete], dim=-1)
 
 
-def sample_actions(mean: Tensor, std: Tensor, probabilities: Tensor, count: int, generator=None) -> Tensor:
+def sample_actions(mean: Tensor, std: Tensor, probabilities: Tensor, count: int, generator: Generator = None) -> Tensor:
     """Draw [B, count, D + 3] action vectors from Gaussians `mean`, `std` [B, D] and categoricals [B, 3]."""
     batch, displacements = mean.shape
     noise = draws.normal((batch, count, displacements), generator, mean.device)
@@ -115,7 +116,9 @@ def sample_actions(mean: Tensor, std: Tensor, probabilities: Tensor, count: int,
     return one_hot_actions(continuous, draws.categorical(probabilities, count, generator))
 
 
-def uniform_actions(batch: int, count: int, device=None, generator=None, displacements: int = CONTINUOUS_DIM) -> Tensor:
+def uniform_actions(
+    batch: int, count: int, device: Device = None, generator: Generator = None, displacements: int = CONTINUOUS_DIM
+) -> Tensor:
     """Draw [batch, count, displacements + 3] action vectors uniformly over the action space."""
     continuous = draws.uniform((batch, count, displacements), generator, device) * 2 - 1
     choice = draws.integers(0, DISCRETE_DIM, (batch, count), generator, device)
@@ -128,7 +131,7 @@ def refit(elites: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return displacement.mean(dim=1), displacement.std(dim=1), elites[..., -DISCRETE_DIM:].mean(dim=1)
 
 
-def around_elites(elites: Tensor, count: int, std: float, generator=None) -> Tensor:
+def around_elites(elites: Tensor, count: int, std: float, generator: Generator = None) -> Tensor:
     """Draw [B, count, D + 3] actions, each near one of the elites [B, K, D + 3] and of its choice."""
     batch, kept = elites.shape[:2]
     centre = _rows(elites, draws.integers(0, kept, (batch, count), generator, elites.device))
@@ -142,7 +145,16 @@ def _rows(actions: Tensor, which: Tensor) -> Tensor:
     return actions.gather(1, which.unsqueeze(-1).expand(-1, -1, actions.shape[-1]))
 
 
-def _first(config: CemConfig, prior, data, mean, std, probabilities, generator, proposing: bool) -> Tensor:
+def _first(
+    config: CemConfig,
+    prior: Prior | None,
+    data: Tensor | None,
+    mean: Tensor,
+    std: Tensor,
+    probabilities: Tensor,
+    generator: Generator,
+    proposing: bool,
+) -> Tensor:
     """Candidates [B, samples, D + 3]; of the first iteration, some come from the prior and some from the data."""
     proposed = round(config.samples * config.prior_share) if prior is not None and proposing else 0
     taken = round(config.samples * config.data_share) if data is not None and proposing else 0
@@ -150,9 +162,9 @@ def _first(config: CemConfig, prior, data, mean, std, probabilities, generator, 
     parts = []
     if proposed + taken < config.samples:
         parts.append(sample_actions(mean, std, probabilities, config.samples - proposed - taken, generator))
-    if proposed:
+    if proposed and prior is not None:
         parts.append(_around(prior, proposed, config.prior_std, generator))
-    if taken:
+    if taken and data is not None:
         actions = data[:, :taken].expand(len(mean), -1, -1)
         parts.append(actions if config.terminate else without_terminate(actions))
     return torch.cat(parts, dim=1)
@@ -169,8 +181,8 @@ def maximise(
     score: Callable[[Tensor], Tensor],
     batch: int,
     config: CemConfig,
-    device=None,
-    generator: torch.Generator | draws.Share | None = None,
+    device: Device = None,
+    generator: Generator = None,
     prior: Prior | None = None,
     displacements: int = CONTINUOUS_DIM,
     data: Tensor | None = None,
@@ -191,7 +203,8 @@ def maximise(
             prior = Prior(prior.mean, prior.logits + never)
     best_action = torch.zeros(batch, displacements + DISCRETE_DIM, device=device)
     best_score = torch.full((batch,), -torch.inf, device=device)
-    rows, elites = torch.arange(batch, device=device), None
+    rows = torch.arange(batch, device=device)
+    elites = best_action.unsqueeze(1)
     for iteration in range(config.iterations):
         if iteration and config.refit == "elites":
             candidates = around_elites(elites, config.samples, config.elite_std * 0.5 ** (iteration - 1), generator)
@@ -211,7 +224,7 @@ def maximise(
     return best_action, best_score
 
 
-def _around(prior: Prior, count: int, std: float, generator) -> Tensor:
+def _around(prior: Prior, count: int, std: float, generator: Generator) -> Tensor:
     actions = sample_actions(
         prior.mean, torch.full_like(prior.mean, std), prior.logits.softmax(dim=-1), count, generator
     )

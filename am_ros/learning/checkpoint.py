@@ -15,6 +15,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -22,6 +23,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from am_ros.errors import AmRosError
+from am_ros.learning.types import Folder, Tensors
 from am_ros.pretrained import find_checkpoint
 
 _FORMAT = "am_ros checkpoint 1"
@@ -33,12 +35,12 @@ DATA_ACTIONS, DATA_ACTIONS_NAME = 512, "data_actions"
 class Checkpoint:
     """The contents of a checkpoint: `meta` is JSON data, `tensors` maps a file's stem to its tensors."""
 
-    meta: dict
-    tensors: dict[str, dict[str, Tensor]]
+    meta: dict[str, Any]
+    tensors: dict[str, Tensors]
     sha256: str
 
     @property
-    def description(self) -> dict:
+    def description(self) -> dict[str, Any]:
         """`meta` without what belongs to its files: what a copy is saved with."""
         return {name: value for name, value in self.meta.items() if name not in ("format", "files", "sha256")}
 
@@ -53,7 +55,7 @@ class Checkpoint:
         return self.tensors["model"].get(DATA_ACTIONS_NAME)
 
 
-def save(folder, meta: dict, tensors: dict[str, dict[str, Tensor]]) -> Path:
+def save(folder: Folder, meta: dict[str, Any], tensors: dict[str, Tensors]) -> Path:
     """Write a checkpoint atomically to `folder`, replacing what is there."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +83,7 @@ def save(folder, meta: dict, tensors: dict[str, dict[str, Tensor]]) -> Path:
     return folder
 
 
-def load(folder, *stems: str) -> Checkpoint:
+def load(folder: Folder, *stems: str) -> Checkpoint:
     """Read and verify a checkpoint, a folder or the name of a pretrained one; `stems` names the tensor files wanted.
 
     Raises AmRosError with one sentence naming the file if anything is missing, damaged or of another format.
@@ -114,7 +116,7 @@ def load(folder, *stems: str) -> Checkpoint:
     return Checkpoint(content, tensors, content["sha256"])
 
 
-def export(folder, out) -> Path:
+def export(folder: Folder, out: Folder) -> Path:
     """Write a copy of a checkpoint for acting and for starting from: weights alone, in half the bytes (float16).
 
     Raises AmRosError as `load`, and if a weight does not fit float16.
@@ -128,7 +130,7 @@ def export(folder, out) -> Path:
     return save(out, found.description, {"model": tensors})
 
 
-def exists(folder) -> bool:
+def exists(folder: Folder) -> bool:
     """Whether there is anything that load() would try to read."""
     return Path(folder).exists() or _old(Path(folder)).exists()
 
@@ -157,7 +159,7 @@ def _old(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
-def _digest(content: dict) -> str:
+def _digest(content: dict[str, Any]) -> str:
     bare = {key: value for key, value in content.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
 

@@ -7,7 +7,7 @@ REPORTS = 5  # so many in a row: one batch of another kind is no collapse
 class CollapseWatch:
     """Looks at each report of a training; `look` returns one sentence, once, when Q seems to have collapsed."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._in_a_row, self._said = 0, False
 
     def look(self, update: int, metrics: dict[str, float]) -> str | None:

@@ -1,6 +1,8 @@
 """What a network is and costs: parameters, sizes of its maps, multiply-adds of a decision. Counted, not looked up."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,11 +10,11 @@ from torch import nn
 from am_ros.action import DISCRETE_DIM
 from am_ros.episode import STATE_DIM
 from am_ros.learning.cem import CemConfig
-from am_ros.learning.networks import NetworkConfig, make_network, parameter_count
+from am_ros.learning.networks import NetworkConfig, QNetwork, make_network, parameter_count
 from am_ros.learning.qt_opt_network import QtOptNetwork
 
 
-def describe(config: NetworkConfig, search: CemConfig) -> dict:
+def describe(config: NetworkConfig, search: CemConfig) -> dict[str, Any]:
     """Figures of a freshly made network: one entry per line of the command's output.
 
     `parameters` and `multiply_adds` are those of Q; the cloning head, if there is one, stands beside them. The tower
@@ -45,13 +47,14 @@ def describe(config: NetworkConfig, search: CemConfig) -> dict:
     }
 
 
-def multiply_adds(network: nn.Module, run) -> int:
+def multiply_adds(network: nn.Module, run: Callable[[], object]) -> int:
     """Multiply-adds of the convolutions and dense layers of `network` while `run()` is called."""
     total = 0
 
-    def count(layer, _given, out):
+    def count(layer: nn.Module, _given: object, out: torch.Tensor) -> None:
         nonlocal total
         # Every number of the output is a sum over one row of the weights.
+        assert isinstance(layer, (nn.Conv2d, nn.Linear))
         total += out.numel() * layer.weight[0].numel()
 
     layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
@@ -65,7 +68,7 @@ def multiply_adds(network: nn.Module, run) -> int:
 
 
 @torch.no_grad()
-def _sizes(network: nn.Module, inputs) -> dict[str, int]:
+def _sizes(network: QNetwork, inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> dict[str, int]:
     """Height and width of the map that each convolution of the encoder gives."""
     found: dict[str, int] = {}
     hooks = [

@@ -17,7 +17,7 @@ def find_device(name: str) -> torch.device:
 def has_bf16(device: torch.device) -> bool:
     """Whether the hardware multiplies bf16."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     # Before PyTorch 2.6 there is no way to ask; fp32 is always right, bf16 about twice as fast where supported.
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return bool(supported())

@@ -1,5 +1,6 @@
 """Random numbers for the items of a batch, the same for every way of sharing the batch among processes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,29 +20,44 @@ class Share:
     size: int = 1
 
 
-def uniform(shape: tuple[int, ...], generator=None, device=None) -> Tensor:
+def uniform(
+    shape: tuple[int, ...], generator: "torch.Generator | Share | None" = None, device: torch.device | str | None = None
+) -> Tensor:
     """Uniform on [0, 1). The first dimension counts the items of a batch; `generator` may be a Share of it."""
     return _draw(torch.rand, shape, generator, device)
 
 
-def normal(shape: tuple[int, ...], generator=None, device=None) -> Tensor:
+def normal(
+    shape: tuple[int, ...], generator: "torch.Generator | Share | None" = None, device: torch.device | str | None = None
+) -> Tensor:
     """Standard normal; the rest as in `uniform`."""
     return _draw(torch.randn, shape, generator, device)
 
 
-def integers(low: int, high: int, shape: tuple[int, ...], generator=None, device=None) -> Tensor:
+def integers(
+    low: int,
+    high: int,
+    shape: tuple[int, ...],
+    generator: "torch.Generator | Share | None" = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
     """Integers from `low` to `high` - 1; the rest as in `uniform`."""
     return _draw(lambda size, **options: torch.randint(low, high, size, **options), shape, generator, device)
 
 
-def categorical(probabilities: Tensor, count: int, generator=None) -> Tensor:
+def categorical(probabilities: Tensor, count: int, generator: "torch.Generator | Share | None" = None) -> Tensor:
     """Draw `count` choices [B, count] with the probabilities [B, K], which sum to one; one of 0 is never drawn."""
     cumulative = probabilities.cumsum(dim=-1)
     level = uniform((len(probabilities), count), generator, probabilities.device) * cumulative[:, -1:]
     return (level.unsqueeze(-1) >= cumulative[:, None, :-1]).sum(dim=-1)
 
 
-def _draw(draw, shape, generator, device) -> Tensor:
+def _draw(
+    draw: Callable[..., Tensor],
+    shape: tuple[int, ...],
+    generator: "torch.Generator | Share | None",
+    device: torch.device | str | None,
+) -> Tensor:
     if not isinstance(generator, Share):
         return draw(shape, generator=generator, device=device)
     whole = draw((shape[0] * generator.size, *shape[1:]), generator=generator.generator, device=device)

@@ -41,7 +41,9 @@ class Alone:
     def barrier(self) -> None:
         """Nobody to wait for."""
 
-    def average(self, parameters: Iterable[torch.Tensor], parts: dict, share: float, stop: bool):
+    def average(
+        self, parameters: Iterable[torch.Tensor], parts: dict[str, torch.Tensor], share: float, stop: bool
+    ) -> tuple[dict[str, torch.Tensor], float, bool]:
         """Hand back what was given."""
         return parts, share, stop
 
@@ -65,7 +67,7 @@ class Group:
         """Wait for all."""
         dist.barrier()
 
-    def check_same(self, what: str, value) -> None:
+    def check_same(self, what: str, value: object) -> None:
         """Raise AmRosError in every process unless all of them have the same `value`, as text."""
         digest = hashlib.sha256(str(value).encode()).digest()
         lowest = torch.tensor(list(digest), dtype=torch.int32, device=self._device)
@@ -75,7 +77,9 @@ class Group:
         if not torch.equal(lowest, highest):
             raise AmRosError(f"the processes of this training differ in {what} (here {value}); give all the same --out")
 
-    def average(self, parameters: Iterable[torch.Tensor], parts: dict, share: float, stop: bool):
+    def average(
+        self, parameters: Iterable[torch.Tensor], parts: dict[str, torch.Tensor], share: float, stop: bool
+    ) -> tuple[dict[str, torch.Tensor], float, bool]:
         """Replace each gradient by its mean over the processes.
 
         Returns the means of the `parts` (figures of the log), and `share` and `stop` of the first process.

@@ -6,7 +6,11 @@ import math
 import torch
 
 from am_ros.learning import methods
+from am_ros.learning.networks import QNetwork
+from am_ros.learning.trainer_config import LearnerConfig
+from am_ros.learning.types import Tensors
 from am_ros.replay.sampling import Sampler
+from am_ros.replay.store import ReplayStore
 
 BATCHES = 4
 EVERY_S = 20.0
@@ -16,7 +20,7 @@ OTHER_GOALS = 8
 class HeldOut:
     """Always the same few batches of the held-out episodes of a store, looked at now and then."""
 
-    def __init__(self, store, config, device):
+    def __init__(self, store: ReplayStore, config: LearnerConfig, device: torch.device) -> None:
         sampler = Sampler(store, config.goals, min(128, config.trainer.batch_size), config.trainer.seed, held_out=True)
         self._config, self._device = config, device
         self._batches = [
@@ -30,7 +34,7 @@ class HeldOut:
         self.score = -math.inf
 
     @torch.no_grad()
-    def figures(self, network, now_s: float, last: bool = False) -> dict[str, float]:
+    def figures(self, network: QNetwork, now_s: float, last: bool = False) -> dict[str, float]:
         """`held_out_loss`, and `held_out_ranking`: how often Q of a seen action is higher for the goal it led to than
         for the goal of another item (0.5 is chance). Computed anew every 20 s; in between the last ones."""
         if now_s < self._due and not last:
@@ -50,7 +54,7 @@ class HeldOut:
         return self._last
 
 
-def _ranking(network, batch) -> float:
+def _ranking(network: QNetwork, batch: Tensors) -> float:
     led_there = (batch["steps_to_goal"] >= 1) & ~batch["rewarded"]
     if led_there.sum() < 2:
         return 0.5

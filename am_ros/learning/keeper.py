@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,7 +14,11 @@ from am_ros.learning import checkpoint
 from am_ros.learning.learner import Learner
 from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.progress import Progress
+from am_ros.learning.types import Folder, Tensors
 from am_ros.replay.store import ReplayStore
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 class Keeper:
@@ -23,7 +28,7 @@ class Keeper:
         self._learner, self._out, self._action_space = learner, out, action_space
         self._data_actions: torch.Tensor | None = None
         self._best: float | None = None  # score on held-out episodes
-        self._resumed: dict | None = None  # what the checkpoint that the training goes on from says of itself
+        self._resumed: dict[str, Any] | None = None  # what the checkpoint that the training goes on from says of itself
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -59,13 +64,13 @@ class Keeper:
             meta = {**self._meta(store, progress), "held_out_score": score}
             checkpoint.save(folder, meta, {"model": self._model(store)})
 
-    def _model(self, store: ReplayStore) -> dict:
+    def _model(self, store: ReplayStore) -> Tensors:
         """The weights that act, and actions of the data that a search can begin with."""
         if self._data_actions is None:
             self._data_actions = torch.from_numpy(store.some_actions(checkpoint.DATA_ACTIONS))
         return self._learner.target.state_dict() | {checkpoint.DATA_ACTIONS_NAME: self._data_actions}
 
-    def _meta(self, store: ReplayStore, progress: Progress) -> dict:
+    def _meta(self, store: ReplayStore, progress: Progress) -> dict[str, Any]:
         learner = self._learner
         return {
             "update": learner.update,
@@ -81,7 +86,7 @@ class Keeper:
             "updates_per_s": progress.updates_per_s,
         }
 
-    def begin(self, start_from=None) -> None:
+    def begin(self, start_from: Folder | None = None) -> None:
         """Go on from `checkpoint/` if it is there, else take the weights of the checkpoint `start_from`, if given.
 
         Raises AmRosError if what is found was trained with another configuration.
@@ -91,7 +96,7 @@ class Keeper:
         elif start_from is not None:
             self._start_from(start_from)
 
-    def _start_from(self, folder) -> None:
+    def _start_from(self, folder: Folder) -> None:
         """Weights of another training, perhaps with another method; the optimiser begins anew."""
         found = checkpoint.load(folder)
         ours = self._learner.config.network
@@ -136,6 +141,6 @@ class Keeper:
         )
 
 
-def _differences(one, other) -> list[str]:
+def _differences(one: "DataclassInstance", other: "DataclassInstance") -> list[str]:
     """Names of the fields in which two configurations of one kind differ."""
     return [f.name for f in dataclasses.fields(one) if getattr(one, f.name) != getattr(other, f.name)]

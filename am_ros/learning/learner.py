@@ -9,9 +9,10 @@ from am_ros.errors import AmRosError
 from am_ros.learning import methods
 from am_ros.learning.device import find_device, has_bf16
 from am_ros.learning.draws import Share
-from am_ros.learning.group import Alone
-from am_ros.learning.networks import check_fits, make_network
+from am_ros.learning.group import Alone, Group
+from am_ros.learning.networks import QNetwork, StateQNetwork, check_fits, make_network
 from am_ros.learning.trainer_config import LearnerConfig
+from am_ros.learning.types import Tensors
 from am_ros.replay.sampling import Batch
 from am_ros.replay.store import ReplayStore
 
@@ -23,7 +24,7 @@ class Learner:
     process's CPU time. `group` joins it with the learners of other processes, which see the other items of each batch.
     """
 
-    def __init__(self, config: LearnerConfig, group: Alone):
+    def __init__(self, config: LearnerConfig, group: Alone | Group) -> None:
         self.config, self.group = config, group
         settings = config.trainer
         if settings.threads:
@@ -31,7 +32,7 @@ class Learner:
         self.device = find_device(settings.device)
         self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and has_bf16(self.device))
         torch.manual_seed(settings.seed)
-        self.network = make_network(config.network).to(self.device, memory_format=torch.channels_last)
+        self.network = self._made()
         self.target = self._lagged_copy()
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -41,13 +42,17 @@ class Learner:
         self.trained_s = 0.0
         self.trained_cpu_s = 0.0
 
-    def _lagged_copy(self):
-        copy = make_network(self.config.network).to(self.device, memory_format=torch.channels_last)
+    def _made(self) -> QNetwork:
+        network = make_network(self.config.network).to(self.device)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's stub
+
+    def _lagged_copy(self) -> QNetwork:
+        copy = self._made()
         copy.load_state_dict(self.network.state_dict())
         return copy.requires_grad_(False).eval()  # as it acts: batch norm by its running statistics
 
     @property
-    def networks(self) -> list:
+    def networks(self) -> list[QNetwork]:
         """All of them."""
         return [network for network in (self.network, self.target, self.older) if network is not None]
 
@@ -55,10 +60,10 @@ class Learner:
         """Before the first batch: does the store fit the network? Networks on vectors take their scale from it."""
         check_fits(store, self.config.network)
         for network in self.networks:
-            if hasattr(network, "look_at"):
+            if isinstance(network, StateQNetwork):
                 network.look_at(store.observations)
 
-    def step(self, batch: Batch, stop: bool = False) -> tuple[dict, bool]:
+    def step(self, batch: Batch, stop: bool = False) -> tuple[Tensors, bool]:
         """One gradient update: the parts of the loss, and whether the training is over (`stop`: it was asked to be).
 
         The first process's clock and wish decide for all, so that no one waits for a partner that has stopped. Raises
@@ -72,7 +77,7 @@ class Learner:
             lagged = [self.target, self.older] if self.older is not None else self.target
             loss, parts = methods.loss(self.network, lagged, tensors, self.config.method, generator)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch says no type
         parts, share, stop = self.group.average(self.network.parameters(), parts, self.share_done(), stop)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(share)
@@ -137,7 +142,7 @@ class Learner:
         return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, into_decay))))
 
 
-def to_tensors(batch: Batch, device) -> dict[str, torch.Tensor]:
+def to_tensors(batch: Batch, device: torch.device | str) -> Tensors:
     """The fields of a batch as tensors on the device; images stay uint8 until there."""
     return {
         f.name: torch.from_numpy(getattr(batch, f.name)).to(device, non_blocking=True)

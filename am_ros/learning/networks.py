@@ -8,7 +8,10 @@
 `StateQNetwork` takes vectors in place of images.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,7 +23,10 @@ from am_ros.configuration import parameter
 from am_ros.episode import STATE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import Prior
+from am_ros.learning.types import Encoding
+from am_ros.replay.store import ReplayStore
 
+STEM_STRIDE, STEM_PADDING = (4, 2), (2, 1)
 PRESETS = ("small", "qt_opt", "state")
 
 
@@ -45,7 +51,33 @@ class NetworkConfig:
         return (self.observation_size,) if self.preset == "state" else (self.image_size, self.image_size, 3)
 
 
-def make_network(config: NetworkConfig) -> nn.Module:
+class QNetwork(nn.Module, ABC):
+    """The protocol of all networks, see the top of this file."""
+
+    config: NetworkConfig
+
+    @abstractmethod
+    def encode(self, image: Tensor, goal_image: Tensor, state: Tensor) -> Encoding:
+        """Images or observations, goals, and states [B, STATE_DIM] -> what `score` and `prior` take."""
+
+    @abstractmethod
+    def score(self, encoding: Encoding, actions: Tensor) -> Tensor:
+        """Logits [B, N] of actions [B, N, D + 3]; Q is their sigmoid."""
+
+    @abstractmethod
+    def prior(self, encoding: Encoding) -> Prior | None:
+        """What the data would do, or None."""
+
+
+Lagged: TypeAlias = QNetwork | Sequence[QNetwork]  # the lagged network, or two of them
+
+
+def as_list(lagged: Lagged) -> Sequence[QNetwork]:
+    """The lagged networks, however many."""
+    return [lagged] if isinstance(lagged, QNetwork) else lagged
+
+
+def make_network(config: NetworkConfig) -> QNetwork:
     """The network of a preset, freshly initialised."""
     if config.preset == "qt_opt":
         from am_ros.learning.qt_opt_network import QtOptNetwork
@@ -54,7 +86,7 @@ def make_network(config: NetworkConfig) -> nn.Module:
     return StateQNetwork(config) if config.preset == "state" else SmallQNetwork(config)
 
 
-class FilmHead(nn.Module):
+class FilmHead(QNetwork):
     """What follows an encoding [B, width]: Q of actions, which enter by FiLM (Perez et al., 2018), and the prior."""
 
     def _make_head(self, config: NetworkConfig) -> None:
@@ -69,13 +101,16 @@ class FilmHead(nn.Module):
                 nn.Linear(width, width), nn.ReLU(), nn.Linear(width, config.displacements + DISCRETE_DIM)
             )
         # Almost no goal is reached at first: start with small Q instead of 0.5 everywhere.
-        nn.init.constant_(self.head[-1].bias, -2.0)
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.constant_(last.bias, -2.0)
 
     def score(self, encoding: Tensor, actions: Tensor) -> Tensor:
         """Logits [B, N] of actions [B, N, D + 3] given encodings [B, width]."""
         scale, shift = self.film(self.action_features(actions)).chunk(2, dim=-1)
         x = functional.relu(encoding.unsqueeze(1) * (1 + scale) + shift)
-        return self.head(x).squeeze(-1)
+        logits: Tensor = self.head(x)
+        return logits.squeeze(-1)
 
     def prior(self, encoding: Tensor) -> Prior | None:
         """What the data would do: the behaviour prior, or None if the network has none."""
@@ -127,6 +162,9 @@ class StateQNetwork(FilmHead):
     of the weights from then on.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.config = config
@@ -174,7 +212,7 @@ class Stem(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(6, channels, (6, 3), stride=(4, 2), padding=(2, 1))
+        self.conv = nn.Conv2d(6, channels, (6, 3), stride=STEM_STRIDE, padding=STEM_PADDING)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 [B, H, W, 3] -> float [B, channels, H/4, W/4]."""
@@ -182,8 +220,10 @@ class Stem(nn.Module):
         dtype = torch.bfloat16 if torch.is_autocast_enabled(pixels.device.type) else torch.float32
         cells = pixels.reshape(batch, height, width // 2, 6).to(dtype).sub_(128).permute(0, 3, 1, 2)
         # Pixels come as -2 ... 2: by the weights, which are few, and exactly, for it is a power of two.
-        weight, bias = self.conv.weight * (1 / 64), self.conv.bias * (1 / 64)
-        return functional.conv2d(cells, weight, bias, self.conv.stride, self.conv.padding)
+        bias = self.conv.bias
+        assert bias is not None
+        weight, bias = self.conv.weight * (1 / 64), bias * (1 / 64)
+        return functional.conv2d(cells, weight, bias, STEM_STRIDE, STEM_PADDING)
 
 
 class ActionFeatures(nn.Module):
@@ -202,7 +242,7 @@ class ActionFeatures(nn.Module):
         return torch.cat([actions, angles.sin(), angles.cos()], dim=-1)
 
 
-def check_fits(store, config: NetworkConfig) -> None:
+def check_fits(store: ReplayStore, config: NetworkConfig) -> None:
     """Raise AmRosError unless the observations and actions of a replay store are those that a network takes."""
     if store.observation_shape != config.observation_shape:
         if store.has_images and config.preset != "state":

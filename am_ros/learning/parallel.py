@@ -13,22 +13,26 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from am_ros.action import ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning.group import Group, Launch, launched
+from am_ros.learning.progress import Progress
 from am_ros.learning.trainer import Trainer
+from am_ros.learning.trainer_config import LearnerConfig
+from am_ros.learning.types import Folder
 from am_ros.replay.store import ReplayStore
 from am_ros.signals import leave_to_parent, spare_resource_tracker
 
 
 def train(
-    config,
-    store_folder,
-    out,
-    action_space,
-    on_progress: Callable,
-    on_trainer: Callable = lambda trainer: None,
-    start_from=None,
-):
+    config: LearnerConfig,
+    store_folder: Folder,
+    out: Folder,
+    action_space: ActionSpace,
+    on_progress: Callable[[Progress], None],
+    on_trainer: Callable[[Trainer], None] = lambda trainer: None,
+    start_from: Folder | None = None,
+) -> Progress:
     """Train on a store with `config.trainer.processes` processes, this one being the first; returns the last Progress.
 
     Where torchrun started this process, it joins the others, whoever is the first. `start_from` is a checkpoint whose
@@ -65,7 +69,16 @@ def train(
             group.close()
 
 
-def _help(rank: int, size: int, rendezvous: str, config, store_folder, out, action_space, start_from) -> None:
+def _help(
+    rank: int,
+    size: int,
+    rendezvous: str,
+    config: LearnerConfig,
+    store_folder: Folder,
+    out: Folder,
+    action_space: ActionSpace,
+    start_from: Folder | None,
+) -> None:
     leave_to_parent()  # it stops all of them after the same update
     # If the first process dies, the next exchange of gradients fails here: nobody is left behind.
     group = Group(Launch(rank, size, rank, size), rendezvous)
@@ -73,7 +86,16 @@ def _help(rank: int, size: int, rendezvous: str, config, store_folder, out, acti
     group.close()
 
 
-def _join(launch: Launch, config, store_folder, out, action_space, on_progress, on_trainer, start_from):
+def _join(
+    launch: Launch,
+    config: LearnerConfig,
+    store_folder: Folder,
+    out: Folder,
+    action_space: ActionSpace,
+    on_progress: Callable[[Progress], None],
+    on_trainer: Callable[[Trainer], None],
+    start_from: Folder | None,
+) -> Progress:
     group = Group(launch)
     try:
         # Who writes the store joins when it is written: only now is it there for all.

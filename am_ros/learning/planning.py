@@ -11,10 +11,12 @@ import copy
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from am_ros import configuration
 from am_ros.configuration import parameter
@@ -24,6 +26,7 @@ from am_ros.learning.cem import maximise
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import check_fits
 from am_ros.learning.policy import Choice, Decision, Policy
+from am_ros.learning.types import Folder
 from am_ros.replay.sampling import GoalConfig
 from am_ros.replay.store import ReplayStore
 
@@ -95,7 +98,9 @@ class WaypointGraph:
         return len(self.rows)
 
     @torch.no_grad()
-    def steps(self, observations, states, goals, seen, wanted) -> np.ndarray:
+    def steps(
+        self, observations: np.ndarray, states: np.ndarray, goals: np.ndarray, seen: np.ndarray, wanted: np.ndarray
+    ) -> np.ndarray:
         """Estimated steps [P] from observation number seen[p] to goal number wanted[p], at least 1.
 
         `observations` and `goals` are arrays of what the network takes, `states` [len(observations), STATE_DIM].
@@ -108,7 +113,7 @@ class WaypointGraph:
             inputs = [torch.as_tensor(x).to(self.device) for x in (observations[i], goals[j], states[i])]
             encoding = network.encode(*inputs)
             actions, _ = maximise(
-                lambda a, encoding=encoding: network.score(encoding, a),
+                partial(network.score, encoding),
                 len(i),
                 self._search,
                 self.device,
@@ -119,10 +124,10 @@ class WaypointGraph:
             )
             logits = network.score(encoding, actions.unsqueeze(1)).squeeze(1).float()
             values.append(torch.nn.functional.logsigmoid(logits).double().cpu().numpy())
-        steps = 1 + np.concatenate(values) / self._log_gamma
+        steps: np.ndarray = 1 + np.concatenate(values) / self._log_gamma
         return np.where(np.isfinite(steps), np.maximum(steps, 1), np.inf)
 
-    def _some_data_actions(self, pairs: int, generator) -> torch.Tensor | None:
+    def _some_data_actions(self, pairs: int, generator: torch.Generator) -> torch.Tensor | None:
         """Other ones for each pair [pairs, samples, D + 3]: the search takes no more than that."""
         if self._data_actions is None:
             return None
@@ -131,13 +136,16 @@ class WaypointGraph:
         )
         return self._data_actions[which]
 
-    def steps_to(self, goal) -> np.ndarray:
+    def steps_to(self, goal: np.ndarray) -> np.ndarray:
         """Steps [N] from each waypoint to a goal along the shortest path; infinity where there is none."""
         count = len(self)
         last = self.steps(self.observations, self.states, goal[None], np.arange(count), np.zeros(count, np.int64))
-        return (self.between + self._trusted(last)).min(axis=1)
+        shortest: np.ndarray = (self.between + self._trusted(last)).min(axis=1)
+        return shortest
 
-    def plan(self, observation, state, goal, steps_to_goal) -> tuple[int | None, float]:
+    def plan(
+        self, observation: np.ndarray, state: np.ndarray, goal: np.ndarray, steps_to_goal: np.ndarray
+    ) -> tuple[int | None, float]:
         """The waypoint to go to next, None for the goal itself, and the steps of the whole path.
 
         `steps_to_goal` is what `steps_to` says of that goal, infinite for waypoints not to go to next. The goal is a
@@ -178,7 +186,8 @@ class PlanningPolicy:
         self.image_size, self.action_space = policy.image_size, policy.action_space
         self._onward = copy.copy(policy)  # with the same random numbers, which `reset` begins anew
         self._onward.cem = replace(policy.cem, terminate=False)
-        self._goal, self._steps_to_goal = None, None
+        self._goal: np.ndarray | None = None
+        self._steps_to_goal = np.zeros(len(graph))
         self._pursued = np.zeros(len(graph), np.int64)  # decisions of this episode
 
     def reset(self, seed: int) -> None:
@@ -186,7 +195,7 @@ class PlanningPolicy:
         self.policy.reset(seed)
         self._pursued[:] = 0
 
-    def __call__(self, observation, goal, state=None) -> np.ndarray:
+    def __call__(self, observation: ArrayLike, goal: ArrayLike, state: ArrayLike | None = None) -> np.ndarray:
         """The displacement [D], as Policy."""
         return self.choose(observation, goal, state).vector[: self.network.config.displacements]
 
@@ -197,7 +206,7 @@ class PlanningPolicy:
         action, ms = self.action_space.from_vector(choice.vector), (time.perf_counter() - began) * 1e3
         return PlannedDecision(action, choice.q_value, ms, choice.waypoint, choice.steps_left)
 
-    def choose(self, observation, goal, state=None) -> PlannedChoice:
+    def choose(self, observation: ArrayLike, goal: ArrayLike, state: ArrayLike | None = None) -> PlannedChoice:
         """The best action towards the goal, or towards the next waypoint on the way; raises what Policy raises."""
         waypoint, steps_left = None, math.inf
         if self._fits(observation, goal, state) and np.any(goal):  # the policy refuses others in its own words
@@ -216,12 +225,12 @@ class PlanningPolicy:
             choice = self._onward.choose(observation, self.graph.observations[waypoint], state)
         return PlannedChoice(choice.vector, choice.q_value, waypoint, steps_left)
 
-    def _fits(self, observation, goal, state) -> bool:
+    def _fits(self, observation: ArrayLike, goal: ArrayLike, state: ArrayLike | None) -> bool:
         shape = self.network.config.observation_shape
         return np.shape(observation) == shape == np.shape(goal) and (state is None or np.shape(state) == (STATE_DIM,))
 
 
-def plan_through(policy: Policy, folder, config: PlanConfig = PlanConfig()) -> PlanningPolicy:
+def plan_through(policy: Policy, folder: Folder, config: PlanConfig = PlanConfig()) -> PlanningPolicy:
     """A policy that plans through the replay store in `folder`, or in `folder/replay` as a training leaves it."""
     folder = Path(folder)
     found = next((f for f in (folder, folder / "replay") if (f / "store.json").exists()), None)

@@ -3,9 +3,11 @@
 import dataclasses
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from am_ros import configuration
 from am_ros.action import DISCRETE_DIM, ActionSpace, CartesianAction
@@ -13,7 +15,8 @@ from am_ros.episode import STATE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
 from am_ros.learning.cem import CemConfig, maximise
-from am_ros.learning.networks import NetworkConfig, make_network
+from am_ros.learning.networks import NetworkConfig, QNetwork, make_network
+from am_ros.learning.types import Encoding, Folder
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,14 @@ class Policy:
     part of a checkpoint (`acting`): a cloned policy acts by its prior, a Q-function by CEM over Q.
     """
 
-    def __init__(self, network, meta: dict, cem: CemConfig, seed: int = 0, data_actions=None):
+    def __init__(
+        self,
+        network: QNetwork,
+        meta: dict[str, Any],
+        cem: CemConfig,
+        seed: int = 0,
+        data_actions: torch.Tensor | None = None,
+    ) -> None:
         if cem.objective == "prior" and not (network.config.behaviour_prior and cem.prior_weight):
             raise AmRosError("objective prior: needs a network with a behaviour prior, and prior_weight above 0")
         self.network, self.meta, self.cem = network.eval(), meta, cem
@@ -58,7 +68,9 @@ class Policy:
         self.reset(seed)
 
     @classmethod
-    def load(cls, folder, cem: CemConfig | None = None, device: str = "cpu", seed: int = 0, **changes) -> "Policy":
+    def load(
+        cls, folder: Folder, cem: CemConfig | None = None, device: str = "cpu", seed: int = 0, **changes: Any
+    ) -> "Policy":
         """Read and verify a checkpoint; raises AmRosError naming what is wrong with it.
 
         `cem` replaces the search that the checkpoint asks for, `changes` only some of its fields.
@@ -82,7 +94,7 @@ class Policy:
         """Start a new episode: the random numbers of the search begin anew from `seed`."""
         self.generator.manual_seed(seed)
 
-    def __call__(self, observation, goal, state=None) -> np.ndarray:
+    def __call__(self, observation: ArrayLike, goal: ArrayLike, state: ArrayLike | None = None) -> np.ndarray:
         """The displacement [D] in -1 ... 1, float32, as in ReplayStore.from_arrays; zeros where it terminates.
 
         Of a batch of observations and goals, each with one dimension more, the displacements [B, D].
@@ -103,7 +115,7 @@ class Policy:
         self.action_space.check(action)
         return Decision(action, choice.q_value, (time.perf_counter() - began) * 1e3)
 
-    def choose(self, observation, goal, state=None) -> Choice:
+    def choose(self, observation: ArrayLike, goal: ArrayLike, state: ArrayLike | None = None) -> Choice:
         """The best action for an observation and a goal of the shape that the network takes.
 
         `state`: what goes with an image, [STATE_DIM]; zeros if left out. Raises AmRosError if a shape does not fit or
@@ -113,7 +125,9 @@ class Policy:
         return self.choose_batch(np.asarray(observation)[None], np.asarray(goal)[None], states)[0]
 
     @torch.no_grad()
-    def choose_batch(self, observations, goals, states=None) -> list[Choice]:
+    def choose_batch(
+        self, observations: ArrayLike, goals: ArrayLike, states: ArrayLike | None = None
+    ) -> list[Choice]:
         """The best actions for observations and goals [B, ...], and states [B, STATE_DIM], in one search.
 
         The random numbers are drawn for the whole batch, so an action may differ from the one that `choose` finds.
@@ -148,11 +162,11 @@ class Policy:
         # Without a finite score no candidate was chosen, and the vector is that of nobody.
         if not (scores.isfinite() & q.isfinite() & vectors.isfinite().all(dim=1)).all():
             raise AmRosError("policy_not_finite: the network's values are not numbers; nothing is moved")
-        vectors = torch.where(ends.unsqueeze(1), self._terminate(), vectors).cpu().numpy()
-        q = torch.where(ends, q_end, q).tolist()
-        return [Choice(vector, value) for vector, value in zip(vectors, q, strict=True)]
+        actions = torch.where(ends.unsqueeze(1), self._terminate(), vectors).cpu().numpy()
+        values = torch.where(ends, q_end, q).tolist()
+        return [Choice(vector, value) for vector, value in zip(actions, values, strict=True)]
 
-    def _stop(self, encoding) -> tuple[torch.Tensor, torch.Tensor]:
+    def _stop(self, encoding: Encoding) -> tuple[torch.Tensor, torch.Tensor]:
         """Whether Q of terminating is `stop_q` or more, bool [B], and that Q [B]."""
         batch = len(encoding) if torch.is_tensor(encoding) else len(encoding[0])
         if not (self.cem.stop_q and self.cem.terminate):

@@ -15,10 +15,10 @@ class Progress:
     updates_per_s: float
     data_wait_share: float
     seconds_left: float
-    metrics: dict = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     ended: str = ""  # why, once it has: updates, minutes, cpu_minutes, stopped
 
-    def __str__(self):
+    def __str__(self) -> str:
         shown = " ".join(f"{k} {v:.3f}" for k, v in self.metrics.items() if k in ("loss", "q_seen", "q_unseen"))
         return (
             f"update {self.update}{f'/{self.updates}' if self.updates else ''}  {self.updates_per_s:.1f} updates/s  "
@@ -70,7 +70,7 @@ class TensorBoardLog:
         self._writer.flush()
 
 
-def open_logs(out: Path, update: int, tensorboard: bool) -> list:
+def open_logs(out: Path, update: int, tensorboard: bool) -> "list[MetricsFile | TensorBoardLog]":
     """The logs of a training that goes on from `update`; each has write(progress, trained_s)."""
-    logs = [MetricsFile(out / "metrics.csv", update)]
+    logs: list[MetricsFile | TensorBoardLog] = [MetricsFile(out / "metrics.csv", update)]
     return [*logs, TensorBoardLog(out / "tensorboard", update)] if tensorboard else logs

@@ -14,6 +14,7 @@ from torch.nn import functional
 from am_ros.action import CONTINUOUS_DIM, DISCRETE_DIM, YAW
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import Prior
+from am_ros.learning.networks import NetworkConfig, QNetwork
 
 # Sizes of the action and state blocks: translation 3, azimuth as sine and cosine 2, close 1, open 1, terminate 1,
 # gripper status 1, height 1.
@@ -30,24 +31,25 @@ def same_pool(x: Tensor, size: int, stride: int) -> Tensor:
     return functional.max_pool2d(functional.pad(x, padding, value=-torch.inf), size, stride)
 
 
-def batch_norm(layer: type, size: int, scale: bool = True) -> nn.Module:
+def batch_norm(layer: type[nn.BatchNorm1d] | type[nn.BatchNorm2d], size: int, scale: bool = True) -> nn.Module:
     """Batch normalisation: epsilon 1e-3, momentum 3e-4 in PyTorch's sense (0.9997 in TensorFlow's)."""
     norm = layer(size, eps=1e-3, momentum=3e-4)
     if not scale:
-        norm.weight = None
+        norm.register_parameter("weight", None)
     return norm
 
 
 class ConvBlock(nn.Module):
     """Convolution, batch norm, ReLU."""
 
-    def __init__(self, channels_in: int, kernel: int, padding, bias: bool = False, stride: int = 1):
+    def __init__(self, channels_in: int, kernel: int, padding: int | str, bias: bool = False, stride: int = 1):
         super().__init__()
         self.conv = nn.Conv2d(channels_in, 64, kernel, stride=stride, padding=padding, bias=bias)
         self.norm = batch_norm(nn.BatchNorm2d, 64, scale=not bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.norm(self.conv(x)))
+        y: Tensor = functional.relu(self.norm(self.conv(x)))
+        return y
 
 
 class DenseBlock(nn.Module):
@@ -59,7 +61,8 @@ class DenseBlock(nn.Module):
         self.norm = batch_norm(nn.BatchNorm1d, size_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.norm(self.linear(x)))
+        y: Tensor = functional.relu(self.norm(self.linear(x)))
+        return y
 
 
 class Tail(nn.Module):
@@ -81,17 +84,18 @@ class Tail(nn.Module):
         embedded = self.blocks_out(functional.relu(self.blocks_norm(summed)))
         x = cells.repeat_interleave(count, dim=0) + embedded[:, :, None, None]
         x = self.convs_valid(same_pool(self.convs_same(x), 2, 2))
-        return self.head(x.flatten(1)).view(batch, count, -1)
+        outputs: Tensor = self.head(x.flatten(1))
+        return outputs.view(batch, count, -1)
 
 
-class QtOptNetwork(nn.Module):
+class QtOptNetwork(QNetwork):
     """Tower and tail of the published network; the same protocol as the small one (see networks.py).
 
     With `behaviour_prior` a second tail of its own on the same tower has the action as output, as the paper's GCBC: the
     published network is the one without.
     """
 
-    def __init__(self, config, channels_in: int = 6):
+    def __init__(self, config: NetworkConfig, channels_in: int = 6):
         super().__init__()
         self.config = config
         if config.displacements != CONTINUOUS_DIM:
@@ -134,15 +138,16 @@ class QtOptNetwork(nn.Module):
         blocks = [
             actions[..., : CONTINUOUS_DIM - 1],
             torch.stack([yaw.sin(), yaw.cos()], dim=-1),
-            *actions[..., CONTINUOUS_DIM:].split(1, dim=-1),
-            *state.unsqueeze(1).expand(-1, actions.shape[1], -1).split(1, dim=-1),
+            *torch.split(actions[..., CONTINUOUS_DIM:], 1, dim=-1),
+            *torch.split(state.unsqueeze(1).expand(-1, actions.shape[1], -1), 1, dim=-1),
         ]
-        return self.q_tail(cells, blocks).squeeze(-1)
+        logits: Tensor = self.q_tail(cells, blocks)
+        return logits.squeeze(-1)
 
     def prior(self, encoding: tuple[Tensor, Tensor]) -> Prior | None:
         """The action as output, or None without `behaviour_prior`."""
         if not self.config.behaviour_prior:
             return None
         cells, state = encoding
-        out = self.prior_tail(cells, list(state.unsqueeze(1).split(1, dim=-1))).squeeze(1).float()
+        out = self.prior_tail(cells, list(torch.split(state.unsqueeze(1), 1, dim=-1))).squeeze(1).float()
         return Prior(out[..., :CONTINUOUS_DIM], out[..., CONTINUOUS_DIM:])

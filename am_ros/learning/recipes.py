@@ -5,6 +5,7 @@ Batch, updates, augmentation, the way terminate is learned and the held-out shar
 
 import dataclasses
 from dataclasses import replace
+from typing import Any
 
 from am_ros import configuration
 from am_ros.errors import AmRosError
@@ -88,7 +89,7 @@ RECIPES: dict[str, LearnerConfig] = {
 }
 
 
-def find_recipe(name: str, **changes) -> LearnerConfig:
+def find_recipe(name: str, **changes: Any) -> LearnerConfig:
     """The configuration of that name, with single fields changed: find_recipe("q_alone", preset="state", updates=500).
 
     `changes` name fields of the network, method, goals and trainer, as the flags of `am-ros train` do; all others stay

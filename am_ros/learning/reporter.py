@@ -5,11 +5,14 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from am_ros.errors import AmRosError
 from am_ros.learning.collapse import CollapseWatch
 from am_ros.learning.held_out import HeldOut
 from am_ros.learning.learner import Learner
 from am_ros.learning.progress import Progress, open_logs
+from am_ros.learning.types import Tensors
 from am_ros.replay.store import ReplayStore
 
 _log = logging.getLogger(__name__)
@@ -19,7 +22,14 @@ EVERY_S = 1.0
 class Reporter:
     """Gathers what the updates of `learner` give; `report` makes a Progress of it, for the logs and `on_progress`."""
 
-    def __init__(self, learner: Learner, store: ReplayStore, out: Path, began_s: float, on_progress: Callable | None):
+    def __init__(
+        self,
+        learner: Learner,
+        store: ReplayStore,
+        out: Path,
+        began_s: float,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
         config = learner.config
         self._learner, self._on_progress = learner, on_progress
         self._held_out = HeldOut(store, config, learner.device) if config.goals.held_out_share else None
@@ -27,7 +37,7 @@ class Reporter:
         self._logs = open_logs(out, learner.update, config.trainer.tensorboard) if first else []
         self._watch = CollapseWatch()
         self._first_update, self._reported_s = learner.update, began_s
-        self._sums: dict = {}
+        self._sums: dict[str, float | torch.Tensor] = {}
         self._count = 0
         self.progress = Progress(learner.update, config.trainer.planned_updates, 0.0, 0.0, 0.0)
 
@@ -36,7 +46,7 @@ class Reporter:
         """Of the last look at the held-out episodes, the higher the better; None if none are held out."""
         return self._held_out.score if self._held_out else None
 
-    def add(self, parts: dict) -> None:
+    def add(self, parts: Tensors) -> None:
         """Take the parts of one update's loss; they stay tensors, so that a GPU is not waited for."""
         for name, value in parts.items():
             self._sums[name] = self._sums.get(name, 0.0) + value

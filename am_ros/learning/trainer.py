@@ -10,12 +10,13 @@ from pathlib import Path
 from am_ros import configuration
 from am_ros.action import ActionSpace
 from am_ros.learning import methods
-from am_ros.learning.group import Alone
+from am_ros.learning.group import Alone, Group
 from am_ros.learning.keeper import Keeper
 from am_ros.learning.learner import Learner
 from am_ros.learning.progress import Progress
 from am_ros.learning.reporter import Reporter
 from am_ros.learning.trainer_config import LearnerConfig
+from am_ros.learning.types import Folder
 from am_ros.replay.prefetch import Prefetcher
 from am_ros.replay.sampling import Sampler
 from am_ros.replay.store import ReplayStore
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 class Wishes:
     """What may be asked of a training from any thread, and what its loop reads of it between two updates."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._stop, self._save, self._running = threading.Event(), threading.Event(), threading.Event()
         self._running.set()
 
@@ -76,8 +77,13 @@ class Trainer(Wishes):
     """
 
     def __init__(
-        self, config: LearnerConfig, out, action_space: ActionSpace | None = None, group=None, start_from=None
-    ):
+        self,
+        config: LearnerConfig,
+        out: Folder,
+        action_space: ActionSpace | None = None,
+        group: Alone | Group | None = None,
+        start_from: Folder | None = None,
+    ) -> None:
         super().__init__()
         configuration.check(config)
         config = config.settled()

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from am_ros.action import ActionSpace
@@ -71,7 +72,9 @@ class TrainingWorker:
             self._on_event(kind, content)
 
 
-def _train(pipe, config, store_folder, out, action_space) -> None:
+def _train(
+    pipe: Connection, config: LearnerConfig, store_folder: Path, out: Path, action_space: ActionSpace
+) -> None:
     """The child: trains and obeys commands until it is done."""
     leave_to_parent()  # who says when to stop, so that the last checkpoint is written
     os.nice(5)  # the robot's nodes on the same machine come first
@@ -88,7 +91,7 @@ def _train(pipe, config, store_folder, out, action_space) -> None:
         pass  # the parent is gone; the trainer has saved on its way out
 
 
-def _obey(pipe, trainer: Trainer) -> None:
+def _obey(pipe: Connection, trainer: Trainer) -> None:
     commands = {"stop": trainer.stop, "save": trainer.save_soon, "pause": trainer.pause, "resume": trainer.resume}
     while True:
         try:

@@ -3,6 +3,9 @@
 from am_ros.errors import AmRosError
 from am_ros.learning.methods import actionable_models, gcbc, her, her_random_negatives, qt_opt
 from am_ros.learning.methods.config import NAMES, MethodConfig
+from am_ros.learning.networks import Lagged, QNetwork
+from am_ros.learning.types import Generator, Loss, Tensors
+from am_ros.replay.sampling import GoalConfig
 
 METHODS = {
     "actionable_models": actionable_models.loss,
@@ -13,12 +16,14 @@ METHODS = {
 }
 
 
-def loss(network, lagged, batch, config: MethodConfig, generator=None):
+def loss(
+    network: QNetwork, lagged: Lagged, batch: Tensors, config: MethodConfig, generator: Generator = None
+) -> Loss:
     """Return (loss, parts for the log) of the configured method. `lagged`: one lagged network, or a list of them."""
     return METHODS[config.method](network, lagged, batch, config, generator)
 
 
-def check_goals(config: MethodConfig, goals) -> None:
+def check_goals(config: MethodConfig, goals: GoalConfig) -> None:
     """Raise AmRosError if the goals that are drawn (GoalConfig) contradict the method."""
     if config.method == "her" and goals.random_share > 0:
         raise AmRosError("method her: knows hindsight goals only, set random_share to 0")

@@ -4,6 +4,8 @@ Chebotar et al., 2021, equation 1 and Algorithm 1. Q(s, a, g) in (0, 1) is the p
 targets are fitted with the cross-entropy on the sigmoid, positives and negatives alike.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -15,10 +17,18 @@ from am_ros.learning.cem import one_hot_actions, refit, sample_actions, uniform_
 from am_ros.learning.methods.bellman import q_figures, td_target
 from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.methods.gcbc import cloning_loss
+from am_ros.learning.networks import Lagged, QNetwork, as_list
+from am_ros.learning.types import Encoding, Generator, Loss, Tensors
+
+Score = Callable[[Tensor], Tensor]  # logits [B, K] of actions [B, K, D + 3]
 
 
 def negative_actions(
-    seen: Tensor, config: MethodConfig, generator, score=None, other_actions=None
+    seen: Tensor,
+    config: MethodConfig,
+    generator: Generator,
+    score: Score | None = None,
+    other_actions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Candidates [B, N, D + 3] and whether each is far enough from the `seen` action [B, D + 3], bool [B, N].
 
@@ -30,7 +40,7 @@ def negative_actions(
     flipped = round(config.negatives * config.flipped_share)
     searched = round(config.negatives * config.searched_share)
     taken = round(config.negatives * config.data_share) if other_actions is not None else 0
-    taken = min(taken, other_actions.shape[1]) if taken else 0
+    taken = min(taken, other_actions.shape[1]) if other_actions is not None else 0
     rest = config.negatives - perturbed - flipped - searched - taken
     if rest < 0:
         raise AmRosError(
@@ -45,8 +55,9 @@ def negative_actions(
     if flipped:
         parts.append(flip_one_dimension(seen, flipped, generator))
     if searched:
+        assert score is not None, "searched_share needs the network's scores"
         parts.append(search_actions(score, seen, searched, generator))
-    if taken:
+    if taken and other_actions is not None:
         parts.append(other_actions[:, :taken])
     candidates = torch.cat(parts, dim=1)
     if not config.terminates:
@@ -58,7 +69,7 @@ def negative_actions(
     return candidates, ~(same_choice & ((distance < config.close_distance) | terminates))
 
 
-def flip_one_dimension(seen: Tensor, count: int, generator=None) -> Tensor:
+def flip_one_dimension(seen: Tensor, count: int, generator: Generator = None) -> Tensor:
     """Actions [B, count, D + 3] that differ from the `seen` ones [B, D + 3] in one dimension, half in the gripper."""
     batch, displacements, device = len(seen), seen.shape[1] - DISCRETE_DIM, seen.device
     uniform = draws.uniform((batch, count, displacements), generator, device) * 2 - 1
@@ -72,7 +83,7 @@ def flip_one_dimension(seen: Tensor, count: int, generator=None) -> Tensor:
 
 
 @torch.no_grad()
-def search_actions(score, seen: Tensor, count: int, generator=None) -> Tensor:
+def search_actions(score: Score, seen: Tensor, count: int, generator: Generator = None) -> Tensor:
     """Actions [B, count, D + 3] that a search over Q would look at: samples of CEM's second iteration."""
     first = uniform_actions(len(seen), 4 * count, seen.device, generator, seen.shape[1] - DISCRETE_DIM)
     _, elites = score(first).topk(max(2, count // 2), dim=1)
@@ -81,7 +92,7 @@ def search_actions(score, seen: Tensor, count: int, generator=None) -> Tensor:
     return sample_actions(mean, std, probabilities, count, generator)
 
 
-def skew_goals(lagged, batch: dict[str, Tensor], config: MethodConfig, generator=None) -> dict[str, Tensor]:
+def skew_goals(lagged: Lagged, batch: Tensors, config: MethodConfig, generator: Generator = None) -> Tensors:
     """The batch with each random goal drawn anew from `goal_candidates` by softmax(Q / goal_temperature).
 
     Section 4.2: chaining learns most from goals that can be reached from where the sub-trajectory ends. The candidates
@@ -95,7 +106,7 @@ def skew_goals(lagged, batch: dict[str, Tensor], config: MethodConfig, generator
     count = min(config.goal_candidates, len(pool))
     if count < 2 or not len(rows):
         return batch
-    network = lagged[0] if isinstance(lagged, (list, tuple)) else lagged
+    network = as_list(lagged)[0]
     offsets = torch.arange(count, device=rows.device)
     which = pool[(torch.arange(len(rows), device=rows.device).unsqueeze(1) + offsets) % len(pool)]  # [R, count]
     repeated = rows.repeat_interleave(count)
@@ -110,12 +121,14 @@ def skew_goals(lagged, batch: dict[str, Tensor], config: MethodConfig, generator
     return batch | {"goal_image": goals}
 
 
-def _alone(generator):
+def _alone(generator: Generator) -> torch.Generator | None:
     """How many random goals there are differs from process to process: each draws for its own."""
     return generator.generator if isinstance(generator, draws.Share) else generator
 
 
-def negative_loss(network, encoding, batch: dict[str, Tensor], config: MethodConfig, generator):
+def negative_loss(
+    network: QNetwork, encoding: Encoding, batch: Tensors, config: MethodConfig, generator: Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return (logits of the seen actions [B], loss of the unseen ones per item [B], their logits [B, N]).
 
     Candidates are weighted by softmax(Q / temperature); the gradient does not pass through that choice.
@@ -134,7 +147,9 @@ def negative_loss(network, encoding, batch: dict[str, Tensor], config: MethodCon
     return seen, (weights * functional.softplus(unseen)).sum(dim=1), unseen
 
 
-def loss(network, lagged, batch: dict[str, Tensor], config: MethodConfig, generator=None):
+def loss(
+    network: QNetwork, lagged: Lagged, batch: Tensors, config: MethodConfig, generator: Generator = None
+) -> Loss:
     """Return (loss, parts): equation 1 with cross-entropy, and the figures for the log."""
     if config.goal_candidates > 1:
         batch = skew_goals(lagged, batch, config, generator)

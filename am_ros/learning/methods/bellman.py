@@ -1,5 +1,7 @@
 """Targets of goal-conditioned Q-learning (equation 1 of the paper), shared by all methods that learn a Q."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -7,10 +9,12 @@ from torch.nn import functional
 from am_ros.action import DISCRETE_DIM
 from am_ros.learning.cem import maximise
 from am_ros.learning.methods.config import MethodConfig
+from am_ros.learning.networks import Lagged, QNetwork, as_list
+from am_ros.learning.types import Generator, Loss, Tensors
 
 
 @torch.no_grad()
-def td_target(lagged, batch: dict[str, Tensor], config: MethodConfig, generator) -> Tensor:
+def td_target(lagged: Lagged, batch: Tensors, config: MethodConfig, generator: Generator) -> Tensor:
     """Targets y [B] in [0, 1]; `lagged` is the lagged network, or two of them for the double-Q minimum.
 
     1 where the goal is reached by this transition, gamma * max_a Q(s', a, g) elsewhere; on the final transition of a
@@ -18,7 +22,7 @@ def td_target(lagged, batch: dict[str, Tensor], config: MethodConfig, generator)
     terminating action ends the episode where it is, so away from the goal its value is 0. Items with a task reward end
     with it. `batch` is described in replay/sampling.py.
     """
-    networks = lagged if isinstance(lagged, (list, tuple)) else [lagged]
+    networks = as_list(lagged)
     steps, action = batch["steps_to_goal"], batch["action"]
     y = config.gamma * _next_value(networks, batch, config, generator)
     if config.monte_carlo_floor:
@@ -30,7 +34,9 @@ def td_target(lagged, batch: dict[str, Tensor], config: MethodConfig, generator)
     return torch.where(batch["ended"], batch["reward"], y)
 
 
-def _next_value(networks, batch, config: MethodConfig, generator) -> Tensor:
+def _next_value(
+    networks: Sequence[QNetwork], batch: Tensors, config: MethodConfig, generator: Generator
+) -> Tensor:
     """max_a Q(s', a, g) [B]: the maximising action by the first network, its value by the lowest of all."""
     inputs = batch["next_image"], batch["goal_image"], batch["next_state"]
     first = networks[0]
@@ -74,7 +80,7 @@ def q_figures(seen: Tensor, y: Tensor, batch: dict[str, Tensor]) -> dict[str, Te
     }
 
 
-def regression_loss(network, y: Tensor, batch: dict[str, Tensor]):
+def regression_loss(network: QNetwork, y: Tensor, batch: Tensors) -> Loss:
     """Return (loss, parts) of a method without negative actions: cross-entropy of Q at the seen actions with y [B]."""
     encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
     seen = network.score(encoding, batch["action"].unsqueeze(1)).float().squeeze(1)

@@ -8,9 +8,13 @@ from torch.nn import functional
 
 from am_ros.action import DISCRETE_DIM
 from am_ros.errors import AmRosError
+from am_ros.learning.cem import Prior
+from am_ros.learning.methods.config import MethodConfig
+from am_ros.learning.networks import Lagged, QNetwork
+from am_ros.learning.types import Generator, Loss, Tensors
 
 
-def cloning_loss(prior, action: Tensor, hindsight: Tensor) -> Tensor:
+def cloning_loss(prior: Prior, action: Tensor, hindsight: Tensor) -> Tensor:
     """Huber on the displacement of moves, cross-entropy on the discrete choice.
 
     Only items whose goal the data reached (`hindsight`, bool [B]) say anything of how to reach it.
@@ -23,7 +27,9 @@ def cloning_loss(prior, action: Tensor, hindsight: Tensor) -> Tensor:
     return (displacement * moves).mean() + 0.2 * (choice * hindsight).mean()
 
 
-def loss(network, _lagged, batch: dict[str, Tensor], _config, _generator=None):
+def loss(
+    network: QNetwork, _lagged: Lagged, batch: Tensors, _config: MethodConfig, _generator: Generator = None
+) -> Loss:
     """Return (loss, parts). Raises AmRosError if the network has no head for actions."""
     encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
     prior = network.prior(encoding)

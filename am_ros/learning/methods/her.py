@@ -3,11 +3,15 @@
 Nothing ever says 'no': the paper reports that Q rises everywhere and the policy learns nothing.
 """
 
-from torch import Tensor
 
 from am_ros.learning.methods.bellman import regression_loss, td_target
+from am_ros.learning.methods.config import MethodConfig
+from am_ros.learning.networks import Lagged, QNetwork
+from am_ros.learning.types import Generator, Loss, Tensors
 
 
-def loss(network, lagged, batch: dict[str, Tensor], config, generator=None):
+def loss(
+    network: QNetwork, lagged: Lagged, batch: Tensors, config: MethodConfig, generator: Generator = None
+) -> Loss:
     """Return (loss, parts): cross-entropy on hindsight goals. The sampler must draw no random goals."""
     return regression_loss(network, td_target(lagged, batch, config, generator), batch)

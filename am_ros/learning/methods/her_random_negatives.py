@@ -4,12 +4,16 @@ The negatives are goals, not actions; few of them lie near the boundary between 
 """
 
 import torch
-from torch import Tensor
 
 from am_ros.learning.methods.bellman import regression_loss, td_target
+from am_ros.learning.methods.config import MethodConfig
+from am_ros.learning.networks import Lagged, QNetwork
+from am_ros.learning.types import Generator, Loss, Tensors
 
 
-def loss(network, lagged, batch: dict[str, Tensor], config, generator=None):
+def loss(
+    network: QNetwork, lagged: Lagged, batch: Tensors, config: MethodConfig, generator: Generator = None
+) -> Loss:
     """Return (loss, parts): cross-entropy, with target 0 wherever the goal is a random one."""
     y = td_target(lagged, batch, config, generator)
     y = torch.where(batch["steps_to_goal"] < 0, torch.zeros_like(y), y)

@@ -7,14 +7,18 @@ nearly as high as that of the seen one.
 """
 
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from am_ros.learning.methods.actionable_models import negative_loss
 from am_ros.learning.methods.bellman import masked_mean, q_figures, td_target
+from am_ros.learning.methods.config import MethodConfig
+from am_ros.learning.networks import Lagged, QNetwork
+from am_ros.learning.types import Generator, Loss, Tensors
 
 
-def loss(network, lagged, batch: dict[str, Tensor], config, generator=None):
+def loss(
+    network: QNetwork, lagged: Lagged, batch: Tensors, config: MethodConfig, generator: Generator = None
+) -> Loss:
     """Return (loss, parts)."""
     y = td_target(lagged, batch, config, generator)
     encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
