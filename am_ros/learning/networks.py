@@ -74,7 +74,7 @@ Lagged: TypeAlias = QNetwork | Sequence[QNetwork]  # the lagged network, or two 
 
 def as_list(lagged: Lagged) -> Sequence[QNetwork]:
     """The lagged networks, however many."""
-    return [lagged] if isinstance(lagged, QNetwork) else lagged
+    return lagged if isinstance(lagged, Sequence) else [lagged]
 
 
 def make_network(config: NetworkConfig) -> QNetwork:
