@@ -1,5 +1,6 @@
 """benchmarks/flaky.py on a suite in which one test fails now and then."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ def test_fails_every_second_time():
 
 def measure(tmp_path, *arguments, runs=2):
     command = [sys.executable, str(SCRIPT), "--runs", str(runs), "--out", str(tmp_path / "out"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # to import them takes longer than the suite
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
 
 
 def test_what_fails_now_and_then_is_counted_and_its_first_lines_are_kept(tmp_path):
