@@ -203,7 +203,7 @@ class Cell:
     def wait_until_it_moves(self) -> None:
         """Return in the middle of a motion that still has a while to go."""
         wait_until(
-            lambda: self.arm.left_s() > MOTION_LEFT_S and self.arm.speed() > MOVING_M_S, 30, "a long motion of the arm"
+            lambda: self.arm.left_s() > MOTION_LEFT_S and self.arm.speed() > MOVING_M_S, 90, "a long motion of the arm"
         )
 
     def stops(self, since: int = 0) -> list[str]:
