@@ -7,6 +7,9 @@ CAMERA_INFO = "camera_info"
 JOINT_STATES = "joint_states"
 GRIPPER_STATES = "gripper_states"  # sensor_msgs/JointState of the fingers, where joint_states does not have them
 JOINT_TRAJECTORY = "joint_trajectory"
+# What ros2_control's trajectory controllers call the action beside their topic, and by what it says whether it is used.
+TRAJECTORY_ACTION = "follow_joint_trajectory"
+TRAJECTORY_ACTION_STATUS = f"{TRAJECTORY_ACTION}/_action/status"
 GRIPPER_COMMAND = "gripper_command"  # std_msgs/Float64MultiArray: one number, 0 closed ... 1 fully open
 EE_POSE = "ee_pose"
 CONTROLLER_STATUS = "controller_status"

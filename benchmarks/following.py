@@ -1,6 +1,6 @@
 """Random steps with random cancels before a driver that lags and sags: does the arm do what was commanded?
 
-    python benchmarks/following.py --steps 10000 --json docs/data/following.json
+    python benchmarks/following.py --steps 4000 --json docs/data/following.json
 """
 
 import argparse
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--measured", action="store_true", help="the driver enters trajectories from the measured state"
     )
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--reduced", action="store_true")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
@@ -38,7 +39,7 @@ def main() -> None:
         driver_follow=arguments.follow, driver_from_desired=not arguments.measured,
     )  # fmt: skip
     began_s = time.monotonic()
-    result = study(Cell(config, driver), arguments.steps, arguments.cancels)
+    result = study(Cell(config, driver), arguments.steps, arguments.cancels, arguments.seed)
     print(f"{result.steps} steps, {result.cancelled} stopped on the way, in {time.monotonic() - began_s:.0f} s")
     print(f"ended: {result.ended}")
     print(f"tool at most {result.tool_off_mm:.1f} mm from the sum of its steps")

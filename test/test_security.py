@@ -188,6 +188,11 @@ def test_the_policy_of_a_cell_follows_its_names_and_topics(tmp_path):
     rights = read_policy(file)
     assert "/lbr/joint_states" in rights["cartesian_controller"].subscribes
     assert "joint_states" not in rights["cartesian_controller"].subscribes
+    driven = NodeSpec("cartesian_controller", remappings={"joint_trajectory": "/lbr/controller/joint_trajectory"})
+    file.write_text(cell_policy([driven]))
+    status = "/lbr/controller/follow_joint_trajectory/_action/status"
+    assert status in read_policy(file)["cartesian_controller"].subscribes
+    file.write_text(cell_policy([arm, NodeSpec("camera", name="eye", namespace="left")]))
     text = file.read_text()
     assert f'<enclave path="{enclave("left", "eye")}">' in text and '<profile ns="/left" node="eye">' in text
     with pytest.raises(AmRosError, match="says nothing of the node nonsense"):

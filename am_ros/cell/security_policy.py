@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from am_ros import topics
 from am_ros.cell.environment import share_directory
 from am_ros.cell.graph import NodeSpec
 from am_ros.cell.security import enclave
@@ -98,6 +99,7 @@ def policy_text(entries: dict[str, tuple[str, str, Interfaces]]) -> str:
 
 
 def _remapped(interfaces: Interfaces, spec: NodeSpec) -> Interfaces:
-    return Interfaces(
-        **{name: {spec.remappings.get(e, e) for e in getattr(interfaces, name)} for name in _RIGHTS.values()}
-    )
+    names, controller = dict(spec.remappings), spec.remappings.get(topics.JOINT_TRAJECTORY)
+    if controller:  # its action lies beside its topic
+        names[topics.TRAJECTORY_ACTION_STATUS] = f"{controller.rpartition('/')[0]}/{topics.TRAJECTORY_ACTION_STATUS}"
+    return Interfaces(**{name: {names.get(e, e) for e in getattr(interfaces, name)} for name in _RIGHTS.values()})

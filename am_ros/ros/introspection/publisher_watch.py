@@ -4,12 +4,11 @@ from collections.abc import Iterable
 
 from action_msgs.msg import GoalStatus, GoalStatusArray
 
+from am_ros import topics
 from am_ros.ros.introspection.names import full_name
 from am_ros.ros.node.common import LATCHED_QOS
 
 LOOK_EVERY_S = 0.2  # a look at the graph takes 0.2 ms
-# What ros2_control's trajectory controllers call theirs, beside their topic.
-ACTION = "follow_joint_trajectory"
 MOVING = (GoalStatus.STATUS_ACCEPTED, GoalStatus.STATUS_EXECUTING, GoalStatus.STATUS_CANCELING)
 
 
@@ -38,9 +37,11 @@ class ActionWatch:
 
     def __init__(self, node, topic: str):
         """`topic`: where the controller takes trajectories; its action lies beside it."""
-        self._action = node.resolve_topic_name(topic).rpartition("/")[0] + "/" + ACTION
+        beside = node.resolve_topic_name(topic).rpartition("/")[0]
+        self._action = f"{beside}/{topics.TRAJECTORY_ACTION}"
         self._moving, self.used = False, False  # `used`: since it was set to false
-        node.create_subscription(GoalStatusArray, f"{self._action}/_action/status", self._on_status, LATCHED_QOS)
+        status = f"{beside}/{topics.TRAJECTORY_ACTION_STATUS}"
+        node.create_subscription(GoalStatusArray, status, self._on_status, LATCHED_QOS)
 
     def fault(self) -> str:
         """ "foreign_motion: ..." while a goal is under way, or empty."""
