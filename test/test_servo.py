@@ -1,8 +1,6 @@
 """The backend `servo` against a process that plays MoveIt Servo's part, with Servo's own interfaces generated anew."""
 
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +12,7 @@ import pytest
 from am_msgs.action import MoveCartesian
 from am_msgs.msg import ControllerStatus, Heartbeat
 from conftest import wait_until
+from generated_interfaces import generate
 from std_msgs.msg import String
 from test_cartesian_controller import MOVE, STEPPER, move, position_of, wait_for_state
 
@@ -32,26 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 @pytest.fixture(scope="module")
 def interfaces(tmp_path_factory):
     """The environment of a process that finds moveit_msgs."""
-    folder = tmp_path_factory.mktemp("moveit_msgs")
-    for name, text in (("msg/ServoStatus.msg", STATUS), ("srv/ServoCommandType.srv", SWITCH)):
-        (folder / name).parent.mkdir()
-        (folder / name).write_text(text)
-    cmake = (ROOT / "msg" / "CMakeLists.txt").read_text().replace("project(am_msgs", "project(moveit_msgs")
-    cmake = re.sub(r"set\(dependencies .*\)", "set(dependencies action_msgs builtin_interfaces)", cmake)
-    (folder / "CMakeLists.txt").write_text(cmake)
-    shutil.copy(ROOT / "msg" / "package.xml", folder)
-    (folder / "package.xml").write_text((folder / "package.xml").read_text().replace("am_msgs", "moveit_msgs"))
-    env = child_environment(AMENT_PREFIX_PATH=sys.prefix, CMAKE_PREFIX_PATH=sys.prefix)
-    env["PATH"] = f"{sys.prefix}/bin:{env['PATH']}"
-    configure = ["cmake", "-G", "Ninja", "-S", ".", "-B", "build", f"-DPython3_EXECUTABLE={sys.executable}"]
-    configure += [f"-DCMAKE_INSTALL_PREFIX={folder}/install", "-DAM_MSGS_UNITY_BUILD=ON"]
-    for command in (configure, ["ninja", "-C", "build", "install"]):
-        built = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-        assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    packages = next((folder / "install").glob("**/site-packages"))
-    changes = {"AMENT_PREFIX_PATH": f"{folder}/install", "LD_LIBRARY_PATH": f"{folder}/install/lib"}
-    changes |= {"PYTHONPATH": f"{packages}{os.pathsep}{ROOT / 'test'}"}
-    return {name: os.pathsep.join([value, os.environ.get(name, "")]).rstrip(":") for name, value in changes.items()}
+    files = {"msg/ServoStatus.msg": STATUS, "srv/ServoCommandType.srv": SWITCH}
+    return generate("moveit_msgs", files, tmp_path_factory.mktemp("moveit_msgs"))
 
 
 @pytest.fixture
