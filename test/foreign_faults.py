@@ -22,7 +22,7 @@ from am_ros.bags.finder import find
 from am_ros.errors import AmRosError
 from am_ros.ingest.conversion import BagReport, ingest_bag
 
-SECONDS, IMAGE_HZ = 6.0, 10.0
+SECONDS, IMAGE_HZ = 8.0, 10.0
 TOLERANCE_M, TOLERANCE_S = 0.003, 0.5 / IMAGE_HZ  # of a state; half a frame
 
 
@@ -427,7 +427,7 @@ def judged(path: Path, rec: Recording, mapping) -> str:
     counted = sum(n for reason, n in report.dropped.items() if reason.startswith("images") or "on /cam" in reason)
     assert report.images + counted >= published or report.lost, f"{published} images, {report.as_json()}"
     used = sum(len(e) for e in episodes)
-    return "whole" if used >= 12 and not report.lost and not report.doubts else "in part"
+    return "whole" if used >= 16 and not report.lost and not report.doubts else "in part"
 
 
 def _is_too_little_to_tell(rec: Recording, report: BagReport, mapping) -> bool:

@@ -69,4 +69,4 @@ def test_two_thousand_mutations(tmp_path_factory):
         Path(os.environ["AM_ROS_FUZZ_TABLE"]).write_text("\n".join([*lines, *broken]) + "\n")
     assert not mutations.broken
     assert all(sum(mutations.came[name, result] for result in RESULTS) > 10 for name in FAULTS)
-    assert sum(n for (_, result), n in mutations.came.items() if result == "not told") < MANY / 100
+    assert sum(n for (_, result), n in mutations.came.items() if result == "not told") < MANY / 40
