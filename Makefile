@@ -100,7 +100,7 @@ PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check --t
 $(PACKAGES): | $(BIN)/pip
 	@echo "Installing the Python packages that constraints.txt names (about a minute)"
 	@$(PIP) pip setuptools wheel
-	@$(PIP) --no-build-isolation --editable '.[ros,test]'
+	@$(PIP) --no-build-isolation --editable '.[ros,test,page]'
 	@mkdir -p $(VENV)/share/am_ros $(VENV)/lib/am_ros $(AMENT_PACKAGES)
 	@ln -sfn $(addprefix $(CURDIR)/,config urdf package.xml) $(VENV)/share/am_ros
 	@ln -sfn $(CURDIR)/resource/am_ros $(AMENT_PACKAGES)/am_ros
@@ -121,9 +121,9 @@ $(MESSAGES): | $(PACKAGES)
 	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/messages-* && touch $@
 
 $(COLCON): | $(PACKAGES)
-	@$(PIP) --no-build-isolation --editable '.[ros,test,colcon]'
+	@$(PIP) --no-build-isolation --editable '.[ros,test,page,colcon]'
 	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/colcon-* && touch $@
 
 $(DOCS): | $(PACKAGES)
-	@$(PIP) --no-build-isolation --editable '.[ros,test,docs]'
+	@$(PIP) --no-build-isolation --editable '.[ros,test,page,docs]'
 	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/docs-* && touch $@

@@ -16,6 +16,7 @@ NODES = (
     "episode_logger",
     "goal_registry",
     "image_relay",
+    "operator_page",
     "policy_server",
     "scripted_expert",
     "sim_workcell",
@@ -40,7 +41,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["py.typed", "pretrained/*/*"]},
+    package_data={PACKAGE: ["py.typed", "pretrained/*/*", "page/static/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (SHARE, ["package.xml"]),
@@ -91,12 +92,17 @@ setup(
         ],
         # H.264 and H.265 in foreign bags (docs/ingest.md).
         "video": ["av>=12"],
+        # The operator's page; uvicorn and FastAPI come with it.
+        "page": ["nicegui>=3.4,<4"],
+        # `am-ros bags show --rerun`.
+        "rerun": ["rerun-sdk>=0.22"],
         "test": [
             "av>=12",
             "build",
             "hypothesis",
             "import-linter",
             "mypy",
+            "playwright>=1.40",
             "psutil",
             "pytest",
             "pytest-timeout",

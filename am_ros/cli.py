@@ -25,6 +25,7 @@ COMMANDS = (
     ("reach", "have the policy of a running cell pursue a goal, and draw what came of it"),
     ("check", "look at a cell before anything moves, and say what is wrong with it"),
     ("up", "start the nodes of a cell (simulated, real, to record, to train) and watch over them"),
+    ("page", "show bags, goals, trainings and evaluations of a disk in a browser"),
     ("faults", "break the system on purpose and measure what comes of it"),
 )
 

@@ -42,7 +42,7 @@ def _run_in_pool(function: Callable, jobs: Iterator[tuple], workers: int, what: 
     context = multiprocessing.get_context("spawn")
     # The workers hold the reading end. When the writing end closes, here or because this process died, they end.
     lifeline, end = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (lifeline,))
+    pool = ProcessPoolExecutor(workers, context, start_worker, (lifeline,))
     try:
         running = [pool.submit(function, *job) for job in islice(jobs, 2 * workers)]
         while running:
@@ -63,7 +63,8 @@ def _run_in_pool(function: Callable, jobs: Iterator[tuple], workers: int, what: 
         lifeline.close()
 
 
-def _start_worker(lifeline) -> None:
+def start_worker(lifeline) -> None:
+    """First thing in a worker process: it ends when the other end of the pipe `lifeline` is closed."""
     leave_to_parent()
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 

@@ -34,7 +34,7 @@ def test_nodes_declare_what_the_defaults_say_and_nothing_else(ros, ros_env, imag
     """Every node of every cell, as a process: config/defaults.yaml is complete, and what is set is declared."""
     folders = {"goals": str(tmp_path / "goals"), "bags": str(tmp_path), "namespace": "cell"}
     listed = [
-        *sim_nodes(**folders, expert=True),
+        *sim_nodes(**folders, expert=True, page=True, page_port=0),
         *record_nodes(**folders, camera=str(image_folder), teleop="joy"),
         *train_nodes(bags=str(tmp_path), out=str(tmp_path / "out"), namespace="cell"),
         NodeSpec("image_relay", namespace="cell"),
@@ -85,7 +85,7 @@ def wrong_parameters(file):
 
 
 def test_parameter_files_name_nodes_that_exist():
-    made = [sim_nodes(expert=True), workcell_nodes(), record_nodes(teleop="joy"), train_nodes()]
+    made = [sim_nodes(expert=True, page=True), workcell_nodes(), record_nodes(teleop="joy"), train_nodes()]
     nodes = {f"/**/{spec.label}" for nodes in made for spec in nodes}
     nodes |= {"/**", "/**/topics", "/**/check", "/**/bag_player", "/**/image_relay"}
     files = sorted((share_directory() / "config").glob("*.yaml"))
@@ -192,7 +192,15 @@ def test_bring_up_can_be_made_to_wait_for_the_check_of_the_same_cell():
     bringup = workcell_nodes(stack="sim", check=True, image_size=96, namespace="lab")[-1]
     assert bringup.parameters["check"] is True
     assert bringup.parameters["check_arguments"] == ["workcell", "stack:=sim", "image_size:=96", "namespace:=lab"]
-    assert "check" not in workcell_nodes()[-1].parameters
+    assert "check" not in workcell_nodes()[-1].parameters  # and yet it can be asked for the check later
+    assert workcell_nodes(stack="sim")[-1].parameters["check_arguments"] == ["workcell", "stack:=sim"]
+
+
+def test_the_page_stands_beside_every_cell_that_wants_it_and_no_cell_ends_with_it():
+    for make in (sim_nodes, workcell_nodes, record_nodes, train_nodes):
+        assert "operator_page" not in [spec.label for spec in make()]
+        (page,) = [spec for spec in make(page=True, page_port=9000) if spec.label == "operator_page"]
+        assert page.parameters == {"page_port": 9000} and not page.required
 
 
 def test_commands_keep_the_types_of_parameters():
@@ -239,7 +247,7 @@ def test_there_is_a_launch_file_for_every_cell_and_an_executable_for_every_node(
     scripts = {e.name for e in metadata.distribution("am_ros").entry_points if e.group == "console_scripts"}
     for arguments, make in GRAPHS.values():
         extra = {SimArguments: {"expert": True}, RecordArguments: {"teleop": "joy"}}.get(arguments, {})
-        assert {spec.executable for spec in make(**extra)} <= scripts
+        assert {spec.executable for spec in make(**extra, page=True)} <= scripts
 
 
 def test_lifecycle_nodes_wait_for_bringup_which_stops_first():

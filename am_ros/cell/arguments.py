@@ -18,6 +18,8 @@ class CommonArguments:
 
     namespace: str = parameter("", "ROS namespace of all nodes; empty: the root")
     params_file: str = parameter("", "ROS parameter file that overrides those of am_ros")
+    page: bool = parameter(False, "start operator_page too: the cell in a browser, at the address that it prints")
+    page_port: int = parameter(8472, "TCP port of the page on this host; 0: a free one", range=(0, 65_535))
     security: str = parameter("", "SROS2 keystore with an enclave for every node; empty: no DDS-Security")
 
 

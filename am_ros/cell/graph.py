@@ -119,7 +119,8 @@ def train_nodes(**arguments) -> list[NodeSpec]:
     files = _parameter_files(a)
     bags = a.bags or cell_folder("bags", a.namespace)
     values = {"bags": _path(bags), "out": _path(a.out), "recipe": a.recipe, "min_episodes": a.min_episodes}
-    return _in_namespace([NodeSpec("trainer", parameters=values, parameter_files=files, stop_wait_s=TRAINER_STOP_S)], a)
+    trainer = NodeSpec("trainer", parameters=values, parameter_files=files, stop_wait_s=TRAINER_STOP_S)
+    return _in_namespace([trainer, *_page(a, files)], a)
 
 
 GRAPHS: dict[str, tuple[type[CommonArguments], Callable[..., list[NodeSpec]]]] = {
@@ -175,9 +176,15 @@ def _policy_node(a: PolicyArguments, files: tuple[Path, ...]) -> NodeSpec:
 
 def _cell(nodes: list[NodeSpec], a: ArmArguments, files: tuple[Path, ...], check: list[str]) -> list[NodeSpec]:
     """The nodes as a cell: with a bring-up, the driver's topics, and the namespace."""
-    topics = driver_topics(files, a.namespace)
-    nodes = _managed(nodes, files, {"check": a.check, "check_arguments": check} if a.check else {})
+    topics, nodes = driver_topics(files, a.namespace), [*nodes, *_page(a, files)]
+    nodes = _managed(nodes, files, {"check_arguments": check} | ({"check": a.check} if a.check else {}))
     return _in_namespace([dataclasses.replace(node, remappings=topics) for node in nodes], a)
+
+
+def _page(a: CommonArguments, files: tuple[Path, ...]) -> list[NodeSpec]:
+    """The operator's page, if it is wanted; the cell goes on without it."""
+    values = {"page_port": a.page_port}
+    return [NodeSpec("operator_page", parameters=values, parameter_files=files, required=False)] if a.page else []
 
 
 def _check_words(cell: str, arguments: Mapping[str, object]) -> list[str]:

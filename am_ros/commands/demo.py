@@ -70,6 +70,7 @@ class Demo:
         summary = self.judge(training)
         (self.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         self.say(f"done in {summary['wall_s']:.0f} s; everything is in {self.out}")
+        self.say(f"look at it in a browser: {Path(sys.executable).parent / 'am-ros'} page {self.out}")
         return 0
 
     def record(self) -> None:

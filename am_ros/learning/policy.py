@@ -44,7 +44,8 @@ class Policy:
     """A goal-conditioned policy: `policy(observation, goal) -> displacement`, on the robot `policy.act -> Decision`.
 
     Build it with `Policy.load(folder)`. Searches are seeded, so the same calls give the same actions. How to search is
-    part of a checkpoint (`acting`): a cloned policy acts by its prior, a Q-function by CEM over Q.
+    part of a checkpoint (`acting`): a cloned policy acts by its prior, a Q-function by CEM over Q. With
+    `keeps_candidates`, `candidates` holds what the last search looked at: actions [n, D + 3] and their logits [n].
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class Policy:
         self.data_actions = None if data_actions is None else data_actions.to(self.device).float()  # [P, D + 3]
         if cem.data_share and data_actions is None:
             raise AmRosError("parameter data_share: the checkpoint holds no actions of the data")
+        self.keeps_candidates = False  # whether `candidates` is filled: for pictures, it costs a copy
+        self.candidates: tuple[np.ndarray, np.ndarray] | None = None
         self.reset(seed)
 
     @classmethod
@@ -145,11 +148,19 @@ class Policy:
             torch.as_tensor(np.ascontiguousarray(a)).to(self.device) for a in (*inputs, states.astype(np.float32))
         ]
         encoding = self.network.encode(*tensors)
+        self.candidates, seen = None, []
+
+        def value(actions: torch.Tensor) -> torch.Tensor:
+            logits = self.network.score(encoding, actions).float()
+            if self.keeps_candidates:
+                seen.append((actions[0], logits[0]))
+            return self.cem.value(logits)
+
         ends, q_end = self._stop(encoding)
         if ends.all():
             return [Choice(self._terminate().cpu().numpy(), float(q)) for q in q_end]
         vectors, scores = maximise(
-            lambda a: self.cem.value(self.network.score(encoding, a).float()),
+            value,
             batch,
             self.cem,
             self.device,
@@ -158,6 +169,8 @@ class Policy:
             self.network.config.displacements,
             self._shuffled_data_actions(),
         )
+        if seen:
+            self.candidates = tuple(torch.cat(parts).cpu().numpy() for parts in zip(*seen, strict=True))
         q = self.network.score(encoding, vectors.unsqueeze(1)).float().sigmoid().squeeze(1)
         # Without a finite score no candidate was chosen, and the vector is that of nobody.
         if not (scores.isfinite() & q.isfinite() & vectors.isfinite().all(dim=1)).all():

@@ -16,6 +16,7 @@ from am_ros.ros.node.clocks import StampClock, steady_timer
 from am_ros.ros.node.common import StopOnSignal, declare
 from am_ros.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics
 from am_ros.ros.node.service import RemoteService, wait_for
+from am_ros.ros.page.services import CheckServices
 
 TRANSITION_IDS = {name: getattr(Transition, f"TRANSITION_{name.upper()}") for name in TRANSITIONS}
 ASK_AGAIN_S = 1.0
@@ -91,6 +92,7 @@ def main() -> int:
             bringup = Bringup(config, LifecycleServices(client), log.info, lambda: stop.requested)
             diagnostics = Diagnostics(client.node)
             steady_timer(client.node, 1.0, lambda: report(bringup, diagnostics))
+            check = CheckServices(client.node, config.check_arguments)
             try:
                 StampClock(client.node).wait(config.clock_wait_s, lambda: stop.requested)
                 if config.check:
@@ -98,6 +100,7 @@ def main() -> int:
                 if not stop.requested:
                     bringup.run()
             finally:
+                check.close()
                 report(bringup, diagnostics)
     except AmRosError as error:
         print(f"bringup: {error}", file=sys.stderr, flush=True)

@@ -28,8 +28,10 @@ from am_ros.nodes.scripted_expert import ScriptedExpertConfig
 from am_ros.nodes.sim_workcell import SimWorkcellConfig
 from am_ros.nodes.teleop import TeleopNodeConfig
 from am_ros.nodes.trainer import TrainerNodeConfig
+from am_ros.page.config import PageConfig
 from am_ros.preflight.cell import CheckConfig
 from am_ros.ros.messages.acting import ActingConfig
+from am_ros.ros.page.source import PageNodeConfig
 from am_ros.teleop import TeleopConfig
 from am_ros.topics import REMAPPED
 
@@ -54,6 +56,7 @@ NODES: dict[str, tuple[type, ...]] = {
     "episode_logger": (RecorderConfig,),
     "goal_registry": (GoalRegistryConfig, ConsistencyConfig),
     "image_relay": (RelayConfig,),
+    "operator_page": (PageConfig, PageNodeConfig),
     "policy_server": (PolicyServerConfig, ActingConfig),
     "scripted_expert": (ScriptedExpertConfig, ActingConfig),
     "sim_workcell": (SimWorkcellConfig,),

@@ -1,5 +1,5 @@
 """Record one bag per episode: on episode events, or by the services ~/start, ~/stop and ~/discard;
-~/label says afterwards what it is worth."""
+~/label says afterwards what it is worth; ~/list, ~/get, ~/verify and ~/salvage look into what is there."""
 
 import sys
 from functools import partial
@@ -20,6 +20,7 @@ from am_ros.ros.messages.types import message_class
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import completed, declare, run
 from am_ros.ros.node.diagnostics import OK, WARN, Diagnostics
+from am_ros.ros.page.services import EpisodeServices
 
 # Best effort hears reliable and best-effort publishers alike. 100 deep: three seconds of images.
 BEST_EFFORT_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
@@ -54,6 +55,7 @@ class EpisodeLogger(Node):
         self.create_service(StopEpisode, "~/stop", self._stop, callback_group=apart)
         self.create_service(Trigger, "~/discard", self._discard, callback_group=apart)
         self.create_service(LabelEpisode, "~/label", self._label, callback_group=apart)
+        self._episodes = EpisodeServices(self, self._recorder.folder)
         steady_timer(self, 1.0, self._recorder.check)
         steady_timer(self, 0.5, self._watch_types)
         steady_timer(self, 1.0, self._diagnose)
@@ -65,6 +67,7 @@ class EpisodeLogger(Node):
 
     def close(self):
         """Close the bags that are open."""
+        self._episodes.close()
         self._recorder.close()
 
     def _renamed(self, recorded) -> dict[str, str]:
@@ -136,6 +139,7 @@ class EpisodeLogger(Node):
         try:
             response.path = str(await _result(self._recorder.label(request.episode_id, request.label)))
             response.success = True
+            self._episodes.noticed()
             self.get_logger().info(f"{response.path}: {request.label}")
         except AmRosError as error:
             response.message = str(error)

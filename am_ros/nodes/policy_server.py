@@ -18,11 +18,13 @@ from am_ros.pretrained import FOLDER, checkpoint_names
 from am_ros.ros.commanding.episode_runner import EpisodeRunner
 from am_ros.ros.commanding.goal_requests import GoalRequests
 from am_ros.ros.messages.acting import ActingConfig, Choice, Label, action_message
+from am_ros.ros.messages.candidates import CandidatePublisher
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import declare, from_ns, run, to_ns
 from am_ros.ros.node.diagnostics import OK, WARN, Diagnostics
 from am_ros.ros.node.lifecycle import ActingNode
 from am_ros.ros.node.single_goal import SingleGoalServer
+from am_ros.ros.page.services import CheckpointServices
 
 MAX_STEPS = 1000  # of a goal: a number from the network must not keep the arm for ever
 
@@ -75,9 +77,11 @@ class PolicyServer(ActingNode):
         self._runner = EpisodeRunner(self, self.acting)
         self._diagnostics, self._missed = Diagnostics(self), 0
         self._goals, self._warnings = GoalRequests(self), []
+        self._candidates = CandidatePublisher(self, self.acting.base_frame)
         steady_timer(self, 1.0, self._report)
         self.create_service(LoadCheckpoint, "~/load_checkpoint", self._on_load)
         self.create_service(CountImages, "~/count_images", self._on_count)
+        CheckpointServices(self, self._own_folder, lambda: self.policy.meta["sha256"] if self.policy else "")
         self._server = SingleGoalServer(self, ReachGoal, "~/reach_goal", self._pursue, self._describe, self._refuse)
 
     def deactivate(self) -> None:
@@ -118,8 +122,12 @@ class PolicyServer(ActingNode):
         """A path from the network, which may only lead to where the operator keeps checkpoints."""
         if path in checkpoint_names():
             return path
-        own = self.config.checkpoint_folder or (self.config.checkpoint and Path(self.config.checkpoint).parent)
+        own = self._own_folder()
         return str(inside(path, [own, FOLDER] if own else [FOLDER], "checkpoint_folder"))
+
+    def _own_folder(self) -> str:
+        own = self.config.checkpoint_folder
+        return own or (str(Path(self.config.checkpoint).parent) if self.config.checkpoint else "")
 
     def _on_count(self, request, response):
         stamps = self._runner.image_stamps.between(to_ns(request.first), to_ns(request.last))
@@ -156,9 +164,11 @@ class PolicyServer(ActingNode):
         durations, values = [], []
 
         def act(seen, _index):
+            policy.keeps_candidates = self._candidates.wanted
             decision = policy.act(seen.image, goal_image, seen.state)
             durations.append(decision.decision_ms)
             values.append(decision.q_value)
+            self._candidates.publish(policy, seen.position_m, decision.action)
             return Choice(decision.action, decision.q_value, decision.decision_ms)
 
         def on_step(index, choice):

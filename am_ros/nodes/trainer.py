@@ -29,6 +29,7 @@ from am_ros.replay.store import ReplayStore
 from am_ros.ros.node.backlog import NOTHING, Answer, Backlog
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import KEEP_ALL_QOS, RELIABLE_QOS, NodeThread, declare, run
+from am_ros.ros.page.services import TrainingServices
 
 LOOK_S = 1.0  # for episodes of which something was lost
 
@@ -84,6 +85,7 @@ class TrainerNode(Node):
         self.create_service(IngestBags, "~/ingest", self._on_ingest, callback_group=apart)
         self.create_service(Trigger, "~/save", self._on_save)
         self.create_service(SetBool, "~/pause", self._on_pause)
+        TrainingServices(self, self.out, lambda: self._paused)
         if self.config.bags:
             steady_timer(self, self.config.watch_period_s, lambda: self._jobs.put(("bags", self.config.bags, None)))
             self._jobs.put(("bags", self.config.bags, None))

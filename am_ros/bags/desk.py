@@ -1,0 +1,132 @@
+"""Looks into bags for somebody who must not be kept waiting: an index and the reading of bags in a process of its own.
+
+The process begins with the first question and runs at low priority; it ends with its parent, however that comes about.
+"""
+
+import multiprocessing
+import os
+import threading
+import time
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from am_ros.action import ActionSpace
+from am_ros.bags.index import Changes, EpisodeIndex
+from am_ros.bags.playback import Moment, read_playback
+from am_ros.bags.salvage import Salvage, salvage
+from am_ros.bags.verify import verify
+from am_ros.errors import AmRosError
+from am_ros.workers import start_worker
+
+LOOK_S = 2.0  # between two looks at the folder, while questions come
+ASKED_S = 15.0  # for so long after a question the folder is looked at
+NICE = 10
+
+
+class EpisodeDesk:
+    """Questions about the bags of one folder; each gives a Future whose AmRosError is a sentence."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self._pool: ProcessPoolExecutor | None = None
+        self._pipe = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """End the process, within what it does."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                self._pipe[1].close()
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._pipe[0].close()
+
+    def changes(self, since: int, limit: int) -> Future:
+        """(Changes, whether the folder was read once, why it cannot be read, free bytes)."""
+        return self._submit(_changes, since, limit)
+
+    def playback(self, key: int, name: str) -> Future:
+        """list[Moment] of the bag of that episode; an empty `name`: of that key. Likewise below."""
+        return self._submit(_playback, key, name)
+
+    def verify(self, key: int, name: str) -> Future:
+        """list[str]: what is wrong with it."""
+        return self._submit(_verify, key, name)
+
+    def salvage(self, key: int, name: str) -> Future:
+        """Salvage: what came of it."""
+        return self._submit(_salvage, key, name)
+
+    def noticed(self) -> None:
+        """Something has changed in the folder: look again, if anybody ever asked."""
+        if self._pool is not None:
+            self._submit(_look_now)
+
+    def _submit(self, function, *arguments) -> Future:
+        with self._lock:
+            if self._pool is None:
+                context = multiprocessing.get_context("spawn")
+                self._pipe = context.Pipe(duplex=False)
+                self._pool = ProcessPoolExecutor(1, context, _begin, (self._pipe[0], str(self.folder)))
+            try:
+                return self._pool.submit(function, *arguments)
+            except BrokenProcessPool:
+                self._pool = None
+                self._pipe[1].close()
+                raise AmRosError("the process that reads bags has died (out of memory?); ask again") from None
+
+
+# -- in the process
+
+_index: EpisodeIndex | None = None
+_asked_s = 0.0
+
+
+def _begin(lifeline, folder: str) -> None:
+    global _index
+    start_worker(lifeline)
+    os.nice(NICE)
+    _index = EpisodeIndex([folder])
+    threading.Thread(target=_look_on, daemon=True, name="index").start()
+
+
+def _look_on() -> None:
+    while True:
+        if not _index.scanned or time.monotonic() - _asked_s < ASKED_S:
+            _index.look()
+        time.sleep(LOOK_S)
+
+
+def _look_now() -> None:
+    if _index.scanned:
+        _index.look()
+
+
+def _changes(since: int, limit: int) -> tuple[Changes, bool, str, int]:
+    global _asked_s
+    waited = time.monotonic() - _asked_s > ASKED_S
+    _asked_s = time.monotonic()
+    if waited and _index.scanned:
+        _index.look()
+    return _index.changes(since, limit), _index.scanned, _index.trouble, _index.free_bytes()
+
+
+def _bag(key: int, name: str) -> Path:
+    if not _index.scanned:
+        _index.look()
+    return (_index.find(name) if name else _index.row(key)).bag
+
+
+def _playback(key: int, name: str) -> list[Moment]:
+    return read_playback(_bag(key, name))
+
+
+def _verify(key: int, name: str) -> list[str]:
+    return verify(_bag(key, name), ActionSpace()).problems
+
+
+def _salvage(key: int, name: str) -> Salvage:
+    found = salvage(_bag(key, name))
+    _index.look()
+    return found

@@ -1,0 +1,130 @@
+"""What stands around every view: who is shown, who commands, the way to the other views, and Stop."""
+
+import logging
+from collections.abc import Callable
+
+from nicegui import run, ui
+
+from am_ros.errors import AmRosError
+from am_ros.page.operators import Browser, Operators
+from am_ros.page.parts import Button, Drawn, dot, esc
+from am_ros.page.source import Source
+
+_log = logging.getLogger(__name__)
+STOP_NOTE = "Stop cancels the motion and brakes. It is no emergency stop."
+
+
+class Page:
+    """One browser's page: what views share."""
+
+    def __init__(self, source: Source, operators: Operators, browser: Browser, playback: Callable):
+        self.source, self.operators, self.browser, self.playback = source, operators, browser, playback
+        self.client = ui.context.client
+
+    @property
+    def commands(self) -> bool:
+        """Whether this browser may change something."""
+        return self.operators.commands(self.browser.client_id)
+
+    async def act(self, function: Callable, *arguments, tell: bool = True):
+        """Do something that blocks, if this browser commands; returns its answer, or None if it was refused.
+
+        What it says, or why it was refused, is shown.
+        """
+        try:
+            self.operators.require(self.browser.client_id)
+        except AmRosError as error:
+            self.tell(str(error), "warning")
+            return None
+        return await self.ask(function, *arguments, tell=tell)
+
+    async def ask(self, function: Callable, *arguments, tell: bool = False):
+        """Like `act`, for what changes nothing: everybody may."""
+        try:
+            answer = await run.io_bound(function, *arguments)
+        except AmRosError as error:
+            self.tell(str(error), "negative")
+            return None
+        if tell and isinstance(answer, str):
+            self.tell(answer, "positive")
+        return answer
+
+    def tell(self, sentence: str, kind: str = "info") -> None:
+        """Show a sentence for a while."""
+        if self.client.has_socket_connection:
+            with self.client:
+                long = kind in ("negative", "warning")
+                ui.notify(sentence, type=kind, position="bottom-left", timeout=9000 if long else 4000, multi_line=True)
+
+
+def header(page: Page, views: list[tuple[str, str]]) -> None:
+    """The bar at the top; `views` are (path, name)."""
+    with ui.element("header").classes("bar"):
+        with ui.element("div").classes("who"):
+            ui.html("am_ros", sanitize=False, tag="span").classes("brand")
+            ui.html(esc(page.source.title), sanitize=False, tag="span").classes("soft small")
+            ui.element("span").classes("grow")
+            who = Drawn("row-of")
+            take = Button("Take over", lambda: page.operators.take(page.browser.client_id))
+            Button("Light / dark", lambda: ui.run_javascript("amTheme.turn()"))
+        nav = Drawn("nav")
+        stop = ui.html(
+            '<button type=button class=stop aria-keyshortcuts=Space aria-label="Stop the arm">STOP<small>space bar'
+            "</small></button>", sanitize=False,
+        ).style("grid-area: stop")  # fmt: skip
+        stop.set_visibility(page.source.live)  # of a disk nothing can be stopped
+    ui.html("<div id=stop-said role=status aria-live=assertive></div>", sanitize=False)
+    told = Drawn()
+
+    def refresh() -> None:
+        current = _current(page)
+        links = "".join(
+            f'<a href="{esc(path)}"{" aria-current=page" if path == current else ""}>{esc(name)}</a>'
+            for path, name in views
+        )
+        nav.show(f'<nav aria-label="views">{links}</nav>')
+        who.show(_who(page))
+        take.element.set_visibility(not page.commands and not page.operators.read_only)
+        told.show(_state(page))
+
+    refresh()
+    ui.timer(0.5, refresh)
+
+
+def _current(page: Page) -> str:
+    return "/" + (page.client.sub_pages_router.current_path or "/").split("?")[0].strip("/")
+
+
+def _who(page: Page) -> str:
+    cell, holder = page.source.cell(), page.operators.holder
+    chips = []
+    if page.source.live:
+        level = {"idle": "ok", "moving": "ok", "protective stop": "error"}.get(cell.arm, "stale")
+        chips.append(f"{dot(level)} arm: {esc(cell.arm or 'no controller is heard')}")
+        chips.append(f"holds the arm: {esc(cell.commander or 'nobody')}")
+    if page.operators.read_only:
+        chips.append("read-only")
+    elif page.commands:
+        chips.append("you command")
+    else:
+        chips.append(f"{esc(holder.name if holder else 'nobody')} commands, you look on")
+    if page.operators.count > 1:
+        chips.append(f"{page.operators.count} browsers")
+    return "".join(f"<span class=chip>{chip}</span>" for chip in chips)
+
+
+def _state(page: Page) -> str:
+    """The line below the bar: what has to be known whatever view is open."""
+    cell = page.source.cell()
+    parts = []
+    if cell.arm == "protective stop":
+        why = f"<b class=t-error>Protective stop:</b> {esc(cell.reason)}."
+        parts.append(f"{why} Mend the cause, then reset it in Cell.")
+    elif page.source.live and not cell.arm:
+        parts.append("<b class=t-warn>No controller is heard.</b> Stop is sent all the same, and may reach nobody.")
+    running = page.source.pursuit()
+    if running.running:
+        parts.append(f"Goal <b>{esc(running.goal_id)}</b> is pursued: step {len(running.steps)}")
+    kind = "error" if cell.arm == "protective stop" else "warn" if page.source.live and not cell.arm else ""
+    note = f"<span class='soft small'>{esc(STOP_NOTE)}</span>" if page.source.live else ""
+    return f'<div class="told {kind}">' + " ".join([*parts, note]) + "</div>"

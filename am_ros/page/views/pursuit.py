@@ -1,0 +1,150 @@
+"""A goal that is pursued: goal beside live view, steps, Q and decision time as they come, and why it ended."""
+
+import math
+
+from nicegui import ui
+
+from am_ros.page.parts import Button, Drawn, card, esc, heading, live
+from am_ros.page.shell import Page
+from am_ros.page.source import CAMERA, Candidate, PursuitState, PursuitStep
+from am_ros.page.words import move
+
+MAP_PX = 260
+SHOWN = 60  # steps in the strip; further ones are counted
+
+
+class Watch:
+    """Draws itself where it is made; `refresh` a few times a second."""
+
+    def __init__(self, page: Page):
+        self._page = page
+        with card() as self._card:
+            with ui.element("div").classes("head"):
+                heading("Pursuit")
+                self._state = Drawn("grow")
+                self._cancel = Button("Cancel", lambda: page.act(page.source.cancel_pursuit), "danger")
+            with ui.element("div").classes("view halves").style("padding:.6rem 0 0"):
+                with ui.element("div"):
+                    self._goal = Drawn()
+                with ui.element("div"):
+                    live(CAMERA, "now", "pixel")
+            self._steps = Drawn("strip")
+            with ui.element("div").classes("view halves").style("padding:.6rem 0 0"):
+                self._map = Drawn()
+                self._curve = Drawn()
+        self._card.set_visibility(False)
+
+    def refresh(self) -> None:
+        """Show what is new."""
+        source, state = self._page.source, self._page.source.pursuit()
+        self._card.set_visibility(bool(state.goal_id))
+        if not state.goal_id:
+            return
+        self._state.show(_state(state))
+        self._cancel.set(enabled=state.running and self._page.commands)
+        version = next((goal.version for goal in source.goals() if goal.goal_id == state.goal_id), "")
+        self._goal.show(
+            f'<div class="screen pixel"><img alt="the goal" src="/picture/goal/{esc(state.goal_id)}?v={esc(version)}">'
+            f"<div class=note>goal: {esc(state.goal_id)}</div></div>"
+        )
+        self._steps.show("".join(map(_step, state.steps[-SHOWN:])))
+        last = state.steps[-1] if state.steps else None
+        self._map.show(_table(source.candidates(), last))
+        self._curve.show(_curve(state.steps))
+
+
+def _state(state: PursuitState) -> str:
+    warnings = "".join(f"<div class=t-warn><b>warning:</b> {esc(warning)}</div>" for warning in state.warnings)
+    if state.running:
+        return f"<b>{esc(state.goal_id)}</b> <span class=soft>step {len(state.steps)}</span>{warnings}"
+    level = "error" if state.fault else "ok"
+    return f"<b class=t-{level}>{'Fault' if state.fault else 'Ended'}:</b> {esc(state.ended)}{warnings}"
+
+
+def _step(step: PursuitStep) -> str:
+    picture = f'<img alt="" src="/picture/step/{step.number}">' if step.number else ""
+    q = f"Q {step.q_value:.2f}" if math.isfinite(step.q_value) else "no Q"
+    action = move(step.translation_m, step.rotation_rad, step.gripper, step.terminate)
+    return (
+        f"<figure>{picture}<figcaption><b>{step.index + 1}</b> {q}<span class=soft>{step.decision_ms:.1f} ms</span>"
+        f"<span>{esc(action)}</span></figcaption></figure>"
+    )
+
+
+def colour(q: float) -> str:
+    """From blue (the lowest Q) over white to red, as the pictures of `am-ros qmap`."""
+    q = min(max(q, 0.0), 1.0)
+    low, middle, high = (33, 102, 172), (235, 235, 235), (178, 24, 43)
+    a, b, t = (low, middle, 2 * q) if q < 0.5 else (middle, high, 2 * q - 1)
+    return "rgb({},{},{})".format(*(round(x + (y - x) * t) for x, y in zip(a, b, strict=True)))
+
+
+def _table(candidates: list[Candidate], last: PursuitStep | None) -> str:
+    """The table from above, x up and y to the left as one stands behind the robot's base; Q of each candidate."""
+    if last is None or last.start_m is None:
+        return ""
+    tool_m = last.start_m
+    half = 0.16  # m shown to each side: twice the longest step
+    scale = MAP_PX / (2 * half)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return MAP_PX / 2 - (y - tool_m[1]) * scale, MAP_PX / 2 - (x - tool_m[0]) * scale
+
+    values = [c.q_value for c in candidates if math.isfinite(c.q_value)]
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    dots = []
+    for one in sorted(candidates, key=lambda c: c.q_value):
+        x, y = place(one.position_m[0], one.position_m[1])
+        share = (one.q_value - low) / (high - low) if high > low else 0.5
+        dots.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour(share)}" stroke="#0008" stroke-width=".5"/>'
+        )
+    arrow = ""
+    if not last.terminate:
+        x, y = place(tool_m[0] + last.translation_m[0], tool_m[1] + last.translation_m[1])
+        middle = MAP_PX / 2
+        arrow = (
+            f'<line x1="{middle}" y1="{middle}" x2="{x:.1f}" y2="{y:.1f}" stroke="var(--ink)" stroke-width="3"'
+            ' marker-end="url(#tip)"/>'
+        )
+    what = f"Q of the last decision's candidates, {low:.2f} (blue) to {high:.2f} (red)" if values else "the step"
+    return (
+        f'<h3>From above</h3><svg viewBox="0 0 {MAP_PX} {MAP_PX}" width="100%" style="max-width:{MAP_PX}px;'
+        'border:1px solid var(--line)" role=img aria-label="the table from above">'
+        '<defs><marker id="tip" markerWidth="5" markerHeight="5" refX="3" refY="2.5" orient="auto">'
+        '<path d="M0 0 L5 2.5 L0 5z" fill="var(--ink)"/></marker></defs>'
+        f'{"".join(dots)}<circle cx="{MAP_PX / 2}" cy="{MAP_PX / 2}" r="6" fill="none" stroke="var(--ink)" stroke-width="2"/>'
+        f'{arrow}</svg><div class="soft small">the tool in the middle, away from the base is up; {what}; '
+        f"{2 * half * 100:.0f} cm wide</div>"
+    )
+
+
+def _curve(steps: list[PursuitStep]) -> str:
+    """Q and decision time over the steps."""
+    if not steps:
+        return ""
+    width, height = 320, 110
+    count = max(len(steps) - 1, 1)
+    longest = max(max(s.decision_ms for s in steps), 1.0)
+
+    def line(values, top: float, stroke: str) -> str:
+        points = " ".join(
+            f"{8 + i * (width - 16) / count:.1f},{height - 6 - (height - 12) * v / top:.1f}"
+            for i, v in enumerate(values)
+        )
+        dots = "".join(
+            f'<circle cx="{p.split(",")[0]}" cy="{p.split(",")[1]}" r="3" fill="{stroke}"/>' for p in points.split()
+        )
+        return f'<polyline points="{points}" fill="none" stroke="{stroke}" stroke-width="2"/>{dots}'
+
+    q = [s.q_value if math.isfinite(s.q_value) else 0.0 for s in steps]
+    frame = (
+        f'<svg viewBox="0 0 {width} {height}" width="100%" style="border:1px solid var(--line)" role=img aria-label='
+    )
+    return (
+        f'<h3>Q by step</h3>{frame}"Q by step">{line(q, 1.0, "var(--accent)")}</svg>'
+        f'<div class="soft small">0 to 1; now {q[-1]:.2f}</div>'
+        f'<h3 style="margin-top:.6rem">Decision time</h3>{frame}"decision time by step">'
+        f"{line([s.decision_ms for s in steps], longest, 'var(--ok)')}</svg>"
+        f'<div class="soft small">0 to {longest:.1f} ms; now {steps[-1].decision_ms:.1f} ms</div>'
+    )

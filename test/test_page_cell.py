@@ -1,0 +1,265 @@
+"""The operator's page on a running cell, in a real browser: what an operator does in a morning, and what goes wrong."""
+
+import os
+import signal
+import time
+
+import pytest
+from am_msgs.srv import ResetScene
+from conftest import wait_until
+from page_browser import browser, contrast_faults, go, open_page, picture  # noqa: F401
+from sensor_msgs.msg import JointState
+
+from am_ros.bags.index import EpisodeIndex
+from am_ros.cell.graph import workcell_nodes
+from am_ros.cell.processes import NodeProcess, stop_all
+from am_ros.cell.supervisor import Supervisor
+from am_ros.faults.domain import claim_domain
+
+VIEWS = ("", "goals", "episodes", "training", "check", "teach")
+STILL = 0.01  # rad/s: a joint below it stands
+
+
+def address_of(node: NodeProcess) -> str:
+    return node.wait_for_line("page: http", 60.0).partition("page: ")[2].split()[0]
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory):
+    """A simulated cell as `am-ros up workcell stack:=sim policy:=pick_place page:=true` starts it."""
+    folder = tmp_path_factory.mktemp("cell")
+    domain, lock = claim_domain()
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ROS_DOMAIN_ID", str(domain))
+    patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    nodes = workcell_nodes(
+        stack="sim", policy="pick_place", variety=0.0, samples=32, iterations=1, goals=str(folder / "goals"),
+        bags=str(folder / "bags"), page=True, page_port=0, real_time_factor=2.0,
+    )  # fmt: skip
+    with Supervisor(nodes, folder / "log", dict(os.environ)) as supervisor:
+        supervisor.wait_until_up()
+        yield address_of(supervisor.processes["operator_page"]), folder
+    patch.undo()
+    lock.close()
+
+
+@pytest.fixture
+def client(cell):
+    from am_ros.ros.introspection.client import RosClient
+
+    with RosClient("test_client") as client:
+        yield client
+
+
+def reset(client, seed: int, task: str = "pick_place") -> None:
+    assert client.call(ResetScene, "sim_workcell/reset", task=task, seed=seed, phase=ResetScene.Request.START).success
+
+
+def record(page, name: str, note: str = "") -> None:
+    page.get_by_label("name (letters").fill(name)
+    page.get_by_label("note").fill(note)
+    page.wait_for_timeout(400)
+    page.get_by_role("button", name="Record goal").click()
+    page.wait_for_selector(f"[data-pick={name}]")
+
+
+def pursue(page, name: str) -> None:
+    page.click(f"[data-pick={name}]")
+    page.get_by_role("button", name="Pursue").click()
+
+
+@pytest.mark.timeout(300)
+def test_an_operator_sees_the_cell_records_a_goal_pursues_it_and_stops_the_arm(cell, client, open_page):  # noqa: F811
+    page = open_page(cell[0])
+    page.wait_for_selector("canvas[data-live=view][data-frames]")
+    page.get_by_text("idle", exact=True).first.wait_for()
+    page.wait_for_selector("text=cartesian_controller: arm")
+    picture(page, "cell")
+
+    client.call(
+        ResetScene, "sim_workcell/reset", task="pick_place", seed=4, phase=ResetScene.Request.GOAL, timeout_s=20
+    )
+    go(page, "goals")
+    page.wait_for_timeout(800)
+    record(page, "block_away", "the block where it belongs")
+    assert (cell[1] / "goals" / "block_away.png").is_file()
+    reset(client, 4)
+    joints = client.receive(JointState, "joint_states")
+    pursue(page, "block_away")
+    page.wait_for_selector(".strip figure:nth-child(2)")
+    page.wait_for_selector(".strip figure img")
+    picture(page, "pursuit")
+
+    def moving() -> bool:
+        return bool(joints) and max(map(abs, joints[-1].velocity or [0.0])) > 5 * STILL
+
+    wait_until(moving, 20.0, "a motion")
+    pressed_s = time.monotonic()
+    page.keyboard.press("Space")
+    wait_until(lambda: not moving(), 5.0, "the stop")
+    stopped_s = time.monotonic() - pressed_s
+    assert stopped_s < 1.0, f"the arm moved for {stopped_s:.2f} s after the key"
+    page.wait_for_function("document.getElementById('stop-said').textContent.startsWith('stopped: ')")
+    page.get_by_text("cancelled, the arm was stopped").wait_for()
+    time.sleep(0.5)
+    assert not moving()
+
+    page.get_by_role("button", name="Compare with now").click()
+    page.wait_for_selector("img[alt='then, now, both in one']")
+    picture(page, "goals")
+
+
+@pytest.mark.timeout(200)
+def test_an_episode_is_labelled_by_a_key_and_played(cell, open_page):  # noqa: F811
+    page = open_page(cell[0] + "episodes")
+    page.wait_for_selector("tr[data-pick]")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector("tr.chosen")
+    page.wait_for_selector("img[alt^='what was seen']")
+    page.keyboard.press("g")
+    page.wait_for_selector("tr.chosen b.t-ok:has-text('good')")
+    index = EpisodeIndex([cell[1] / "bags"])
+
+    def labels() -> list[str]:
+        index.look()
+        return [row.label for row in index.rows()]
+
+    assert "good" in labels()
+    page.keyboard.press("ArrowRight")
+    page.get_by_text("1 of ", exact=False).first.wait_for()
+    picture(page, "episodes")
+    page.keyboard.press("v")
+    page.get_by_text("Nothing is wrong with it.").or_(page.get_by_text("problem")).first.wait_for()
+    page.keyboard.press("x")
+    page.get_by_role("button", name="No").click()
+    page.wait_for_timeout(300)
+    assert "good" in labels()
+
+
+@pytest.mark.timeout(200)
+def test_a_checkpoint_is_loaded_and_seen_to_serve(cell, open_page):  # noqa: F811
+    page = open_page(cell[0] + "training")
+    row = page.locator("tr", has_text="seven_tasks")
+    row.get_by_role("button", name="Load").click()
+    row.get_by_text("serves").wait_for()
+    go(page, "")
+    page.get_by_text("seven_tasks, update").wait_for()
+
+
+@pytest.mark.timeout(200)
+def test_the_arm_is_taught_by_keys_through_the_same_lease(cell, open_page):  # noqa: F811
+    page = open_page(cell[0] + "teach")
+    page.wait_for_selector("canvas[data-live=view][data-frames]")
+    page.get_by_role("button", name="Take the arm").click()
+    page.locator("button:enabled", has_text="Away (w)").wait_for()
+    page.keyboard.press("Enter")
+    page.get_by_text("recording to").wait_for()
+    for key in "rwa":
+        page.keyboard.press(key)
+        page.wait_for_timeout(1200)
+    page.get_by_text("steps recorded").first.wait_for()
+    page.get_by_text("holds the arm: operator_page_hand").wait_for()
+    picture(page, "teach")
+    page.keyboard.press("g")
+    page.get_by_text(": good", exact=False).first.wait_for()
+    page.get_by_role("button", name="Let go").click()
+    page.locator("button:enabled", has_text="Take the arm").wait_for()
+
+
+@pytest.mark.timeout(200)
+def test_two_browsers_one_commands_the_other_looks_on_and_takes_over(cell, open_page):  # noqa: F811
+    first, second = open_page(cell[0] + "goals"), open_page(cell[0] + "goals")
+    second.get_by_text("commands, you look on").wait_for()
+    assert second.get_by_role("button", name="Record goal").is_disabled()
+    second.wait_for_selector("canvas[data-live][data-frames]")  # it sees what the other sees
+    second.get_by_role("button", name="Take over").click()
+    second.get_by_text("you command").wait_for()
+    first.get_by_text("commands, you look on").wait_for()
+    assert first.get_by_role("button", name="Record goal").is_disabled()
+    first.keyboard.press("Space")  # everybody may stop
+    first.wait_for_function("document.getElementById('stop-said').textContent.startsWith('stopped')")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_view_fits_768_pixels_and_is_legible(cell, open_page, dark):  # noqa: F811
+    page = open_page(cell[0], width=768, dark=dark)
+    for view in VIEWS:
+        go(page, view)
+        page.wait_for_timeout(900)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 768, view
+        assert contrast_faults(page) == [], view
+        assert page.locator(".stop").is_visible()
+        if view in ("", "goals"):
+            picture(page, f"{view or 'cell'}_{'dark' if dark else 'light'}_768")
+
+
+@pytest.mark.timeout(200)
+def test_the_keyboard_alone_is_enough(cell, open_page):  # noqa: F811
+    page = open_page(cell[0])
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.getAttribute('href')") == "/goals":
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Record what the camera sees now")
+    page.focus("[data-pick]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-pick].chosen")
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline != "none"
+
+
+@pytest.mark.timeout(200)
+def test_the_check_says_what_it_found(cell, open_page):  # noqa: F811
+    page = open_page(cell[0] + "check")
+    page.get_by_role("button", name="Run again").click()
+    page.get_by_text("discovery_range").wait_for(timeout=150_000)
+    picture(page, "check")
+
+
+@pytest.mark.timeout(200)
+def test_a_browser_that_sleeps_comes_back_to_the_page_as_it_is_now(cell, open_page):  # noqa: F811
+    page, other = open_page(cell[0]), open_page(cell[0])
+    page.get_by_text("2 browsers").wait_for()
+    session = page.context.new_cdp_session(page)
+    session.send("Page.setWebLifecycleState", {"state": "frozen"})
+    # The other one is left alone, and commands.
+    other.get_by_text("you command").wait_for(timeout=60_000)
+    session.send("Page.setWebLifecycleState", {"state": "active"})
+    page.bring_to_front()
+    page.get_by_text("2 browsers").wait_for(timeout=60_000)
+    go(page, "goals")
+    page.wait_for_selector("canvas[data-live][data-frames]")
+
+
+@pytest.mark.timeout(400)
+def test_a_policy_server_that_is_killed_is_named_and_its_successor_takes_goals(ros_env, start_node, ros, open_page, tmp_path):  # noqa: F811,E501
+    start_node("sim_workcell", real_time_factor=2.0, variety=0.0)
+    start_node("cartesian_controller")
+    start_node("goal_registry", folder=str(tmp_path / "goals"))
+    options = {"checkpoint": "am_ros/pretrained/pick_place", "samples": 32, "iterations": 1}
+    policy = start_node("policy_server", **options, ready="serving")
+    page = open_page(address_of(start_node("operator_page", page_port=0)) + "goals")
+    page.wait_for_selector("canvas[data-live][data-frames]")
+    record(page, "there")
+    reset(ros, 7)
+    pursue(page, "there")
+    page.wait_for_selector(".strip figure")
+    os.kill(policy.pid, signal.SIGKILL)
+    page.get_by_text("policy_server has said nothing for").wait_for()
+    start_node("policy_server", **options, ready="serving")
+    page.locator("button:enabled", has_text="Pursue").wait_for()
+    page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Pursue").click()
+    page.get_by_text("policy_server has said nothing for").wait_for(state="hidden")
+    page.wait_for_selector(".strip figure")
+
+
+def test_the_page_of_a_port_that_is_taken_ends_in_one_sentence(start_node):
+    first = start_node("operator_page", page_port=0)
+    port = address_of(first).rstrip("/").rpartition(":")[2]
+    second = start_node("operator_page", page_port=int(port))
+    assert second.wait(60) == 2
+    assert f"operator_page: parameter page_port: 127.0.0.1:{port} cannot be listened on" in second.output
+    stop_all([first])
