@@ -83,7 +83,7 @@ class Teaching:
         joy_axes = (-left_x, -left_y, 0.0, -right_x, -right_y)
         joy_buttons = (*buttons[:6], buttons[8], buttons[9])  # A B X Y LB RB back start
         wish, pressed = self._joystick.read(joy_axes, joy_buttons, hand.factor)
-        hand.wishes.joy(wish, pressed, time.monotonic())
+        hand.wishes.joy(wish, pressed, time.monotonic(), (joy_axes, joy_buttons))
 
     def _release(self) -> None:
         client, self._client, self._hand = self._client, None, None
