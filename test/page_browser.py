@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 
 
 def chromium() -> str:
