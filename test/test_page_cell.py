@@ -139,7 +139,7 @@ def test_an_episode_is_labelled_by_a_key_and_played(cell, open_page):  # noqa: F
     page.keyboard.press("v")
     page.get_by_text("Nothing is wrong with it.").or_(page.get_by_text("problem")).first.wait_for()
     page.keyboard.press("x")
-    page.get_by_role("button", name="No").click()
+    page.get_by_role("button", name="No", exact=True).click()
     page.wait_for_timeout(300)
     assert "good" in labels()
 

@@ -234,7 +234,7 @@ def _about(row: EpisodeRow | None) -> str:
     if row is None:
         return "<h2>No episode is chosen</h2><div class=soft>Choose one in the table, or press the down key.</div>"
     goal = f", goal {row.goal_id}" if row.goal_id else ""
-    parts = [f"{row.steps} steps in {duration(row.duration_s)}", row.task or "no task", f"by {row.source or '?'}{goal}"]
+    parts = [f"{plural(row.steps, 'step')} in {duration(row.duration_s)}", row.task or "no task", f"by {row.source or '?'}{goal}"]
     ended = f"<div class=small>ended: {esc(row.reason)}</div>" if row.reason else ""
     flaws = "".join(f'<div class="small t-warn">{esc(flaw)}</div>' for flaw in row.flaws)
     where = f'<div class="soft small" style="overflow-wrap:anywhere">{esc(row.bag)}</div>'

@@ -141,6 +141,8 @@ def find_checkpoints(folder: str) -> list[CheckpointCard]:
     for path, names in walk(root) if root and root.is_dir() else ():
         if "checkpoint.json" in names and path != root and len(found) < MAX_CHECKPOINTS:
             found.append(read_checkpoint(path, root))
+    if root and root.resolve() == FOLDER:
+        return found
     return found + [read_checkpoint(FOLDER / name, FOLDER) for name in checkpoint_names()]
 
 
