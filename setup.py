@@ -94,8 +94,6 @@ setup(
         "video": ["av>=12"],
         # The operator's page; uvicorn and FastAPI come with it.
         "page": ["nicegui>=3.4,<4"],
-        # `am-ros bags show --rerun`.
-        "rerun": ["rerun-sdk>=0.22"],
         "test": [
             "av>=12",
             "build",
