@@ -151,7 +151,7 @@ def test_a_checkpoint_is_loaded_and_seen_to_serve(cell, open_page):  # noqa: F81
     row.get_by_role("button", name="Load").click()
     row.get_by_text("serves").wait_for()
     go(page, "")
-    page.get_by_text("seven_tasks, update").wait_for()
+    page.locator("dd", has_text="seven_tasks, update").wait_for()
 
 
 @pytest.mark.timeout(200)
