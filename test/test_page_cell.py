@@ -175,6 +175,7 @@ def test_the_arm_is_taught_by_keys_through_the_same_lease(cell, open_page):  # n
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.slow
 def test_two_browsers_one_commands_the_other_looks_on_and_takes_over(cell, open_page):  # noqa: F811
     first, second = open_page(cell[0] + "goals"), open_page(cell[0] + "goals")
     second.get_by_text("commands, you look on").wait_for()
@@ -203,6 +204,7 @@ def test_every_view_fits_768_pixels_and_is_legible(cell, open_page, dark):  # no
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.slow
 def test_the_keyboard_alone_is_enough(cell, open_page):  # noqa: F811
     page = open_page(cell[0])
     for _ in range(12):
@@ -219,6 +221,7 @@ def test_the_keyboard_alone_is_enough(cell, open_page):  # noqa: F811
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.slow
 def test_the_check_says_what_it_found(cell, open_page):  # noqa: F811
     page = open_page(cell[0] + "check")
     page.get_by_role("button", name="Run again").click()
@@ -227,6 +230,7 @@ def test_the_check_says_what_it_found(cell, open_page):  # noqa: F811
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.slow
 def test_a_browser_that_sleeps_comes_back_to_the_page_as_it_is_now(cell, open_page):  # noqa: F811
     page, other = open_page(cell[0]), open_page(cell[0])
     page.get_by_text("2 browsers").wait_for()
@@ -242,6 +246,7 @@ def test_a_browser_that_sleeps_comes_back_to_the_page_as_it_is_now(cell, open_pa
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_a_policy_server_that_is_killed_is_named_and_its_successor_takes_goals(ros_env, start_node, ros, open_page, tmp_path):  # noqa: F811,E501
     start_node("sim_workcell", real_time_factor=2.0, variety=0.0)
     start_node("cartesian_controller")
