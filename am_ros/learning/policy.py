@@ -170,7 +170,8 @@ class Policy:
             self._shuffled_data_actions(),
         )
         if seen:
-            self.candidates = tuple(torch.cat(parts).cpu().numpy() for parts in zip(*seen, strict=True))
+            tried, values = (torch.cat(parts).cpu().numpy() for parts in zip(*seen, strict=True))
+            self.candidates = tried, values
         q = self.network.score(encoding, vectors.unsqueeze(1)).float().sigmoid().squeeze(1)
         # Without a finite score no candidate was chosen, and the vector is that of nobody.
         if not (scores.isfinite() & q.isfinite() & vectors.isfinite().all(dim=1)).all():
