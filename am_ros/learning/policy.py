@@ -170,8 +170,8 @@ class Policy:
             self._shuffled_data_actions(),
         )
         if seen:
-            tried, values = (torch.cat(parts).cpu().numpy() for parts in zip(*seen, strict=True))
-            self.candidates = tried, values
+            tried, tried_q = (torch.cat(parts).cpu().numpy() for parts in zip(*seen, strict=True))
+            self.candidates = tried, tried_q
         q = self.network.score(encoding, vectors.unsqueeze(1)).float().sigmoid().squeeze(1)
         # Without a finite score no candidate was chosen, and the vector is that of nobody.
         if not (scores.isfinite() & q.isfinite() & vectors.isfinite().all(dim=1)).all():
