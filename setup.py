@@ -103,6 +103,7 @@ setup(
             "playwright>=1.40",
             "psutil",
             "pytest",
+            "pytest-rerunfailures",
             "pytest-timeout",
             "pytest-xdist",
             "ruff",

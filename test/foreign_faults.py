@@ -7,6 +7,7 @@ import copy
 import math
 import random
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -371,8 +372,7 @@ def odd_path(rec):
 
 def linked_folder(rec):
     def after(folder: Path) -> Path:
-        link = folder.parent.parent / "links" / "there"
-        link.parent.mkdir()
+        link = Path(tempfile.mkdtemp(prefix="links", dir=folder.parent.parent)) / "there"
         link.symlink_to(folder)
         return link.parent
 

@@ -166,7 +166,7 @@ def test_a_controller_that_was_suspended_in_mid_motion_holds_the_arm_where_it_is
     cell.process.signal(signal.SIGSTOP)
     late = cell.ros.node  # a step that waits while the controller is suspended is not executed afterwards
     stamp = late.get_clock().now().to_msg()
-    client = cell.ros._clients[MOVE]
+    client = cell.ros._actions[MOVE][0]
     goal = MoveCartesian.Goal(action=CartesianAction(translation=Vector3(x=0.02)), stamp=stamp)
     sent = client.send_goal_async(goal)
     time.sleep(1.3)

@@ -44,6 +44,11 @@ def test_each_fault_alone(tmp_path, name):
         judged(path, rec, rules(tmp_path))
 
 
+def test_a_type_whose_definition_is_damaged_in_the_file_costs_the_messages_of_its_topic(tmp_path):
+    path, rec = mutated(["byte flipped"], 80242266, tmp_path)  # the flipped byte is in the word "height"
+    judged(path, rec, rules(tmp_path))
+
+
 def test_good_recordings_come_whole(tmp_path):
     path, rec = mutated([], 0, tmp_path)
     assert judged(path, rec, rules(tmp_path)) == "whole"

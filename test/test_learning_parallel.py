@@ -12,7 +12,7 @@ import torch
 from learning_data import random_episodes
 
 from am_ros.action import ActionSpace
-from am_ros.learning import checkpoint, draws
+from am_ros.learning import checkpoint, draws, reporter
 from am_ros.learning.cem import CemConfig, uniform_actions
 from am_ros.learning.draws import Share
 from am_ros.learning.methods import MethodConfig
@@ -41,6 +41,14 @@ def _config(processes=1, batch_size=BATCH):
         goals=GoalConfig(random_share=0.3, random_shift_px=2),
         trainer=TrainerConfig(updates=UPDATES, batch_size=batch_size, processes=processes, precision="fp32"),
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_report_at_the_end():
+    """The last figures are then means over all updates, however long the machine takes for one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reporter, "EVERY_S", 1e9)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,8 @@ def test_an_operator_has_a_goal_pursued_sees_each_step_and_stops_the_arm(ros, st
 
     picture = tmp_path / "there.png"
     assert cli.main(["reach", "there", "--max-steps", "2", "--out", str(picture)]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    # Warnings of other nodes stand between the steps; on a busy machine there may be some.
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("warning: ")]
     assert [line[:8] for line in lines[:2]] == ["step   1", "step   2"] and " cm, " in lines[0]
     assert lines[2].startswith("all steps made: 2 steps, Q 0.") and lines[3] == str(picture)
     height, width, _ = cv2.imread(str(picture)).shape

@@ -1,8 +1,27 @@
 """Values out of messages of any type, by a path such as `pose.pose`, `position[0]` or `position[finger_joint]`."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from am_ros.errors import AmRosError
+
+
+class FieldMissing(AmRosError):
+    """A message is not what the name of its type says: files hold the definitions of types, which may be damaged."""
+
+
+@contextmanager
+def fields_of_its_type() -> Iterator[None]:
+    """Within: a message without a field that its type has raises FieldMissing, which names it."""
+    try:
+        yield
+    except AttributeError as error:
+        kind = type(error.obj).__name__
+        if "__msg__" not in kind and "/msg/" not in kind:  # no message: a fault of ours
+            raise
+        raise FieldMissing(f"{kind.replace('__', '/')} has no field {error.name!r} as the file defines it") from None
+
 
 _TOKEN = re.compile(r"([A-Za-z_]\w*)|\[([^\[\]]+)\]")
 

@@ -9,6 +9,7 @@ import numpy as np
 from am_ros.errors import AmRosError
 from am_ros.ingest.clocks import Clocks
 from am_ros.ingest.dropped import Dropped
+from am_ros.ingest.fields import FieldMissing, fields_of_its_type
 from am_ros.ingest.foreign import ForeignBag, Received
 from am_ros.ingest.frames import FramesSource
 from am_ros.ingest.mapping import RECEIVE, TF, GripperRole, Mapping
@@ -105,7 +106,8 @@ class Synchroniser:
     def decode(self, message) -> np.ndarray:
         """The picture of a Seen, RGB uint8 [height, width, 3]; raises AmRosError if it is damaged or shows nothing."""
         try:
-            return self._pictures.decode(message)
+            with fields_of_its_type():
+                return self._pictures.decode(message)
         except AmRosError as error:
             raise AmRosError(f"{error} (on {self._mapping.image.topic})") from None
 
@@ -115,7 +117,12 @@ class Synchroniser:
         for received in self._bag.messages(set(self._readers)):
             self._watch_order(received)
             for take in self._readers[received.topic]:
-                take(received)
+                try:
+                    with fields_of_its_type():
+                        take(received)
+                except FieldMissing as error:
+                    kind = f"messages on {received.topic} that are not what their type says"
+                    self.dropped.note(kind, f"{received.topic} {received.receive_ns / 1e9:.3f} s: {error}")
             self._release(received.receive_ns)
             yield from self._drain()
         self.clocks.finish()

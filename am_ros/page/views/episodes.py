@@ -146,9 +146,13 @@ class _Episodes:
 
     async def _label(self, label: str) -> None:
         row = self._chosen()
-        if row is not None and row.state == CLOSED:
-            await self._page.act(self._source.label, row.key, label, tell=False)
-            self._refresh()
+        if row is None:
+            return
+        if row.state != CLOSED and self._page.commands:
+            self._page.tell(f"{row.name} is no closed bag, and cannot be labelled", "warning")
+            return
+        await self._page.act(self._source.label, row.key, label, tell=False)  # which says why, where it may not
+        self._refresh()
 
     async def _on_discard(self) -> None:
         row = self._chosen()
