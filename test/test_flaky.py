@@ -23,7 +23,8 @@ def test_fails_every_second_time():
 
 def measure(tmp_path, *arguments, runs=2):
     command = [sys.executable, str(SCRIPT), "--runs", str(runs), "--out", str(tmp_path / "out"), *arguments]
-    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # to import them takes longer than the suite
+    # Without plugins, whose import takes longer than the suite; so without options of theirs, too.
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
     return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
 
 

@@ -163,10 +163,12 @@ def test_a_port_that_is_taken_and_a_folder_that_is_none_end_in_one_sentence(addr
 
 def test_one_browser_commands_and_the_others_look_on_until_one_takes_over():
     operators = Operators()
+    operators.enter("ghost", "this host")  # asked for, and never there
     for name in ("a", "b"):
         operators.enter(name, "this host")
+        operators.connected(name, True)
     assert operators.commands("a") and not operators.commands("b") and operators.count == 2
-    with pytest.raises(AmRosError, match="browser 1 at this host commands: take over first"):
+    with pytest.raises(AmRosError, match="browser 2 at this host commands: take over first"):
         operators.require("b")
     operators.take("b")
     operators.require("b")

@@ -104,15 +104,19 @@ def test_a_driver_that_is_not_ideal_lags_and_is_stopped_and_deactivated_by_servi
     def ends_at(angles):
         return lambda: np.abs(arm_of(joints[-1]) - angles).max() < 1e-3
 
-    for tell in (commands, goals):  # by the topic and as a goal of the action; there and back
-        tell.publish(trajectory_message(planned))
-        wait_until(ends_at(planned.positions[-1]), what="the arm's arrival")
-        back = JointTrajectoryPoint(positions=start, time_from_start=Duration(sec=1))
-        tell.publish(JointTrajectory(joint_names=list(JOINTS), points=[back]))
-        wait_until(ends_at(start), what="the arm's return")
     executing, done = GoalStatus.STATUS_EXECUTING, GoalStatus.STATUS_SUCCEEDED
-    wait_until(lambda: status and status[-1].status_list[0].status == done, what="the end of the goal")
-    assert [s.status_list[0].status for s in status] == [executing, done] * 2
+    back = JointTrajectoryPoint(positions=start, time_from_start=Duration(sec=1))
+    there_and_back = (
+        (trajectory_message(planned), planned.positions[-1]),
+        (JointTrajectory(joint_names=list(JOINTS), points=[back]), start),
+    )
+    told = []
+    for tell in (commands, goals):  # by the topic and as a goal of the action
+        for message, end in there_and_back:
+            tell.publish(message)
+            wait_until(ends_at(end), what="the arm's arrival")
+            told += [executing, done] if tell is goals else []
+            wait_until(lambda told=told: [s.status_list[0].status for s in status] == told, what=f"statuses {told}")
     ticks = np.array([to_ns(m.header.stamp) for m in commanded])
     assert set(np.diff(ticks[-100:])) == {10_000_000}
 

@@ -41,6 +41,7 @@ class Operators:
             self._count += 1
             browser = Browser(client_id, f"browser {self._count} at {address}")
             self._browsers[client_id] = browser
+            self._away.add(client_id)  # until its connection is there: one that was only asked for counts for nobody
             self._inherit(client_id)
             return browser
 

@@ -49,7 +49,7 @@ class DriverModel:
             steady_timer(node, LOOK_S, self._look)
 
     def preempted(self) -> None:
-        """A trajectory came by the topic: it takes the place of a goal."""
+        """Another trajectory takes the place of a goal."""
         self._conclude(GoalStatus.STATUS_CANCELED)
 
     def publish_command(self, tick: int, angles) -> None:
@@ -79,6 +79,7 @@ class DriverModel:
         except AmRosError as error:
             self._node.get_logger().error(f"goal rejected: {error}")
             return
+        self.preempted()  # the goal before
         self._goal = status
         self._status.publish(GoalStatusArray(status_list=[status]))
 
