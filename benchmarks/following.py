@@ -11,7 +11,7 @@ from pathlib import Path
 from am_ros.control.controller import ControllerConfig
 from am_ros.control.guard import GuardConfig
 from am_ros.control.limits import MotionLimits
-from am_ros.faults.following import Cell, study
+from am_ros.faults.following import LATENCY_S, Cell, study
 from am_ros.sim.driver import CONTROLLER, DriverConfig
 
 # Of a compliant arm: A2 and A4 carry it.
@@ -28,6 +28,9 @@ def main() -> None:
     parser.add_argument(
         "--measured", action="store_true", help="the driver enters trajectories from the measured state"
     )
+    parser.add_argument(
+        "--late", type=float, default=0.003, help="longest time in s that a trajectory is on its way (default 0.003)"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--reduced", action="store_true")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
@@ -39,7 +42,8 @@ def main() -> None:
         driver_follow=arguments.follow, driver_from_desired=not arguments.measured,
     )  # fmt: skip
     began_s = time.monotonic()
-    result = study(Cell(config, driver), arguments.steps, arguments.cancels, arguments.seed)
+    cell = Cell(config, driver, latency_s=(LATENCY_S[0], arguments.late))
+    result = study(cell, arguments.steps, arguments.cancels, arguments.seed)
     print(f"{result.steps} steps, {result.cancelled} stopped on the way, in {time.monotonic() - began_s:.0f} s")
     print(f"ended: {result.ended}")
     print(f"tool at most {result.tool_off_mm:.1f} mm from the sum of its steps")

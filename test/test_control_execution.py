@@ -79,6 +79,15 @@ def test_random_steps_and_cancels_stay_within_every_limit_and_end_where_they_add
     assert set(result.ended) <= {"DONE", "STOPPED", "joint_limit", "workspace_limit"}, result  # and never not_at_rest
 
 
+@pytest.mark.parametrize("from_desired", [False, True])
+def test_no_command_jumps_where_trajectories_reach_the_driver_a_tick_late(from_desired):
+    settings = DriverConfig(driver=CONTROLLER, driver_lag_s=0.04, driver_from_desired=from_desired)
+    config = ControllerConfig(limits=MotionLimits(velocity_scale=0.9))
+    result = study(Cell(config, settings, latency_s=(0.0005, 0.014)), 40, 0.5)
+    assert result.velocity <= 0.92 and result.acceleration <= 1.05, result
+    assert result.tool_off_mm < 2.0 and result.cancelled > 5, result
+
+
 def test_an_arm_that_is_moved_by_hand_is_taken_where_it_stands_and_that_is_said():
     here = cell()
     assert here.step(LEFT) == ("DONE", "")

@@ -68,7 +68,7 @@ def test_the_arm_follows_a_step_period_by_period_and_holds_its_end():
         (command([np.full(7, np.nan)]), "positions are not finite"),
         (command([HOME, HOME], (0.5, 0.5)), "time_from_start does not increase"),
         (command([HOME], velocities=((0.1,) * 7,)), "the velocity of the last point is not zero"),
-        (command([HOME], starts_in_s=-1.5), "ends 0.500 s in the past"),
+        (command([HOME], stamp_s=-1.5), "ends 0.500 s in the past"),
     ],
 )
 def test_what_the_controller_refuses_is_named_and_the_motion_under_way_goes_on(asked, why):
@@ -91,8 +91,8 @@ def test_settings_allow_what_is_refused_otherwise():
 
 def test_a_stamp_says_when_the_trajectory_starts():
     late, early, now = driver(), driver(), driver()
-    late.accept(command([HOME + 0.1], starts_in_s=0.5))
-    early.accept(command([HOME, HOME + 0.1], (0.0, 1.0), starts_in_s=-0.5))
+    late.accept(command([HOME + 0.1], stamp_s=0.5))
+    early.accept(command([HOME, HOME + 0.1], (0.0, 1.0), stamp_s=-0.5))
     now.accept(command([HOME + 0.1]))
     assert abs(run(late, 1.0)[0][-1] - HOME).max() == pytest.approx(0.1 * 1.01 / 1.5, rel=0.02)
     assert abs(run(early, 0.3)[0][-1] - HOME).max() == pytest.approx(0.08, rel=0.05)

@@ -11,16 +11,21 @@ SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 TOLERANCE = 1.02
 
 
-def brake_along(path: JointTrajectory, time_s: float, acceleration, min_duration_s: float = 0.1) -> JointTrajectory:
+def brake_along(
+    path: JointTrajectory, time_s: float, acceleration, min_duration_s: float = 0.1, on_s: float = 0.0
+) -> JointTrajectory:
     """The way to rest from where `path` is at `time_s`, on the path itself and as fast as every joint can.
 
-    The path p(s) is followed with a rate r = ds/dt that falls from 1 to 0; r' is the lowest at which
-    |p''(s) r^2 + p'(s) r'| stays within `acceleration` [joints] of every joint.
+    It goes on as the path does for `on_s`, and then brakes. The path p(s) is followed with a rate r = ds/dt that falls
+    from 1 to 0; r' is the lowest at which |p''(s) r^2 + p'(s) r'| stays within `acceleration` [joints] of every joint.
     """
     limit = np.asarray(acceleration, float)
     s, rate = min(max(time_s, 0.0), path.duration_s), 1.0
     q, qd = path.at(s)
     knots = [(0.0, q, qd)]
+    for k in range(1, round(on_s / KNOT_S) + 1):
+        s += KNOT_S
+        knots.append((k * KNOT_S, *path.at(s)))
     while knots[-1][2].any():
         s, rate, knot = _next(path, s, rate, knots[-1], limit)
         knots.append(knot)

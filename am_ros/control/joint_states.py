@@ -15,6 +15,10 @@ SLOPE_S = 0.1
 STAMP_LATE_S = 0.1
 STAMP_AHEAD_S = 0.05
 STAMP_WINDOW = 100
+# Stamps of a driver whose clock is ours, and whose messages come at once: the earliest of the window is that old. Only
+# then can a trajectory be stamped so that the driver begins it when we say.
+SAME_CLOCK_S = (-0.001, 0.005)
+STAMPS_TO_TELL = 20  # before that
 # Velocities contradict the positions if they explain less than half of what a joint turned within so long; less than
 # 0.02 rad may be noise or an arm that is pushed.
 CONTRADICTION_S = 0.3
@@ -33,6 +37,12 @@ class StateStamps:
     def __init__(self):
         self._ages_s: deque[float] = deque(maxlen=STAMP_WINDOW)
         self.fault = ""  # "stamps: ..." while they cannot
+
+    @property
+    def same_clock(self) -> bool:
+        """Whether a time on our clock is the same time for the driver, within a few milliseconds."""
+        early, late = SAME_CLOCK_S
+        return not self.fault and len(self._ages_s) >= STAMPS_TO_TELL and early <= min(self._ages_s) <= late
 
     def time_ns(self, stamp_ns: int, received_ns: int) -> int:
         """When the state was measured, on our clock."""

@@ -1,6 +1,6 @@
 """A joint trajectory: positions and velocities at knots, cubic in between, as ROS's trajectory controllers read it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ class JointTrajectory:
     times_s: np.ndarray  # [K]
     positions: np.ndarray  # [K, joints] rad
     velocities: np.ndarray  # [K, joints] rad/s
+    stamp_s: float | None = None  # when its time 0 is, on the driver's clock; None: when the driver takes it
 
     @property
     def duration_s(self) -> float:
@@ -21,7 +22,13 @@ class JointTrajectory:
 
     def delayed(self, seconds: float) -> "JointTrajectory":
         """The same, later: what leads to its first knot is left to whoever follows it."""
-        return JointTrajectory(self.times_s + seconds, self.positions, self.velocities)
+        return replace(self, times_s=self.times_s + seconds)
+
+    def held(self, seconds: float) -> "JointTrajectory":
+        """The same, later: it stands at its first knot until then."""
+        times_s = np.concatenate([[0.0], self.times_s + seconds])
+        positions, velocities = (np.concatenate([part[:1], part]) for part in (self.positions, self.velocities))
+        return replace(self, times_s=times_s, positions=positions, velocities=velocities)
 
     @cached_property
     def _cubics(self) -> tuple[np.ndarray, ...]:
@@ -62,7 +69,7 @@ class JointTrajectory:
 
     def slowed(self, factor: float) -> "JointTrajectory":
         """The same path in `factor` times the time."""
-        return JointTrajectory(self.times_s * factor, self.positions, self.velocities / factor)
+        return replace(self, times_s=self.times_s * factor, velocities=self.velocities / factor)
 
     def peaks(self) -> tuple[np.ndarray, np.ndarray]:
         """Largest |velocity| and |acceleration| of each joint over the whole spline, exact; [joints] each."""

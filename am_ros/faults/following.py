@@ -41,7 +41,9 @@ class Result:
 class Cell:
     """Controller and driver on one clock, `now_s`, that goes on when somebody waits."""
 
-    def __init__(self, config: ControllerConfig, driver: DriverConfig, seed: int = 0):
+    def __init__(self, config: ControllerConfig, driver: DriverConfig, seed: int = 0, latency_s=LATENCY_S):
+        """`latency_s`: shortest and longest time that a trajectory is on its way to the driver."""
+        self._latency_s = latency_s
         self.config, self.rng = config, np.random.default_rng(seed)
         self.stepper = make_stepper(config)
         self.kinematics = self.stepper.kinematics
@@ -65,17 +67,18 @@ class Cell:
     def _follow(self, trajectory) -> None:
         rows = [tuple(map(tuple, part)) for part in (trajectory.positions, trajectory.velocities)]
         command = TrajectoryCommand(
-            self.config.joint_names, tuple(trajectory.times_s), *rows, ((),) * len(trajectory.times_s)
-        )
-        self._sent.append((self.now_s + self.rng.uniform(*LATENCY_S), command))
+            self.config.joint_names, tuple(trajectory.times_s), *rows, ((),) * len(trajectory.times_s),
+            trajectory.stamp_s,
+        )  # fmt: skip
+        self._sent.append((self.now_s + self.rng.uniform(*self._latency_s), command))
 
     def _sleep(self, seconds: float) -> None:
         """The controller waits; the driver goes on."""
         self.now_s += seconds
         while self._tick_s <= self.now_s:
             while self._sent and self._sent[0][0] < self._tick_s:
-                self.driver.accept(self._sent.popleft()[1])
-            q = self.contact(self.driver.update(self.q, self.qd))
+                self.driver.accept(self._sent.popleft()[1], self._tick_s)
+            q = self.contact(self.driver.update(self.q, self.qd, self._tick_s))
             self.q, self.qd = q, (q - self.q) / self.driver.period_s
             self.commands.append(self.driver.command.copy())
             report = self.driver.report(self.q, self.qd, round(self._tick_s * 1e9), self._tick_s)

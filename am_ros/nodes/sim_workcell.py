@@ -109,9 +109,10 @@ class SimWorkcellNode(Node):
         try:
             if len(msg.points) > MAX_POINTS:
                 raise AmRosError(f"joint_trajectory: {len(msg.points)} points, at most {MAX_POINTS} are followed")
-            command = trajectory_command(msg, self._now())
+            command = trajectory_command(msg)
             if self._driver.ideal:
-                self._runtime.follow(lambda q: ideal_trajectory(self._runtime.joint_names, command, q))
+                names = self._runtime.joint_names
+                self._runtime.follow(lambda q: ideal_trajectory(names, command, q, self._now() * 1e-9))
             else:
                 self._runtime.accept(command)
                 self._driver.preempted()

@@ -127,14 +127,17 @@ class Driver:
         """Pressed: the arm stands, the controller does not notice. Released: the arm goes where it is sent by then."""
         self.emergency_stop, self._held = pressed, None
 
-    def accept(self, command: TrajectoryCommand) -> None:
-        """A trajectory for the controller; raises AmRosError for what it refuses."""
-        self._controller.accept(command)
+    def accept(self, command: TrajectoryCommand, clock_s: float = 0.0) -> None:
+        """A trajectory for the controller, at that time of the stamps; raises AmRosError for what it refuses."""
+        self._controller.accept(command, clock_s)
 
-    def update(self, q: np.ndarray, qd: np.ndarray) -> np.ndarray:
-        """One period: from the measured state [joints] to where the motors shall be at its end [joints]."""
+    def update(self, q: np.ndarray, qd: np.ndarray, clock_s: float = 0.0) -> np.ndarray:
+        """One period: from the measured state [joints] to where the motors shall be at its end [joints].
+
+        `clock_s`: its time on the clock of the stamps.
+        """
         self.ticks += 1
-        command = self._controller.update(self.ticks * self.period_s, q, qd)
+        command = self._controller.update(self.ticks * self.period_s, q, qd, clock_s)
         share = self.config.driver_follow
         self.sent = command if share == 1.0 else self.sent + share * (command - q)
         self._pipe.append(self.sent)

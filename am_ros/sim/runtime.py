@@ -116,7 +116,7 @@ class CellRuntime:
 
     def accept(self, command: TrajectoryCommand) -> None:
         """A trajectory for the driver's controller; raises AmRosError for what that refuses."""
-        self._ask(lambda: self._move(lambda: self._driver.accept(command)))
+        self._ask(lambda: self._move(lambda: self._driver.accept(command, self._clock_ns() * 1e-9)))
 
     def drive(self, act: Callable[[Driver], None]) -> None:
         """Do something with the driver, in its thread; raises AmRosError if it is the ideal one."""
@@ -217,16 +217,16 @@ class CellRuntime:
         for left in reversed(range(count)):
             state = cell.joint_state()
             q, qd = state.positions[:joints], state.velocities[:joints]
-            before = self._target
-            self._target = driver.update(q, qd)
+            # Of several periods that are made up for, each has its own time.
+            stamp_ns, before = now_ns - round(left * h / self.config.real_time_factor * 1e9), self._target
+            self._target = driver.update(q, qd, stamp_ns * 1e-9)
             speed = (self._target - before) / h
             # The motors are at the target, and still as fast, when the period ends; so far they know of the next one.
             points = np.stack([before, self._target, self._target + speed * h])
             cell.follow(JointTrajectory(np.array([0.0, h, 2 * h]), points, np.stack([speed] * 3)))
             cell.advance(h)
             self._on_command(driver.ticks, driver.sent)
-            # Once per period, as joint_state_broadcaster does; of several that are made up for, each with its own time.
-            self._report_joints(now_ns - round(left * h / self.config.real_time_factor * 1e9))
+            self._report_joints(stamp_ns)  # once per period, as joint_state_broadcaster does
 
     def _hold_driver(self) -> None:
         """The arm was put somewhere: that is where the driver holds it."""
@@ -269,16 +269,16 @@ class CellRuntime:
         self._next_image = max(self._next_image + 1 / self.config.image_rate_hz, ended + (ended - began))
 
 
-def ideal_trajectory(joint_names, command: TrajectoryCommand, measured: np.ndarray) -> JointTrajectory:
+def ideal_trajectory(
+    joint_names, command: TrajectoryCommand, measured: np.ndarray, clock_s: float = 0.0
+) -> JointTrajectory:
     """A commanded trajectory as the arm of the ideal driver follows it, from now on.
 
     Joints may come in any order; velocities may be missing: then they are estimated from the neighbouring points.
     Starts at the joint angles `measured` if the first point lies in the future; without points the arm stops where it
-    is. Raises AmRosError naming what is wrong.
+    is. `clock_s`: now, on the clock of the stamps. Raises AmRosError naming what is wrong.
     """
     joints, names = len(joint_names), command.joint_names
-    if command.starts_in_s is not None:
-        raise AmRosError("joint_trajectory: header.stamp must be zero, which means: start now")
     if not command.times_s:
         return JointTrajectory(np.array([0.0, 0.1]), np.stack([measured] * 2), np.zeros((2, joints)))
     if sorted(names) != sorted(joint_names):
@@ -294,6 +294,8 @@ def ideal_trajectory(joint_names, command: TrajectoryCommand, measured: np.ndarr
         qd = None
     if times[0] < 0 or (np.diff(times) <= 0).any():
         raise AmRosError("joint_trajectory: time_from_start does not increase")
+    if command.stamp_s is not None:
+        times = times + (command.stamp_s - clock_s)
     if times[0] > 0:
         times, q = np.insert(times, 0, 0.0), np.vstack([measured, q])
         qd = None if qd is None else np.vstack([np.zeros(joints), qd])

@@ -19,7 +19,7 @@ class TrajectoryCommand:
     positions: tuple  # K sequences; empty ones where a point has none, as in the next two
     velocities: tuple
     accelerations: tuple
-    starts_in_s: float | None = None  # header.stamp against the clock at reception; None: zero, which means now
+    stamp_s: float | None = None  # header.stamp; None: zero, which means now
     efforts: bool = False  # whether a point asks for efforts
 
 
@@ -49,31 +49,38 @@ class JointTrajectoryController:
             self.reset(self.command)
         self.active = active
 
-    def accept(self, command: TrajectoryCommand) -> None:
-        """Begin it with the next period; an inactive controller drops it. Raises AmRosError for what it refuses."""
-        self._check(command)
+    def accept(self, command: TrajectoryCommand, clock_s: float = 0.0) -> None:
+        """Begin it with the next period; an inactive controller drops it. Raises AmRosError for what it refuses.
+
+        `clock_s`: the time on the clock of the stamps.
+        """
+        self._check(command, clock_s)
         if self.active:
             self._next = command
 
     def left_s(self, now_s: float) -> float:
         """How long the trajectory under way still takes."""
         if self._next is not None:
-            return self._next.times_s[-1] + max(0.0, self._next.starts_in_s or 0.0)
+            return self._next.times_s[-1]
         return max(0.0, self._path.end_s - now_s) if self._path else 0.0
 
-    def update(self, now_s: float, q: np.ndarray, qd: np.ndarray) -> np.ndarray:
-        """The command [joints] of this period, from the measured state: the trajectory as it will be one period on."""
+    def update(self, now_s: float, q: np.ndarray, qd: np.ndarray, clock_s: float = 0.0) -> np.ndarray:
+        """The command [joints] of this period, from the measured state: the trajectory as it will be one period on.
+
+        `clock_s`: this time on the clock of the stamps.
+        """
         if self._next is not None:
             measured = now_s, q, qd
             desired = (now_s if self._last_s is None else self._last_s), self.command, np.zeros_like(q)
-            self._path = self._enter(self._next, now_s, desired if self._from_desired else measured)
+            start_s = now_s if self._next.stamp_s is None else now_s + self._next.stamp_s - clock_s
+            self._path = self._enter(self._next, start_s, desired if self._from_desired else measured)
             self._next = None
         if self._path is not None:
             self.command = self._path.at(now_s + self._period_s)
         self._last_s = now_s
         return self.command
 
-    def _enter(self, command: TrajectoryCommand, now_s: float, before) -> "_Path":
+    def _enter(self, command: TrajectoryCommand, start_s: float, before) -> "_Path":
         """The joints in our order, those left out at their command, behind the state from which it is entered."""
         given = [self._names.index(name) for name in command.joint_names]
         points = []
@@ -87,11 +94,10 @@ class JointTrajectoryController:
                 else:  # a derivative without the one before it says nothing
                     break
             points.append(full)
-        start_s = now_s + (command.starts_in_s or 0.0)
         before_s, *state = before
         return _Path([before_s, *(start_s + t for t in command.times_s)], [list(state), *points])
 
-    def _check(self, command: TrajectoryCommand) -> None:
+    def _check(self, command: TrajectoryCommand, clock_s: float) -> None:
         names, count = command.joint_names, len(command.joint_names)
         unknown = [name for name in names if name not in self._names]
         if unknown or not names or (count != len(self._names) and not self._partial) or len(set(names)) != count:
@@ -112,8 +118,8 @@ class JointTrajectoryController:
             raise AmRosError("joint_trajectory: time_from_start does not increase")
         if not self._end_velocity and any(abs(v) > ZERO_VELOCITY for v in command.velocities[-1]):
             raise AmRosError("joint_trajectory: the velocity of the last point is not zero")
-        if command.starts_in_s is not None and command.starts_in_s + command.times_s[-1] < 0:
-            ended_s = -command.starts_in_s - command.times_s[-1]
+        ended_s = 0.0 if command.stamp_s is None else clock_s - command.stamp_s - command.times_s[-1]
+        if ended_s > 0:
             raise AmRosError(f"joint_trajectory: it is stamped and ends {ended_s:.3f} s in the past")
 
 

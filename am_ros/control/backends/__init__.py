@@ -30,6 +30,11 @@ class BackendConfig:
     backend: str = parameter("trajectory", "what plans a step and moves the arm along it", choices=BACKENDS)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     servo: ServoConfig = field(default_factory=ServoConfig)
+    stamped: bool = parameter(
+        True,
+        "stamp trajectories with the driver's time, where joint_states show that its clock is ours: a step or a brake "
+        "that the driver takes late then begins no later; false: every stamp is zero, which means now",
+    )
 
 
 class Backend(Protocol):

@@ -20,6 +20,7 @@ from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
 
 MAX_LINE = 4_000_000  # characters; a plan of a step has some thousand
+ARRAYS = ("times_s", "positions", "velocities")  # of a JointTrajectory
 MAX_KNOTS = 10_000
 
 
@@ -50,7 +51,7 @@ class Answer:
 
 def trajectory_line(number: int, trajectory: JointTrajectory) -> str:
     """A plan as it is sent."""
-    arrays = {f.name: getattr(trajectory, f.name).tolist() for f in dataclasses.fields(trajectory)}
+    arrays = {name: getattr(trajectory, name).tolist() for name in ARRAYS}
     return json.dumps({"id": number, **arrays})
 
 
@@ -65,7 +66,7 @@ def parse_answer(line: str) -> Answer:
         message = json.loads(line) if len(line) <= MAX_LINE else None
         if "refused" in message:
             return Answer(int(message["id"]), refused=str(message["refused"])[:500])
-        arrays = [np.array(message[f.name], float) for f in dataclasses.fields(JointTrajectory)]
+        arrays = [np.array(message[name], float) for name in ARRAYS]
         times, positions, velocities = arrays
         if times.ndim != 1 or positions.ndim != 2 or velocities.ndim != 2 or len(times) > MAX_KNOTS:
             raise ValueError

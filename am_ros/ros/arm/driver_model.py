@@ -69,7 +69,7 @@ class DriverModel:
     def _on_goal(self, msg: JointTrajectory) -> None:
         """A goal of somebody else: it takes the place of whatever the topic brought."""
         now_ns = self._node.get_clock().now().nanoseconds
-        command = trajectory_command(msg, now_ns)
+        command = trajectory_command(msg)
         self._goals += 1
         status = GoalStatus(status=GoalStatus.STATUS_EXECUTING)
         status.goal_info.goal_id.uuid = list(self._goals.to_bytes(16, "big"))
@@ -98,8 +98,8 @@ class DriverModel:
             self._goal = None
 
 
-def trajectory_command(msg: JointTrajectory, now_ns: int) -> TrajectoryCommand:
-    """A trajectory as a driver reads it: relative to its clock `now_ns` if the header is stamped."""
+def trajectory_command(msg: JointTrajectory) -> TrajectoryCommand:
+    """A trajectory as a driver reads it."""
     stamp_ns, points = to_ns(msg.header.stamp), msg.points
     return TrajectoryCommand(
         tuple(msg.joint_names),
@@ -107,6 +107,6 @@ def trajectory_command(msg: JointTrajectory, now_ns: int) -> TrajectoryCommand:
         tuple(point.positions for point in points),
         tuple(point.velocities for point in points),
         tuple(point.accelerations for point in points),
-        (stamp_ns - now_ns) * 1e-9 if stamp_ns else None,
+        stamp_ns * 1e-9 if stamp_ns else None,
         any(len(point.effort) for point in points),
     )

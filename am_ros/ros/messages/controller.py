@@ -10,7 +10,7 @@ from am_ros import topics
 from am_ros.action import CartesianAction, Gripper
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.errors import AmRosError
-from am_ros.ros.node.common import RELIABLE_QOS
+from am_ros.ros.node.common import RELIABLE_QOS, from_ns
 
 
 def action_of(msg: CartesianActionMsg) -> CartesianAction:
@@ -22,8 +22,10 @@ def action_of(msg: CartesianActionMsg) -> CartesianAction:
 
 
 def trajectory_message(trajectory: JointTrajectory, joint_names) -> JointTrajectoryMsg:
-    """A trajectory whose header stamp is zero, which means: start now."""
+    """A trajectory in its message; a header stamp of zero means: start now."""
     msg = JointTrajectoryMsg(joint_names=list(joint_names))
+    if trajectory.stamp_s is not None:
+        msg.header.stamp = from_ns(round(trajectory.stamp_s * 1e9))
     for seconds, q, qd in zip(trajectory.times_s, trajectory.positions, trajectory.velocities, strict=True):
         nanoseconds = round(seconds * 1e9)
         since_start = Duration(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
