@@ -25,10 +25,8 @@ from am_ros.errors import AmRosError
 # A step that begins at the measured angles: the driver leads from its own command to them, so that it does not jump.
 LEAD_S = 0.1
 # A stamped trajectory, which the driver may take so much later than it was meant to: a step stands still, a brake goes
-# on, for so long. Two ticks at 100 Hz. What is taken in time begins by that part of a tick before it, so that it never
-# lies in the driver's future, where its controller would lead up to it from the measured angles.
+# on, for so long. Two ticks at 100 Hz.
 LATE_S = 0.02
-BEFORE_TICK = 0.2
 # An arm stands when no joint has moved for so long; after a stop it is waited for so long, then the step ends anyway.
 REST_S = 0.05
 SETTLE_S = 1.0
@@ -139,7 +137,7 @@ class StepExecution:
         self._wait_for_tick()
         now_s = self._clock()
         mark = state.ticks.mark(now_s)
-        stamp_s = self._stamp_s(mark)
+        stamp_s = self._stamp_s(now_s)
         if stamp_s is None or lead_s:
             sent, sent_lead_s = trajectory, lead_s
         else:
@@ -258,33 +256,33 @@ class StepExecution:
         if self._stop.cause.startswith(NOT_OURS):
             way = self._stepper.brake(state.q, state.qd)
         else:
-            way = self._along_path(motion, state.ticks.mark(now_s), now_s)
+            way = self._along_path(motion, now_s)
         self._backend.brake(state.q, way)
         self._rest_at(way.positions[-1])
         self._stop.rests_s = now_s + way.duration_s
 
-    def _along_path(self, motion: Motion, mark: Mark, now_s: float) -> JointTrajectory:
+    def _along_path(self, motion: Motion, now_s: float) -> JointTrajectory:
         """The brake of a driver that is sent it now."""
-        path, acceleration = motion.trajectory, self._acceleration
-        shortest_s, ticks = self._config.limits.min_duration_s, self._safety.state.ticks
-        stamp_s = None if motion.stamp_s is None else self._stamp_s(mark)
+        path, acceleration, ticks = motion.trajectory, self._acceleration, self._safety.state.ticks
+        shortest_s = self._config.limits.min_duration_s
+        stamp_s = None if motion.stamp_s is None else self._stamp_s(now_s)
         if stamp_s is not None:
-            # Both begin at a time of the driver's clock: whenever it takes them, it goes on where it is.
-            path_s = stamp_s - motion.stamp_s - motion.lead_s
+            # Both begin at a time of the driver's clock: whenever it takes them, it goes on where it is. They are a
+            # whole number of ticks apart, so that a driver that knows no stamps does, too, if it takes them in time.
+            apart_s, tick_s = stamp_s - motion.stamp_s, ticks.period_s if ticks.known else 0.0
+            apart_s = round(apart_s / tick_s) * tick_s if tick_s else apart_s
+            path_s = apart_s - motion.lead_s
             if self._safety.path_time_s(path_s, path_s, now_s) == path_s:
                 way = brake_along(path, path_s, acceleration, shortest_s, LATE_S)
-                return replace(way, stamp_s=stamp_s)
+                return replace(way, stamp_s=motion.stamp_s + apart_s)
         counted_s = ticks.since_s(motion.mark, now_s) - motion.lead_s
         path_s = self._safety.path_time_s(counted_s, now_s - motion.started_s - motion.lead_s, now_s)
         return brake_along(path, path_s, acceleration, shortest_s)
 
-    def _stamp_s(self, mark: Mark) -> float | None:
-        """When the driver begins what it is sent now, on its clock; None where it cannot be told."""
-        state = self._safety.state
-        if not (self._config.backend.stamped and self._backend.commands_joints and state.stamps.same_clock):
-            return None
-        taken_s = state.ticks.taken_s(mark)
-        return None if taken_s is None else taken_s - BEFORE_TICK * state.ticks.period_s
+    def _stamp_s(self, now_s: float) -> float | None:
+        """Now on the driver's clock; None where that is not known, or nobody wants it."""
+        wanted = self._config.backend.stamped and self._backend.commands_joints
+        return self._safety.state.driver_s(now_s) if wanted else None
 
     def _rest_at(self, q: np.ndarray) -> None:
         if self._backend.commands_joints:

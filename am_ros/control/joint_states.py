@@ -39,10 +39,12 @@ class StateStamps:
         self.fault = ""  # "stamps: ..." while they cannot
 
     @property
-    def same_clock(self) -> bool:
-        """Whether a time on our clock is the same time for the driver, within a few milliseconds."""
-        early, late = SAME_CLOCK_S
-        return not self.fault and len(self._ages_s) >= STAMPS_TO_TELL and early <= min(self._ages_s) <= late
+    def behind_s(self) -> float | None:
+        """How far the driver's clock seems to be behind ours, by the message that came fastest; None: it is another."""
+        if self.fault or len(self._ages_s) < STAMPS_TO_TELL:
+            return None
+        behind_s = min(self._ages_s)
+        return behind_s if SAME_CLOCK_S[0] <= behind_s <= SAME_CLOCK_S[1] else None
 
     def time_ns(self, stamp_ns: int, received_ns: int) -> int:
         """When the state was measured, on our clock."""
@@ -140,6 +142,7 @@ class JointStateBuffer:
         self.stamps = StateStamps()
         self.velocities = VelocityCheck(joint_names)
         self._window: deque[tuple[float, np.ndarray]] = deque()
+        self._ros_s = 0.0  # the ROS clock less the monotonic one
         self._received = {"arm": -np.inf, "gripper": -np.inf}
 
     def update(
@@ -159,7 +162,9 @@ class JointStateBuffer:
         q = np.array([position.get(name, np.nan) for name in self._joints], float)
         if not np.isfinite(q).all():
             return False
-        self.stamp_ns = self.stamps.time_ns(stamp_ns, stamp_ns if received_ns is None else received_ns)
+        received_ns = stamp_ns if received_ns is None else received_ns
+        self.stamp_ns = self.stamps.time_ns(stamp_ns, received_ns)
+        self._ros_s = received_ns * 1e-9 - now_s
         # The driver's own time where it has one: intervals are right in it, whatever clock it is of.
         time_s = (stamp_ns or self.stamp_ns) * 1e-9
         velocity = dict(zip(names, velocities, strict=False))
@@ -171,6 +176,11 @@ class JointStateBuffer:
         self.ticks.update(time_s, now_s, sequence)
         self._received["arm"] = now_s
         return True
+
+    def driver_s(self, now_s: float) -> float | None:
+        """The time on the driver's clock, not later than it is; None where that is not known."""
+        behind_s = self.stamps.behind_s
+        return None if behind_s is None else now_s + self._ros_s - behind_s
 
     def _slope(self, time_s: float, q) -> np.ndarray:
         """Velocity by least squares over the last SLOPE_S."""

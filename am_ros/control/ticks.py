@@ -109,12 +109,6 @@ class DriverTicks:
         """Now."""
         return Mark(now_s, int(self._position(now_s) // 1) if self.known else None)
 
-    def taken_s(self, mark: Mark) -> float | None:
-        """When, on the driver's clock, it takes what was published at that moment: in its next tick."""
-        if mark.number is None or self._last is None:
-            return None
-        return self._last[0] + (mark.number + 1 - self._number) * self.period_s
-
     def since_s(self, mark: Mark, now_s: float) -> float:
         """How far the driver has come since then with what was published at that moment, if it follows it in time."""
         now = self.mark(now_s)
