@@ -11,10 +11,12 @@ from am_ros import cli
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import read_episode, write_episode
 from am_ros.bags.finder import find
+from am_ros.bags.index import read_row
 from am_ros.bags.relabel import label_of, set_label
 from am_ros.bags.salvage import salvage
 from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
+from am_ros.sim.dataset_card import read_facts
 
 SPACE = ActionSpace()
 
@@ -93,5 +95,7 @@ def test_a_bag_of_ours_stays_an_episode_after_a_reindex(tmp_path, change, capsys
     assert read_episode(bag, SPACE).info == whole.info
     assert cli.main(["bags", "verify", str(tmp_path / "bags")]) == 0
     assert "lost its custom_data" in capsys.readouterr().out
+    assert read_facts(bag).info == whole.info  # as the data card counts it
+    assert (read_row(bag).name, read_row(bag).flaws) == ("e0", ())  # as the operator's page lists it
     set_label(bag, "bad")
     assert label_of(bag) == "bad" and read_episode(bag, SPACE).info.extra["label"] == "bad"

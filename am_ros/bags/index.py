@@ -162,10 +162,8 @@ def read_row(bag: Path, key: int = 0) -> EpisodeRow:
         if reader.metadata is None:
             return replace(row, began_s=_modified_s(bag), flaws=("metadata.yaml is missing: salvage rebuilds it",))
         row = replace(row, **_times(reader.metadata))
-        custom = reader.metadata.get("custom_data")
-        if not isinstance(custom, dict):
-            return replace(row, flaws=("was not recorded by am_ros",))
-        info = info_from_text(custom)
+        told = reader.told()
+        info = info_from_text(told)
         flaws = tuple(marks_of(info)) + ((f"salvaged: {info.extra['salvaged']}",) if "salvaged" in info.extra else ())
         return replace(
             row, name=info.episode_id, task=info.task, goal_id=info.goal_id, source=info.source, reason=info.reason,

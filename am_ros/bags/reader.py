@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import yaml
 from mcap.exceptions import McapError
+from mcap.reader import make_reader
 
 from am_ros.bags import mcap_records as mcap
 from am_ros.bags.finder import METADATA, storage_files
@@ -119,6 +120,25 @@ class BagReader:
             return info_from_text(text)
         except AmRosError as error:
             raise self.error(str(error)) from None
+
+    def told(self) -> dict[str, str]:
+        """What the bag says of its episode, without reading its messages: metadata.yaml, or the index of the file.
+
+        For `info_from_text`. Raises AmRosError if there is nothing.
+        """
+        text = (self.metadata or {}).get("custom_data")
+        if isinstance(text, dict):
+            return text
+        try:
+            with open(self.files[-1], "rb") as stream:
+                records = {record.name: record.metadata for record in make_reader(stream).iter_metadata()}
+        except OSError as error:
+            raise AmRosError(f"bag file {self.files[-1]}: cannot be read: {error.strerror}") from None
+        except DAMAGE as error:
+            raise AmRosError(f"bag file {self.files[-1]}: damaged: {type(error).__name__} {error}".rstrip()) from None
+        if METADATA_RECORD not in records:
+            raise self.error("was not recorded by am_ros")
+        return records[METADATA_RECORD]
 
     @property
     def lost_custom_data(self) -> bool:

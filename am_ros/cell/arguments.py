@@ -10,6 +10,7 @@ from am_ros.errors import AmRosError
 
 STACKS = ("lbr_fri", "kuka_drivers", "sim")
 IDEAL = "ideal"
+DRIVERS = (IDEAL, "lbr_fri", "kuka_drivers")  # of the simulated arm
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class SimulatorArguments:
     )
     driver: str = parameter(
         IDEAL, "simulation: whose driver the arm lags, sags and is refused like; ideal: none of it",
-        choices=(IDEAL, "lbr_fri", "kuka_drivers"),
+        choices=DRIVERS,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from am_ros.cell.arguments import DRIVERS, IDEAL
 from am_ros.commands.shared_flags import CHECKPOINT_HELP, add_tasks_flag, add_variety_flag, find_tasks
 from am_ros.configuration import add_flags, given_flags
 from am_ros.errors import AmRosError
@@ -57,6 +58,10 @@ def register(subparsers) -> None:
     parser.add_argument(
         "--real-time-factor", type=float, default=3.0, help="speed of the cell with --through-ros (default 3)"
     )
+    parser.add_argument(
+        "--driver", choices=DRIVERS, default=IDEAL,
+        help="with --through-ros: whose driver the simulated arm lags and sags like (default: ideal, neither)",
+    )  # fmt: skip
 
 
 def run(arguments) -> int:
@@ -117,6 +122,8 @@ def _plan(arguments, name: str) -> TrialPlan:
     search = searching(**given_flags(CemConfig, arguments))
     if arguments.plan_through and arguments.through_ros:
         raise AmRosError("through-ros: the policy server does not plan; leave out plan-through or through-ros")
+    if arguments.driver != IDEAL and not arguments.through_ros:
+        raise AmRosError("driver: without through-ros there is none")
     if arguments.goal_variety is not None and arguments.through_ros:
         raise AmRosError("through-ros: the simulated cell records a goal under the light of the trial; leave out one")
     plan = arguments.plan_through or ""
@@ -143,7 +150,7 @@ def _trials(plans: list[TrialPlan], arguments) -> Iterator[Trial]:
         return run_trials(plans, arguments.workers)
     from am_ros.ros.trials import run_trials_through_ros
 
-    return run_trials_through_ros(plans, arguments.real_time_factor)
+    return run_trials_through_ros(plans, arguments.real_time_factor, arguments.driver)
 
 
 def _ordered(trials: list[Trial], actor: str, tasks: tuple[str, ...]) -> list[Trial]:

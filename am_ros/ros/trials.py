@@ -16,6 +16,7 @@ from am_msgs.srv import CountImages, DeleteGoal, GetGoal, GetOutcome, LoadCheckp
 from sensor_msgs.msg import Image
 
 from am_ros import images, topics
+from am_ros.cell.arguments import IDEAL
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import PolicyActor, make_actor
 from am_ros.evaluation.statistics import Trial
@@ -168,8 +169,12 @@ class RosTrials:
                 self._news.notify_all()
 
 
-def run_trials_through_ros(plans: Sequence[TrialPlan], real_time_factor: float = 3.0) -> Iterator[Trial]:
+def run_trials_through_ros(
+    plans: Sequence[TrialPlan], real_time_factor: float = 3.0, driver: str = IDEAL
+) -> Iterator[Trial]:
     """Run the plans through the nodes of one cell that is started for them and stopped in the end.
+
+    `driver`: the cell's argument, what the simulated arm's driver is like.
 
     Raises AmRosError before anything starts if an actor cannot be had (random actions have no node) or if one cell
     cannot serve all: it has one camera and one budget for the search.
@@ -189,10 +194,10 @@ def run_trials_through_ros(plans: Sequence[TrialPlan], real_time_factor: float =
     for name, value in cell.items():
         if any(arguments.get(name, value) != value for arguments in cells):
             raise AmRosError(f"through-ros: one cell serves all actors, and they want different {name}; run them apart")
-    return _run_in_cell(plans, cell, real_time_factor)
+    return _run_in_cell(plans, {**cell, "driver": driver}, real_time_factor)
 
 
-def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict[str, float], real_time_factor: float) -> Iterator[Trial]:
+def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict, real_time_factor: float) -> Iterator[Trial]:
     from am_ros.cell.graph import sim_nodes
     from am_ros.cell.supervisor import Supervisor
 

@@ -31,7 +31,7 @@ def read_facts(path: Path) -> BagFacts:
     """Facts of the bag at `path`, without decoding a message. Raises AmRosError, naming the bag, if it is damaged."""
     reader = BagReader(path)
     try:
-        info = info_from_text(reader.metadata["custom_data"])
+        info = info_from_text(reader.told())
         listed = {t["topic_metadata"]["name"]: t["message_count"] for t in reader.metadata["topics_with_message_count"]}
         steps = listed["/" + topics.STEP]
         content = b"".join(file.read_bytes() for file in reader.files)
