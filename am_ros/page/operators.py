@@ -51,15 +51,13 @@ class Operators:
             if client_id in self._browsers:
                 (self._away.discard if whether else self._away.add)(client_id)
 
-    def leave(self, client_id: str) -> bool:
-        """A page was closed, or has been away for too long; returns whether it was the operator's."""
+    def leave(self, client_id: str) -> None:
+        """A page was closed, or has been away for too long."""
         with self._lock:
             self._browsers.pop(client_id, None)
             self._away.discard(client_id)
-            held = self._holder == client_id
-            if held:
+            if self._holder == client_id:
                 self._holder = ""
-            return held
 
     def take(self, client_id: str) -> None:
         """This one commands from now on."""

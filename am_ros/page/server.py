@@ -4,7 +4,6 @@ NiceGUI keeps its application in its module, so a process has one page.
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import socket
@@ -18,12 +17,14 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse, PlainTextResponse, Response
+from nicegui import Client
 from nicegui import app as nicegui_app
 from nicegui import ui
 
 from am_ros.bags.playback import Moment
 from am_ros.errors import AmRosError
 from am_ros.page.config import PageConfig
+from am_ros.page.custody import Custody
 from am_ros.page.guard import MAX_CLIENTS, MAX_MESSAGE, Guard, read_token
 from am_ros.page.operators import Operators
 from am_ros.page.shell import Page, header
@@ -32,6 +33,7 @@ from am_ros.page.views import VIEWS
 
 _log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
+ASLEEP_S = 5.0  # a browser that asks for no picture for so long does not look
 SILENT_S = 2.0  # without a picture for so long a browser is told so
 # A browser that does not answer for so long is gone: it commands no more, and gets a new page when it comes back.
 RECONNECT_S = 6.0
@@ -48,6 +50,7 @@ class Server:
         self.operators = Operators(config.page_read_only)
         self.token, self.token_is_new = ("", False) if config.local else read_token(config.page_token_file)
         self._playbacks: OrderedDict[int, list[Moment]] = OrderedDict()
+        self._custody = Custody(source, self.operators, RECONNECT_S)
         # Stop waits behind nothing else.
         self._stopping = ThreadPoolExecutor(2, "page: stop")
         self._uvicorn: uvicorn.Server | None = None
@@ -76,6 +79,8 @@ class Server:
             if self._failed or not self._thread.is_alive() or time.monotonic() > deadline_s:
                 raise AmRosError(f"the page cannot be served: {self._failed or 'the server ended at once'}")
             time.sleep(0.02)
+        if self.source.live:
+            self._custody.start()
         name = config.page_names[0] if config.page_names else config.page_address
         return f"{'https' if config.secure else 'http'}://{name}:{port}/"
 
@@ -86,6 +91,7 @@ class Server:
 
     def close(self) -> None:
         """Stop serving, and close the source."""
+        self._custody.close()
         if self._uvicorn is not None:
             self._uvicorn.should_exit = True
             self._thread.join(4.0)
@@ -117,9 +123,9 @@ class Server:
         app.get("/picture/step/{number}")(self._on_step)
         app.get("/picture/episode/{key}/{moment}")(self._on_moment)
         app.get("/picture/evaluation/{evaluation}/{picture}")(self._on_evaluation)
-        nicegui_app.on_connect(lambda client: self.operators.connected(client.id, True))
-        nicegui_app.on_disconnect(lambda client: self.operators.connected(client.id, False))
-        nicegui_app.on_delete(lambda client: self._left(client.id))
+        nicegui_app.on_connect(self._presence)
+        nicegui_app.on_disconnect(self._presence)
+        nicegui_app.on_delete(self._left)
         ui.run_with(
             app, root=self._root, title="am_ros", dark=False, tailwind=False, reconnect_timeout=RECONNECT_S,
             binding_refresh_interval=None, show_welcome_message=False, message_history_length=200, language="en-US",
@@ -136,7 +142,6 @@ class Server:
             return
         address = client.ip or "?"
         browser = self.operators.enter(client.id, "this host" if address.startswith(("127.", "::1")) else address)
-        self.source.watched(self.operators.count)
         ui.add_head_html('<link rel=stylesheet href="/page/page.css"><script src="/page/page.js"></script>')
         page = Page(self.source, self.operators, browser, self.playback)
         names = [(path, name) for path, name, _ in VIEWS]
@@ -144,10 +149,13 @@ class Server:
         with ui.element("main"):
             ui.sub_pages({path: _bind(make, page) for path, _, make in VIEWS})
 
-    def _left(self, client_id: str) -> None:
-        if self.operators.leave(client_id) and self.source.live:
-            # Nobody is left who could end what this browser began by hand. A goal goes on: others may watch it.
-            self._stopping.submit(_quietly, self.source.end_teaching)
+    def _presence(self, client: Client) -> None:
+        """A connection came or broke; a browser that has made a new one is there, whenever the end of the old comes."""
+        self.operators.connected(client.id, client.has_socket_connection)
+        self.source.watched(self.operators.count)
+
+    def _left(self, client: Client) -> None:
+        self.operators.leave(client.id)
         self.source.watched(self.operators.count)
 
     # -- what is not a view
@@ -165,10 +173,17 @@ class Server:
             return
         await socket.accept()
         frames, pause_s, number = self.source.frames, 1 / self.config.page_rate_hz, 0
-        frames.look(camera)
+        looks = False
         try:
             while True:
-                await socket.receive_text()
+                asked = asyncio.ensure_future(socket.receive_text())
+                if looks and not (await asyncio.wait({asked}, timeout=ASLEEP_S))[0]:
+                    frames.look_away(camera)  # it sleeps, or lies behind another: its camera need not be listened to
+                    looks = False
+                await asked
+                if not looks:
+                    frames.look(camera)
+                    looks, number = True, 0
                 began_s = time.monotonic()
                 frame = await frames.next(camera, number, SILENT_S)
                 if frame is None:
@@ -180,7 +195,9 @@ class Server:
         except (WebSocketDisconnect, RuntimeError):  # RuntimeError: it went while something was sent
             pass
         finally:
-            frames.look_away(camera)
+            asked.cancel()
+            if looks:
+                frames.look_away(camera)
 
     async def _on_goal(self, goal_id: str) -> Response:
         return await _send(self.source.goal_picture, goal_id)
@@ -230,11 +247,6 @@ def _static(name: str) -> Response:
     if name not in known:
         return PlainTextResponse("no such file", 404)
     return FileResponse(known[name], headers={"Cache-Control": "no-cache"})
-
-
-def _quietly(function: Callable) -> None:
-    with contextlib.suppress(AmRosError):
-        function()
 
 
 def _listen(config: PageConfig) -> socket.socket:

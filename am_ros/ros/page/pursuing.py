@@ -21,7 +21,7 @@ from am_ros.ros.messages.candidates import TOPIC as CANDIDATES
 from am_ros.ros.messages.candidates import read_candidates
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, to_ns
-from am_ros.ros.page.asking import REACH, Asking
+from am_ros.ros.page.asking import REACH, STOPPED, Asking
 from am_ros.ros.page.listening import CellListener
 
 KEPT_PICTURES = 200
@@ -42,7 +42,8 @@ class PursuitWatch:
     def __init__(self, node, asking: Asking, listener: CellListener):
         self._node, self._asking, self._listener = node, asking, listener
         self._lock = threading.Lock()
-        self._state, self._handle = PursuitState(), None
+        self._state = PursuitState()
+        self._sent: PursuitState | None = None  # the one that was asked for here: its result says how it ended
         self.episode = ""  # that anybody plays now
         self._recent: OrderedDict[int, bytes] = OrderedDict()
         self._pictures: OrderedDict[int, bytes] = OrderedDict()
@@ -84,26 +85,36 @@ class PursuitWatch:
             before = self._state
             if before.running:
                 raise AmRosError(f"the goal {before.goal_id} is being pursued: cancel it first")
-            self._state = PursuitState(goal_id, True, time.monotonic())
+            self._state = self._sent = mine = PursuitState(goal_id, True, time.monotonic())
+
+        def end(status: int, result) -> None:
+            self._on_result(mine, status, result)
+
         try:
             goal = ReachGoal.Goal(goal_id=goal_id, max_steps=max_steps, seed=-1)
-            self._handle = self._asking.send_goal(ReachGoal, REACH, goal, self._on_result, self._on_feedback)
-        except AmRosError:
+            self._asking.send_goal(ReachGoal, REACH, goal, end, self._on_feedback)
+        except BaseException:  # whatever it is, nothing is pursued then
             with self._lock:
-                self._state = before
+                if self._state is mine:
+                    self._state, self._sent = before, None
             raise
         return f"{goal_id} is pursued"
 
     def cancel(self) -> str:
-        """Cancel whatever goal the policy pursues."""
-        return self._asking.cancel_all()
+        """Cancel whatever goal the policy pursues; one that it knows nothing of any more is given up."""
+        before = self._state
+        said = self._asking.cancel_all()
+        with self._lock:
+            if before.running and self._state is before and STOPPED[REACH] not in said:
+                before.running, before.fault = False, True
+                before.ended = "the policy server knows nothing of it: it was started anew"
+        return said
 
     # -- in the executor
 
-    def _on_result(self, status: int, result) -> None:
+    def _on_result(self, state: PursuitState, status: int, result) -> None:
         with self._lock:
-            state = self._state
-            if not state.running:
+            if not state.running:  # it was given up, for instance because the policy server had fallen silent
                 return
             state.running, state.fault = False, result.end == ReachGoal.Result.FAULT
             state.fault = state.fault or status not in (GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED)
@@ -122,14 +133,13 @@ class PursuitWatch:
             if event.source != "policy":
                 return
             state = self._state
-            if event.type == EpisodeEvent.START and not state.running:
-                # Somebody else's: `am-ros reach`, a program. It is shown like one of ours.
+            if event.type == EpisodeEvent.START and not (state is self._sent and state.running and not state.steps):
+                # Somebody else's: `am-ros reach`, a program. It is shown like one of ours. The policy plays one at a
+                # time: one that is still said to run was lost.
                 self._state = PursuitState(event.goal_id or "(a picture)", True, time.monotonic())
-            elif event.type == EpisodeEvent.END and state.running and self._handle is None:
+            elif event.type != EpisodeEvent.START and state.running and state is not self._sent:
                 state.running, state.fault = False, event.reason not in REASONS
                 state.ended = f"{REASONS.get(event.reason, event.reason)}; {plural(event.steps, 'step')}"
-            if event.type != EpisodeEvent.START:
-                self._handle = None
 
     def _on_step(self, step: Step) -> None:
         if step.source != "policy":

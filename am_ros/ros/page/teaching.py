@@ -46,9 +46,14 @@ class Teaching:
             self._release()
             self._client = RosClient(NAME)
             self._joystick = Joystick(self._teleop)
-            hand = Hand(self._client.node, self._teleop, self._acting, task, LOGGER_TIMEOUT_S, self._say, self._say)
-            threading.Thread(target=hand.work, daemon=True, name="hand").start()
+            try:
+                node = self._client.node
+                hand = Hand(node, self._teleop, self._acting, task, LOGGER_TIMEOUT_S, self._say, self._say)
+            except BaseException:
+                self._release()
+                raise
             self._hand = hand
+            threading.Thread(target=self._work, args=(hand,), daemon=True, name="hand").start()
         return "each key is one step now"
 
     def end(self) -> str:
@@ -56,10 +61,25 @@ class Teaching:
         with self._changing:
             if self._hand is None:
                 return "the arm was not held"
-            self._hand.wishes.key(Control.QUIT, time.monotonic())
-            self._hand.done.wait(END_S)
-            self._release()
+            hand = self._hand
+            hand.wishes.key(Control.QUIT, time.monotonic())
+            try:
+                if not hand.done.wait(END_S):
+                    hand.close()
+            finally:
+                self._release()
         return "the arm is let go"
+
+    def _work(self, hand: Hand) -> None:
+        """A hand that ends by itself leaves no node behind that holds the arm and hears its pictures."""
+        try:
+            hand.work()
+        except Exception as error:
+            self._say(f"teaching has ended: {error}")
+        finally:
+            with self._changing:
+                if self._hand is hand:
+                    self._release()
 
     def stop(self) -> None:
         """Brake the step under way."""
