@@ -17,9 +17,8 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse, PlainTextResponse, Response
-from nicegui import Client
+from nicegui import Client, ui
 from nicegui import app as nicegui_app
-from nicegui import ui
 
 from am_ros.bags.playback import Moment
 from am_ros.errors import AmRosError
