@@ -58,7 +58,8 @@ class Cell:
 
     def bringup(self, **config):
         self.stop = threading.Event()
-        config = from_dict(BringupConfig, {"nodes": ("a", "b", "c"), "timeout_s": 0.1, "period_s": 0.05, **config})
+        fast = {"timeout_s": 0.1, "period_s": 0.05, "discovery_s": 0.0}
+        config = from_dict(BringupConfig, {"nodes": ("a", "b", "c"), **fast, **config})
         return Bringup(config, self, self.said.append, self.stop.is_set)
 
 

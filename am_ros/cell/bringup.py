@@ -38,6 +38,10 @@ class BringupConfig:
     down_timeout_s: float = parameter(1.5, "for each answer on the way down [s]", range=(0.1, 60.0))
     # A node that was killed stays in the graph for 20 s.
     twice_wait_s: float = parameter(25.0, "for a node's namesake of a former cell to vanish [s]", range=(0.0, 120.0))
+    discovery_s: float = parameter(
+        0.5, "from the first node's first answer until nodes are counted: a namesake may be seen later [s]",
+        range=(0.0, 10.0),
+    )  # fmt: skip
     clock_wait_s: float = parameter(10.0, "for /clock to run, with use_sim_time [s]", range=(0.1, 600.0))
     check: bool = parameter(False, "configure nothing before `am-ros check` has found nothing wrong")
     check_arguments: tuple[str, ...] = parameter(("workcell",), "arguments of `am-ros check`")
@@ -114,6 +118,9 @@ class Bringup:
 
     def up(self) -> None:
         """Configure all, then activate all; nothing moves before all have checked what they need."""
+        if self.config.nodes:
+            self._wait_for_state(self.config.nodes[0])
+            self._pause(self.config.discovery_s)
         for transition in ("configure", "activate"):
             for node in self.config.nodes:
                 if not self._stopped():
