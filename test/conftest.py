@@ -6,6 +6,7 @@ def test_registry_lists_what_it_recorded(ros, start_node):
 """
 
 import os
+import signal
 import time
 
 import pytest
@@ -17,6 +18,7 @@ from am_ros.faults.domain import claim_domain
 
 enter_ros_environment()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by what the tests start
 
 
 # The files that take longest, by `--durations`. They come first, or at the end one process has them all to itself.
