@@ -286,7 +286,7 @@ def test_kill_9_in_the_middle_of_records_loses_no_goal_that_was_confirmed(ros, r
                 try:
                     for i in range(100_000):
                         name = f"r{number}_{i}"
-                        response = client.call(RecordGoal, "goal_registry/record", 1.0, goal_id=name)
+                        response = client.call(RecordGoal, "goal_registry/record", 10.0, goal_id=name)
                         if response.success:
                             confirmed.append(response.goal)
                 except AmRosError:  # the registry died under it
@@ -294,10 +294,9 @@ def test_kill_9_in_the_middle_of_records_loses_no_goal_that_was_confirmed(ros, r
 
             thread = threading.Thread(target=keep_recording)
             thread.start()
-            while len(confirmed) < before + 5:
-                time.sleep(0.01)
+            wait_until(lambda before=before: len(confirmed) >= before + 5, 60.0, "the first goals")
             node.close()  # SIGKILL
-            thread.join(10)
+            thread.join(20)
         node = registry(cell=False, fresh=False)
     library = GoalLibrary(tmp_path / "goals")
     assert library.list()[1] == []
