@@ -13,6 +13,7 @@ NODES = (
     "bringup",
     "camera",
     "cartesian_controller",
+    "cell_description",
     "episode_logger",
     "goal_registry",
     "image_relay",
@@ -92,6 +93,8 @@ setup(
         ],
         # H.264 and H.265 in foreign bags (docs/ingest.md).
         "video": ["av>=12"],
+        # Episodes in Rerun's viewer: `am-ros bags show --rerun`.
+        "rerun": ["rerun-sdk>=0.23"],
         # The operator's page; uvicorn and FastAPI come with it.
         "page": ["nicegui>=3.4,<4"],
         "test": [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
-PATIENCE_MS = 60_000
+PATIENCE_MS = 1000 * int(os.environ.get("AM_ROS_PATIENCE_S", 60))
 
 
 def chromium() -> str:
@@ -60,6 +60,7 @@ def open_page(browser):
         served.add(address.split("/")[2])
         page.goto(address)
         page.wait_for_selector("nav a")
+        page.wait_for_function("window.socket?.connected")  # from then on it counts as a browser that is there
         return page
 
     yield open_one

@@ -39,6 +39,10 @@ class ArmArguments(CommonArguments):
         "trajectory", "what plans a step and moves the arm", choices=("trajectory", "moveit", "servo")
     )
     image_size: int = parameter(64, "height and width of the camera's image [px]", range=(16, 2048))
+    description: str = parameter(
+        "auto", "publish robot_description and the camera's frame; auto: of a simulated arm, a real one's driver does",
+        choices=("auto", "true", "false"),
+    )  # fmt: skip
     check: bool = parameter(False, "configure nothing before `am-ros check` has found nothing wrong")
 
 

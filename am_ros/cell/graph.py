@@ -81,6 +81,9 @@ BRINGUP = "bringup"
 BRINGUP_STOP_S = 6.0
 TRAINER_STOP_S = 8.0  # it writes a checkpoint
 
+# What the controller is told of the arm and a description tells others.
+DESCRIBED = ("robot_description", "joint_names", "base_frame", "flange_extension_m", "tool_length_m")
+
 # Sections of config/<stack>.yaml that are no node: the driver's names of our topics, and the pre-flight check's.
 TOPICS, CHECK = "/**/topics", "check"
 
@@ -133,7 +136,7 @@ GRAPHS: dict[str, tuple[type[CommonArguments], Callable[..., list[NodeSpec]]]] =
 
 def _simulator(a: SimArguments | WorkcellArguments | RecordArguments, files: tuple[Path, ...]) -> NodeSpec:
     values = {"model": a.model, "image_size": a.image_size}
-    values |= {"real_time_factor": a.real_time_factor, "variety": a.variety}
+    values |= {"real_time_factor": a.real_time_factor, "variety": a.variety, "description": a.description != "false"}
     return NodeSpec("sim_workcell", parameters=values, parameter_files=files)
 
 
@@ -176,9 +179,20 @@ def _policy_node(a: PolicyArguments, files: tuple[Path, ...]) -> NodeSpec:
 
 def _cell(nodes: list[NodeSpec], a: ArmArguments, files: tuple[Path, ...], check: list[str]) -> list[NodeSpec]:
     """The nodes as a cell: with a bring-up, the driver's topics, and the namespace."""
-    topics, nodes = driver_topics(files, a.namespace), [*nodes, *_page(a, files)]
+    topics, nodes = driver_topics(files, a.namespace), [*nodes, *_description(nodes, a, files), *_page(a, files)]
     nodes = _managed(nodes, files, {"check_arguments": check} | ({"check": a.check} if a.check else {}))
     return _in_namespace([dataclasses.replace(node, remappings=topics) for node in nodes], a)
+
+
+def _description(nodes: list[NodeSpec], a: ArmArguments, files: tuple[Path, ...]) -> list[NodeSpec]:
+    """Of a real arm, if its driver publishes none: ours, with what the controller is told of the arm."""
+    if a.description != "true" or any(node.executable == "sim_workcell" for node in nodes):
+        return []
+    told: dict[str, object] = {"robot_model": a.model}
+    for file in files:
+        section = _section(file, "/**/cartesian_controller", "")
+        told |= {name: section[name] for name in DESCRIBED if name in section}
+    return [NodeSpec("cell_description", parameters=told, parameter_files=files, required=False)]
 
 
 def _page(a: CommonArguments, files: tuple[Path, ...]) -> list[NodeSpec]:

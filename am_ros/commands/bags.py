@@ -10,6 +10,7 @@ from am_ros.bags.episodes import read_episode
 from am_ros.bags.finder import find, find_all
 from am_ros.bags.labels import LABELS, label_in
 from am_ros.bags.relabel import set_label
+from am_ros.bags.rerun_log import show_in_rerun
 from am_ros.bags.salvage import salvage
 from am_ros.bags.strip import draw_strip
 from am_ros.bags.verify import Report, summarize, verify
@@ -31,9 +32,11 @@ def register(subparsers) -> None:
     verb = verbs.add_parser("salvage", help="make a proper bag of what is whole in an unfinished or damaged one")
     verb.add_argument("path", type=Path, nargs="+", help="a bag, an unfinished bag, or an .mcap file")
     verb.add_argument("--out", type=Path, help="folder of the new bags (default: `salvaged` beside the old one)")
-    verb = verbs.add_parser("show", help="draw an episode as a picture")
+    verb = verbs.add_parser("show", help="draw an episode as a picture, or open it in Rerun")
     verb.add_argument("path", type=Path, help="a bag")
     verb.add_argument("--out", type=Path, help="the PNG file (default: EPISODE.png here)")
+    verb.add_argument("--rerun", action="store_true", help="open it in Rerun's viewer (pip install 'am_ros[rerun]')")
+    verb.add_argument("--save", type=Path, help="with --rerun: write an .rrd file in place of opening the viewer")
     configuration.add_flags(verb, ActionSpace)
     verb = verbs.add_parser("label", help="say what episodes are worth; `am-ros train --labels` chooses by it")
     verb.add_argument("path", type=Path, nargs="+", help="bags, or folders of bags")
@@ -119,6 +122,11 @@ def _salvage(arguments) -> int:
 def _show(arguments) -> int:
     import cv2
 
+    if arguments.rerun:
+        print(show_in_rerun(arguments.path, arguments.save))
+        return 0
+    if arguments.save is not None:
+        raise AmRosError("--save: needs --rerun; a picture goes to --out")
     action_space = configuration.from_flags(ActionSpace, arguments)
     episode = read_episode(arguments.path, action_space)
     out = arguments.out or Path(f"{episode.info.episode_id}.png")

@@ -1,6 +1,7 @@
 """The robot's description: URDF text from urdf/*.xacro, and the limits and names read back from it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from xml.etree import ElementTree
@@ -38,17 +39,19 @@ def robot_description(
     camera_rpy: str = "",
     flange_extension_m: float = 0.0,
     tool_length_m: float = 0.14,
+    camera: bool = True,
 ) -> str:
     """URDF text of the workcell with the given robot.
 
     `prefix` goes before joint and link names; `camera_xyz` [m] and `camera_rpy` [rad], three numbers each, place the
     camera in the base frame (empty: where urdf/workcell.urdf.xacro puts it). `flange_extension_m`: a media flange
-    between the arm and the gripper; `tool_length_m`: from the plane it is mounted on to the tcp. Raises AmRosError if
-    the model is unknown, a pose is not three numbers, or the xacro files do not evaluate.
+    between the arm and the gripper; `tool_length_m`: from the plane it is mounted on to the tcp. `camera`: whether
+    its frames are there. Raises AmRosError if the model is unknown, a pose is not three numbers, or the xacro files do
+    not evaluate.
     """
     if model not in MODELS:
         raise AmRosError(f"robot model {model!r}: use one of {', '.join(MODELS)}")
-    mappings = {"model": model, "prefix": prefix}
+    mappings = {"model": model, "prefix": prefix, "camera": str(camera).lower()}
     mappings |= {"flange_extension": str(flange_extension_m), "tool_length": str(tool_length_m)}
     for name, value in (("camera_xyz", camera_xyz), ("camera_rpy", camera_rpy)):
         if value:
@@ -63,6 +66,21 @@ def robot_description(
         return xacro.process_file(str(file), mappings=mappings).toprettyxml(indent="  ")
     except (xacro.XacroException, ExpatError, OSError) as error:
         raise AmRosError(f"{file}: {error}") from error
+
+
+def with_joint_names(urdf: str, names: Sequence[str], spoken: Sequence[str]) -> str:
+    """URDF text in which the joints `names` are called as messages call them; mimicked ones too."""
+    root = ElementTree.fromstring(urdf)
+    called = dict(zip(names, spoken, strict=True))
+    for element, attribute in [(j, "name") for j in root.iter("joint")] + [(m, "joint") for m in root.iter("mimic")]:
+        element.set(attribute, called.get(element.get(attribute), element.get(attribute)))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def looking_at(position_m: Sequence[float], target_m: Sequence[float]) -> tuple[float, float, float]:
+    """Roll, pitch, yaw [rad] of a camera_link (x forward, z up) at a place that looks at another, upright."""
+    x, y, z = (there - here for there, here in zip(target_m, position_m, strict=True))
+    return 0.0, math.atan2(-z, math.hypot(x, y)), math.atan2(y, x)
 
 
 def _check_three_numbers(name: str, text: str) -> None:

@@ -22,8 +22,6 @@ from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import SENSOR_QOS, declare, from_ns, run, to_ns
 from am_ros.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics
 
-VIEW_PERIOD_S = 1.0
-
 
 @dataclass(frozen=True)
 class CameraConfig:
@@ -38,6 +36,7 @@ class CameraConfig:
     view_px: int = parameter(
         472, "longest side of image_view, by which goals are checked; 0: none [px]", range=(0, 4096)
     )
+    view_rate_hz: float = parameter(5.0, "image_view at most so often [Hz]", range=(0.1, 60.0))
     stale_after_s: float = parameter(1.0, "diagnostics say ERROR after so long without image [s]", range=(0.05, 60.0))
     frozen_after_s: float = parameter(
         5.0, "diagnostics say WARN after so long with the same pixels; a scene may stand still [s]", range=(0.1, 3600.0)
@@ -104,10 +103,10 @@ class CameraNode(Node):
         self._infos.publish(info)
 
     def _publish_view(self, frame: Frame, header) -> None:
-        """Now and then, what the image shows, larger: two views tell more of a camera that has moved."""
+        """What the image shows, larger, less often: two views tell more of a camera that has moved, and so do eyes."""
         if time.monotonic() < self._view_due_s or not self._views.get_subscription_count():
             return
-        self._view_due_s = time.monotonic() + VIEW_PERIOD_S
+        self._view_due_s = time.monotonic() + 1 / self.config.view_rate_hz
         view = larger_view(frame.whole, *frame.rgb.shape[:2], self.config.view_px)
         if view is not None:
             message = CompressedImage(header=header, format="rgb8; jpeg compressed bgr8")

@@ -30,6 +30,7 @@ from am_ros.nodes.teleop import TeleopNodeConfig
 from am_ros.nodes.trainer import TrainerNodeConfig
 from am_ros.page.config import PageConfig
 from am_ros.preflight.cell import CheckConfig
+from am_ros.ros.arm.description import DescriptionConfig
 from am_ros.ros.messages.acting import ActingConfig
 from am_ros.ros.page.source import PageNodeConfig
 from am_ros.teleop import TeleopConfig
@@ -52,6 +53,7 @@ NODES: dict[str, tuple[type, ...]] = {
     "bringup": (BringupConfig,),
     "camera": (CameraConfig, SourceConfig),
     "cartesian_controller": (ControllerConfig,),
+    "cell_description": (DescriptionConfig,),
     "check": (CheckConfig,),
     "episode_logger": (RecorderConfig,),
     "goal_registry": (GoalRegistryConfig, ConsistencyConfig),

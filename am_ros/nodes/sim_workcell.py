@@ -15,8 +15,9 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMsg
 
 from am_ros import images, topics
 from am_ros.configuration import parameter
-from am_ros.control.robot import robot_model
+from am_ros.control.robot import looking_at, robot_model
 from am_ros.errors import AmRosError
+from am_ros.ros.arm.description import Description, DescriptionConfig
 from am_ros.ros.arm.driver_model import DriverModel, trajectory_command
 from am_ros.ros.messages.scene import scene_message
 from am_ros.ros.node.clocks import steady_timer
@@ -38,6 +39,7 @@ class SimWorkcellConfig:
     base_frame: str = parameter("base_link", "frame of poses")
     camera_frame: str = parameter("camera_optical_frame", "frame of images")
     jpeg_quality: int = parameter(95, "of the compressed images", range=(1, 100))
+    description: bool = parameter(False, "publish robot_description and the camera's frame, as an arm's driver does")
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     sim: SimConfig = field(default_factory=SimConfig)
 
@@ -66,11 +68,14 @@ class SimWorkcellNode(Node):
         self.create_service(ResetScene, "~/reset", self._on_reset)
         self.create_service(GetOutcome, "~/outcome", self._on_outcome)
         self.create_service(CountImages, "~/count_images", self._on_count_images)
+        self._description = Description(self, description(config)) if config.description else None
         steady_timer(self, 0.2, self._runtime.check)
         self.get_logger().info(f"cell is running: {config.sim.model}, scene {config.seed} of {config.task}")
 
     def close(self) -> None:
         """Stop the simulation."""
+        if self._description is not None:
+            self._description.close()
         self._runtime.close()
 
     def _now(self) -> int:
@@ -159,6 +164,17 @@ def camera_info(config: SimWorkcellConfig) -> CameraInfo:
     return CameraInfo(
         width=size, height=size, distortion_model="plumb_bob", d=[0.0] * 5, k=k.ravel().tolist(),
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], p=[float(x) for x in projection],
+    )  # fmt: skip
+
+
+def description(config: SimWorkcellConfig) -> DescriptionConfig:
+    """The simulated arm, and its camera where it stands but for what a scene's variety moves it by."""
+    camera = config.sim.camera
+    rpy = looking_at(camera.camera_position_m, camera.camera_target_m)
+    words = (" ".join(f"{number:.6f}" for number in numbers) for numbers in (camera.camera_position_m, rpy))
+    return DescriptionConfig(
+        config.sim.model, "", robot_model(config.sim.model).joint_names, camera_xyz=next(words), camera_rpy=next(words),
+        base_frame=config.base_frame, camera_frame=config.camera_frame,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse, PlainTextResponse, Response
-from nicegui import Client, ui
+from nicegui import Client, core, ui
 from nicegui import app as nicegui_app
 
 from am_ros.bags.playback import Moment
@@ -34,8 +34,12 @@ _log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 ASLEEP_S = 5.0  # a browser that asks for no picture for so long does not look
 SILENT_S = 2.0  # without a picture for so long a browser is told so
-# A browser that does not answer for so long is gone: it commands no more, and gets a new page when it comes back.
-RECONNECT_S = 6.0
+# A browser is asked whether it is there, and has so long to answer: on a busy machine one is late.
+PING_S, PONG_S = 4.0, 10.0
+# From then on it commands no more. It finds its page as it was for so long, and gets a new one later.
+RECONNECT_S = 30.0
+# An arm that it teaches is let go sooner.
+TEACH_S = 12.0
 KEPT_EPISODES = 4  # that are looked at, in memory
 START_S = 20.0
 PICTURE_HEADERS = {"Cache-Control": "private, max-age=3600"}
@@ -49,7 +53,7 @@ class Server:
         self.operators = Operators(config.page_read_only)
         self.token, self.token_is_new = ("", False) if config.local else read_token(config.page_token_file)
         self._playbacks: OrderedDict[int, list[Moment]] = OrderedDict()
-        self._custody = Custody(source, self.operators, RECONNECT_S)
+        self._custody = Custody(source, self.operators, TEACH_S)
         # Stop waits behind nothing else.
         self._stopping = ThreadPoolExecutor(2, "page: stop")
         self._uvicorn: uvicorn.Server | None = None
@@ -78,6 +82,7 @@ class Server:
             if self._failed or not self._thread.is_alive() or time.monotonic() > deadline_s:
                 raise AmRosError(f"the page cannot be served: {self._failed or 'the server ended at once'}")
             time.sleep(0.02)
+        core.sio.eio.ping_interval, core.sio.eio.ping_timeout = PING_S, PONG_S  # NiceGUI derives them from RECONNECT_S
         if self.source.live:
             self._custody.start()
         name = config.page_names[0] if config.page_names else config.page_address
@@ -127,7 +132,7 @@ class Server:
         nicegui_app.on_delete(self._left)
         ui.run_with(
             app, root=self._root, title="am_ros", dark=False, tailwind=False, reconnect_timeout=RECONNECT_S,
-            binding_refresh_interval=None, show_welcome_message=False, message_history_length=200, language="en-US",
+            binding_refresh_interval=None, show_welcome_message=False, message_history_length=1000, language="en-US",
             gzip_middleware_factory=None, favicon=STATIC / "icon.svg",
         )  # fmt: skip
         return app

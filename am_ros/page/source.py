@@ -12,6 +12,7 @@ from am_ros.bags.index import EpisodeRow
 from am_ros.bags.playback import Moment
 from am_ros.errors import AmRosError
 from am_ros.page.frames import Frames
+from am_ros.page.projection import Projection
 
 CAMERA, VIEW = "camera", "view"  # what the policy sees; the same view, larger
 OK, WARN, ERROR, STALE = "ok", "warn", "error", "stale"
@@ -249,6 +250,10 @@ class Source:
     def candidates(self) -> list[Candidate]:
         """Of the last decision; empty where none come."""
         return []
+
+    def projection(self) -> Projection | None:
+        """From the robot base frame into the camera's picture; None where the camera's pose is not known."""
+        return None
 
     # -- episodes
 

@@ -5,8 +5,10 @@ import math
 from nicegui import ui
 
 from am_ros.page.parts import Button, Drawn, card, esc, heading, live
+from am_ros.page.projection import Projection
 from am_ros.page.shell import Page
-from am_ros.page.source import CAMERA, Candidate, PursuitState, PursuitStep
+from am_ros.page.source import VIEW, Candidate, PursuitState, PursuitStep
+from am_ros.page.views.overlay import colour, overlay, q_range, shares
 from am_ros.page.words import move
 
 MAP_PX = 260
@@ -26,8 +28,9 @@ class Watch:
             with ui.element("div").classes("view halves").style("padding:.6rem 0 0"):
                 with ui.element("div"):
                     self._goal = Drawn()
-                with ui.element("div"):
-                    live(CAMERA, "now", "pixel")
+                with ui.element("div"), live(VIEW, "now", "pixel"):
+                    self._over = Drawn()
+            self._legend = Drawn("soft small")
             self._steps = Drawn("strip")
             with ui.element("div").classes("view halves").style("padding:.6rem 0 0"):
                 self._map = Drawn()
@@ -47,9 +50,13 @@ class Watch:
             f'<div class="screen pixel"><img alt="the goal" src="/picture/goal/{esc(state.goal_id)}?v={esc(version)}">'
             f"<div class=note>goal: {esc(state.goal_id)}</div></div>"
         )
-        self._steps.show("".join(map(_step, state.steps[-SHOWN:])))
+        projection, candidates = source.projection(), source.candidates()
+        self._steps.show("".join(_step(step, projection) for step in state.steps[-SHOWN:]))
         last = state.steps[-1] if state.steps else None
-        self._map.show(_table(source.candidates(), last))
+        self._over.show(overlay(projection, last, candidates))
+        seen = "Over the picture: the step that was chosen last"
+        self._legend.show(f"{seen}; {_legend(candidates) or 'its Q is not told'}." if projection and last else "")
+        self._map.show(_table(candidates, last))
         self._curve.show(_curve(state.steps))
 
 
@@ -61,22 +68,21 @@ def _state(state: PursuitState) -> str:
     return f"<b class=t-{level}>{'Fault' if state.fault else 'Ended'}:</b> {esc(state.ended)}{warnings}"
 
 
-def _step(step: PursuitStep) -> str:
-    picture = f'<img alt="" src="/picture/step/{step.number}">' if step.number else ""
+def _legend(candidates: list[Candidate]) -> str:
+    low, high = q_range(candidates)
+    return f"Q of the last decision's candidates, {low:.2f} (blue) to {high:.2f} (red)" if candidates else ""
+
+
+def _step(step: PursuitStep, projection: Projection | None) -> str:
+    picture = ""
+    if step.number:
+        picture = f'<div class=shot><img alt="" src="/picture/step/{step.number}">{overlay(projection, step)}</div>'
     q = f"Q {step.q_value:.2f}" if math.isfinite(step.q_value) else "no Q"
     action = move(step.translation_m, step.rotation_rad, step.gripper, step.terminate)
     return (
         f"<figure>{picture}<figcaption><b>{step.index + 1}</b> {q}<span class=soft>{step.decision_ms:.1f} ms</span>"
         f"<span>{esc(action)}</span></figcaption></figure>"
     )
-
-
-def colour(q: float) -> str:
-    """From blue (the lowest Q) over white to red, as the pictures of `am-ros qmap`."""
-    q = min(max(q, 0.0), 1.0)
-    low, middle, high = (33, 102, 172), (235, 235, 235), (178, 24, 43)
-    a, b, t = (low, middle, 2 * q) if q < 0.5 else (middle, high, 2 * q - 1)
-    return "rgb({},{},{})".format(*(round(x + (y - x) * t) for x, y in zip(a, b, strict=True)))
 
 
 def _table(candidates: list[Candidate], last: PursuitStep | None) -> str:
@@ -90,12 +96,9 @@ def _table(candidates: list[Candidate], last: PursuitStep | None) -> str:
     def place(x: float, y: float) -> tuple[float, float]:
         return MAP_PX / 2 - (y - tool_m[1]) * scale, MAP_PX / 2 - (x - tool_m[0]) * scale
 
-    values = [c.q_value for c in candidates if math.isfinite(c.q_value)]
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
     dots = []
-    for one in sorted(candidates, key=lambda c: c.q_value):
+    for one, share in shares(candidates):
         x, y = place(one.position_m[0], one.position_m[1])
-        share = (one.q_value - low) / (high - low) if high > low else 0.5
         dots.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour(share)}" stroke="#0008" stroke-width=".5"/>'
         )
@@ -107,7 +110,7 @@ def _table(candidates: list[Candidate], last: PursuitStep | None) -> str:
             f'<line x1="{middle}" y1="{middle}" x2="{x:.1f}" y2="{y:.1f}" stroke="var(--ink)" stroke-width="3"'
             ' marker-end="url(#tip)"/>'
         )
-    what = f"Q of the last decision's candidates, {low:.2f} (blue) to {high:.2f} (red)" if values else "the step"
+    what = _legend(candidates) or "the step"
     return (
         f'<h3>From above</h3><svg viewBox="0 0 {MAP_PX} {MAP_PX}" width="100%" style="max-width:{MAP_PX}px;'
         'border:1px solid var(--line)" role=img aria-label="the table from above">'

@@ -22,6 +22,7 @@ from am_ros.ros.messages.candidates import read_candidates
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS, SENSOR_QOS, to_ns
 from am_ros.ros.page.asking import REACH, STOPPED, Asking
+from am_ros.ros.page.eye import Eye
 from am_ros.ros.page.listening import CellListener
 
 KEPT_PICTURES = 200
@@ -39,7 +40,7 @@ REASONS = {"terminated": HOW[0], "step_limit": HOW[1], "cancelled": HOW[2]}
 class PursuitWatch:
     """Hears steps and episode events always, they are few; pictures and candidates while a goal is pursued."""
 
-    def __init__(self, node, asking: Asking, listener: CellListener):
+    def __init__(self, node, asking: Asking, listener: CellListener, base_frame: str = "base_link"):
         self._node, self._asking, self._listener = node, asking, listener
         self._lock = threading.Lock()
         self._state = PursuitState()
@@ -51,6 +52,7 @@ class PursuitWatch:
         self._number = 0
         self._candidates: list[Candidate] = []
         self._subscriptions: list = []
+        self.eye = Eye(node, base_frame)
         node.create_subscription(Step, topics.STEP, self._on_step, RELIABLE_QOS)
         node.create_subscription(EpisodeEvent, topics.EPISODE_EVENT, self._on_event, RELIABLE_QOS)
         steady_timer(node, 0.25, self._adapt)
@@ -164,6 +166,7 @@ class PursuitWatch:
     def _adapt(self) -> None:
         """Pictures and candidates only while a goal is pursued and somebody looks on."""
         wanted = self._state.running and self._listener.watched
+        self.eye.adapt(wanted)
         if wanted and not self._subscriptions:
             node, one = self._node, QoSProfile(depth=1, history=HistoryPolicy.KEEP_LAST)
             self._subscriptions = [

@@ -73,7 +73,7 @@ class RosSource(Source):
         self._asking = Asking(node)
         self._listener = CellListener(node, self.frames, acting)
         self.frames.on_look(self._listener.look)
-        self._pursuit = PursuitWatch(node, self._asking, self._listener)
+        self._pursuit = PursuitWatch(node, self._asking, self._listener, acting.base_frame)
         self._teaching = Teaching(config.teleop, acting)
         self._episodes = Episodes(self._asking)
         self._goals: list[GoalCard] = []
@@ -162,6 +162,9 @@ class RosSource(Source):
 
     def candidates(self):
         return self._pursuit.candidates()
+
+    def projection(self):
+        return self._pursuit.eye.projection
 
     # -- episodes
 
