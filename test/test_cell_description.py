@@ -1,4 +1,4 @@
-"""What RViz and Foxglove are told of a cell: the arm, and where the camera stands; and what is drawn over its picture."""
+"""What RViz and Foxglove are told of a cell: the arm, where the camera stands; and what is drawn over its picture."""
 
 import math
 import sys

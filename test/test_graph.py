@@ -35,7 +35,7 @@ def test_nodes_declare_what_the_defaults_say_and_nothing_else(ros, ros_env, imag
     folders = {"goals": str(tmp_path / "goals"), "bags": str(tmp_path), "namespace": "cell"}
     listed = [
         *sim_nodes(**folders, expert=True, page=True, page_port=0),
-        *record_nodes(**folders, camera=str(image_folder), teleop="joy"),
+        *record_nodes(**folders, camera=str(image_folder), teleop="joy", description="true"),
         *train_nodes(bags=str(tmp_path), out=str(tmp_path / "out"), namespace="cell"),
         NodeSpec("image_relay", namespace="cell"),
     ]
@@ -85,7 +85,8 @@ def wrong_parameters(file):
 
 
 def test_parameter_files_name_nodes_that_exist():
-    made = [sim_nodes(expert=True, page=True), workcell_nodes(), record_nodes(teleop="joy"), train_nodes()]
+    made = [sim_nodes(expert=True, page=True), workcell_nodes(description="true"), record_nodes(teleop="joy")]
+    made.append(train_nodes())
     nodes = {f"/**/{spec.label}" for nodes in made for spec in nodes}
     nodes |= {"/**", "/**/topics", "/**/check", "/**/bag_player", "/**/image_relay"}
     files = sorted((share_directory() / "config").glob("*.yaml"))

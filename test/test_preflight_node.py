@@ -50,7 +50,7 @@ def test_a_running_cell_is_well_and_moves_nothing_and_the_policy_allows_all_that
     ros, ros_env, check, tmp_path
 ):
     arguments = {"goals": str(tmp_path / "goals"), "bags": str(tmp_path / "bags")}
-    specs = sim_nodes(**arguments, policy="pick_place")
+    specs = sim_nodes(**arguments, policy="pick_place", description="false")  # one of another arm is published below
     with Supervisor(specs, tmp_path / "log", ros_env) as cell:
         cell.wait_until_up()
         commands = ros.receive(JointTrajectory, "joint_trajectory", RELIABLE_QOS)
