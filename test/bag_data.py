@@ -1,13 +1,28 @@
 """Episodes for the tests of bags, and the messages they are recorded as."""
 
+from pathlib import Path
+
 import numpy as np
 
+from am_ros.action import ActionSpace
 from am_ros.bags.assembler import CONSUMED
+from am_ros.bags.episodes import write_episode
 from am_ros.bags.reader import BagReader
 from am_ros.episode import Episode
 from am_ros.faults.synthetic import START_NS, make_episode
 
 __all__ = ["START_NS", "make_episode"]
+
+
+def many_bags(folder: Path, count: int) -> None:
+    """So many closed bags, which share one recording on the disk."""
+    bag = write_episode(make_episode("e0", steps=3, size=16), folder, ActionSpace())
+    metadata, recording = (bag / "metadata.yaml").read_text(), next(bag.glob("*.mcap"))
+    for number in range(1, count):
+        copy = folder / f"copy_{number:05d}"
+        copy.mkdir()
+        (copy / recording.name).hardlink_to(recording)
+        (copy / "metadata.yaml").write_text(metadata)
 
 
 def recorded(bag) -> list:

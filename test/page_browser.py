@@ -76,6 +76,22 @@ def go(page, view: str) -> None:
     page.wait_for_selector(f'nav a[href="/{view}"][aria-current=page]')
 
 
+def tab_to(page, what: str, text: str = "", most: int = 150) -> None:
+    """Press Tab until the focus is on an element of that selector whose text, or label's text, begins so."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if page.evaluate(FOCUSED, [what, text]):
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", f"{what}: unseen"
+            return
+    raise AssertionError(f"{most} times Tab do not lead to {what} {text!r}")
+
+
+FOCUSED = """([what, text]) => {
+  const one = document.activeElement;
+  return one.matches(what) && (one.closest("label") || one).innerText.trim().startsWith(text);
+}"""
+
+
 def picture(page, name: str) -> None:
     """Take a picture for docs/page.md, if the file is to be taken anew (AM_ROS_PICTURES=1)."""
 

@@ -7,7 +7,7 @@ import time
 import pytest
 from am_msgs.srv import ResetScene
 from conftest import wait_until
-from page_browser import browser, contrast_faults, go, open_page, picture  # noqa: F401
+from page_browser import browser, contrast_faults, go, open_page, picture, tab_to  # noqa: F401
 from sensor_msgs.msg import JointState
 
 from am_ros.bags.index import EpisodeIndex
@@ -203,21 +203,64 @@ def test_every_view_fits_768_pixels_and_is_legible(cell, open_page, dark):  # no
             picture(page, f"{view or 'cell'}_{'dark' if dark else 'light'}_768")
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 @pytest.mark.slow
-def test_the_keyboard_alone_is_enough(cell, open_page):  # noqa: F811
+def test_the_keyboard_alone_is_enough(cell, client, open_page):  # noqa: F811
+    """Record, pursue, stop, label, check and teach, with the keys that a mouse would spare."""
     page = open_page(cell[0])
-    for _ in range(12):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.getAttribute('href')") == "/goals":
-            break
+    tab_to(page, "a", "Goals")
     page.keyboard.press("Enter")
     page.wait_for_selector("text=Record what the camera sees now")
-    page.focus("[data-pick]")
+    tab_to(page, "input", "name (letters")
+    page.keyboard.type("typed")
+    page.wait_for_timeout(500)
+    tab_to(page, "button", "Record goal")
     page.keyboard.press("Enter")
-    page.wait_for_selector("[data-pick].chosen")
-    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert outline != "none"
+    page.wait_for_selector("[data-pick=typed]")
+    reset(client, 5)
+    tab_to(page, "[data-pick=typed]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-pick=typed].chosen")
+    tab_to(page, "button:enabled", "Pursue")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".strip figure")
+    page.keyboard.press("Space")
+    page.wait_for_function("document.getElementById('stop-said').textContent.startsWith('stopped')")
+    page.get_by_text("Ended:").or_(page.get_by_text("Fault:")).wait_for()
+
+    tab_to(page, "a", "Episodes")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("tr[data-pick]")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector("tr.chosen")
+    for key, shown in (("b", "tr.chosen b.t-error"), ("g", "tr.chosen b.t-ok")):
+        page.keyboard.press(key)
+        page.wait_for_selector(shown)
+    tab_to(page, "button", "Verify")
+    page.keyboard.press("Enter")
+    page.get_by_text("Nothing is wrong with it.").or_(page.get_by_text("problem")).first.wait_for()
+    page.keyboard.press("n")  # the focus is on a button still
+    page.wait_for_selector("tr.chosen b", state="detached")
+
+    tab_to(page, "a", "Check")
+    page.keyboard.press("Enter")
+    tab_to(page, "button:enabled", "Run again")
+    page.keyboard.press("Enter")
+
+    tab_to(page, "a", "Teach")
+    page.keyboard.press("Enter")
+    tab_to(page, "button:enabled", "Take the arm")
+    page.keyboard.press("Enter")
+    page.locator("button:enabled", has_text="Longer (+)").wait_for()
+    tab_to(page, "button:enabled", "Longer")
+    page.keyboard.press("Enter")  # presses the button, and begins no episode
+    page.get_by_text("steps of 3.0 cm").wait_for()
+    assert page.get_by_text("recording to").count() == 0
+    page.keyboard.press("-")
+    page.get_by_text("steps of 2.0 cm").wait_for()
+    tab_to(page, "button:enabled", "Let go")
+    page.keyboard.press("Enter")
+    page.locator("button:enabled", has_text="Take the arm").wait_for()
 
 
 @pytest.mark.timeout(200)
@@ -229,20 +272,36 @@ def test_the_check_says_what_it_found(cell, open_page):  # noqa: F811
     picture(page, "check")
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 @pytest.mark.slow
-def test_a_browser_that_sleeps_comes_back_to_the_page_as_it_is_now(cell, open_page):  # noqa: F811
+def test_a_browser_that_sleeps_for_a_minute_comes_back_to_the_page_as_it_is_now(cell, open_page):  # noqa: F811
     page, other = open_page(cell[0]), open_page(cell[0])
     page.get_by_text("2 browsers").wait_for()
+    page.get_by_text("you command").wait_for()
     session = page.context.new_cdp_session(page)
     session.send("Page.setWebLifecycleState", {"state": "frozen"})
+    asleep_s = time.monotonic()
     # The other one is left alone, and commands.
-    other.get_by_text("you command").wait_for(timeout=60_000)
+    other.get_by_text("you command").wait_for()
+    other.wait_for_timeout(1000 * max(0.0, 60.0 - (time.monotonic() - asleep_s)))
     session.send("Page.setWebLifecycleState", {"state": "active"})
     page.bring_to_front()
-    page.get_by_text("2 browsers").wait_for(timeout=60_000)
+    page.get_by_text("2 browsers").wait_for()
+    page.get_by_text("commands, you look on").wait_for()
     go(page, "goals")
     page.wait_for_selector("canvas[data-live][data-frames]")
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.slow
+def test_a_browser_that_is_closed_while_it_teaches_lets_the_arm_go(cell, open_page):  # noqa: F811
+    """Although the next one is there before it counts as gone."""
+    first = open_page(cell[0] + "teach")
+    first.get_by_role("button", name="Take the arm").click()
+    first.locator("button:enabled", has_text="Away (w)").wait_for()
+    first.close()
+    second = open_page(cell[0] + "teach")
+    second.locator("button:enabled", has_text="Take the arm").wait_for()
 
 
 @pytest.mark.timeout(400)

@@ -4,10 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
-from bag_data import make_episode
+from bag_data import make_episode, many_bags
 from page_browser import browser, contrast_faults, go, open_page, picture  # noqa: F401
 
 from am_ros.action import ActionSpace
@@ -111,6 +112,35 @@ def test_a_page_that_is_read_only_changes_nothing(folder, open_page):  # noqa: F
         page.keyboard.press("g")
         page.get_by_text("this page is read-only").wait_for()
         assert page.locator("tr.chosen b").count() == 0
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.slow
+@pytest.mark.needs_quiet(0.1)
+def test_ten_thousand_bags_are_in_the_table_within_a_second_of_the_click(tmp_path, open_page):  # noqa: F811
+    many_bags(tmp_path, 10_000)
+    command = [sys.executable, "-m", "am_ros.cli", "page", str(tmp_path), "--page-port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        page = open_page(process.stdout.readline().split()[1].rstrip(";") + "episodes")
+        page.get_by_text("1 to 50 of 10000").wait_for(timeout=300_000)  # the first scan reads each bag's metadata
+        go(page, "goals")
+        took_s = {}
+        for name, act, shown in (
+            ("the table", lambda: page.click('nav a[href="/episodes"]'), "1 to 50 of 10000"),
+            ("a word", lambda: page.get_by_label("contains").fill("e0"), "1 to 50 of 10000"),
+            ("a page", lambda: page.get_by_role("button", name="Later rows").click(), "51 to 100 of 10000"),
+            ("another order", lambda: page.locator("[data-pick='sort:steps']").click(), "1 to 50 of 10000"),
+        ):
+            began_s = time.monotonic()
+            act()
+            page.get_by_text(shown).wait_for()
+            took_s[name] = time.monotonic() - began_s
+        print({name: f"{seconds:.2f} s" for name, seconds in took_s.items()})
+        assert max(took_s.values()) < 1.0, took_s
     finally:
         process.terminate()
         process.wait(60)

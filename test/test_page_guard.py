@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from bag_data import make_episode
+from bag_data import make_episode, many_bags
 
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import write_episode
@@ -242,14 +242,7 @@ def test_text_is_escaped_wherever_it_stands():
 
 def test_ten_thousand_bags_are_listed_within_a_second_after_the_first_scan(tmp_path):
     """Of their metadata alone: the table looks at nothing else."""
-    bag = write_episode(make_episode("e0", steps=3, size=16), tmp_path, SPACE)
-    metadata = (bag / "metadata.yaml").read_text()
-    recording = next(bag.glob("*.mcap"))
-    for number in range(10_000):
-        copy = tmp_path / f"copy_{number:05d}"
-        copy.mkdir()
-        (copy / recording.name).hardlink_to(recording)
-        (copy / "metadata.yaml").write_text(metadata)
+    many_bags(tmp_path, 10_000)
     index = EpisodeIndex([tmp_path])
     index.look()
     began, cpu = time.perf_counter(), time.process_time()
@@ -258,5 +251,5 @@ def test_ten_thousand_bags_are_listed_within_a_second_after_the_first_scan(tmp_p
     while (changes := index.changes(since, 1000)).rows:
         rows, since = rows + changes.rows, changes.revision
     spent = time.process_time() - cpu
-    assert len(rows) == 10_001
+    assert len(rows) == 10_000
     assert spent < 1.0, f"{time.perf_counter() - began:.2f} s"

@@ -164,6 +164,11 @@ def live(camera: str, note: str = "", classes: str = "") -> ui.element:
     return screen
 
 
+def keys(handler: Callable) -> None:
+    """Keys of the view, wherever the focus is; page.js keeps back those that are meant for a field or a button."""
+    ui.keyboard(handler, repeating=True, ignore=[])
+
+
 async def confirm(question: str, yes: str) -> bool:
     """Ask before something that cannot be undone; Escape is no."""
     with ui.dialog() as dialog, ui.element("div").classes("card"):

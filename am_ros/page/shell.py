@@ -20,6 +20,8 @@ class Page:
     def __init__(self, source: Source, operators: Operators, browser: Browser, playback: Callable):
         self.source, self.operators, self.browser, self.playback = source, operators, browser, playback
         self.client = ui.context.client
+        self.pad: Callable = lambda told: None  # what the view does with a gamepad
+        ui.on("teach_pad", lambda event: self.pad(event.args))
 
     @property
     def commands(self) -> bool:

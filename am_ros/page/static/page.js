@@ -33,13 +33,26 @@
   }, true);
   document.addEventListener("click", (event) => { if (event.target.closest?.(".stop")) stop(); });
 
-  // -- live pictures: the next one is asked for when the last one has been drawn, so none is ever queued
+  // -- keys of a view: not those that mean something where the focus is; a button that was clicked takes no others away
+  document.addEventListener("keydown", (event) => {
+    const on = (what) => event.target.closest?.(what);
+    const own = typing(event.target) ? !["Escape", "Tab"].includes(event.key)
+      : event.key === "Enter" ? on("button, a, summary")
+      : event.key.startsWith("Arrow") && on("input[type=range]");
+    if (own) event.stopPropagation();
+  }, true);
+
+  // -- live pictures: the next one is asked for when the last one has been drawn, so none is ever queued; none is where
+  // nobody would see it: in a view that is folded away, or a browser behind another
+  const LOOK_MS = 250;
   class Stream {
     constructor(canvas) {
       this.canvas = canvas; this.wait = 250; this.open();
     }
+    get seen() { return !document.hidden && this.canvas.checkVisibility(); }
     open() {
       if (!this.canvas.isConnected) return;
+      if (!this.seen) { setTimeout(() => this.open(), LOOK_MS); return; }
       const scheme = location.protocol === "https:" ? "wss" : "ws";
       const socket = this.socket = new WebSocket(`${scheme}://${location.host}/live/${this.canvas.dataset.live}`);
       socket.binaryType = "arraybuffer";
@@ -48,7 +61,7 @@
         if (!this.canvas.isConnected) { socket.close(); return; }
         if (typeof message.data !== "string") await this.draw(message.data);
         else this.canvas.dataset.silent = "1";
-        if (document.hidden) await new Promise((go) => document.addEventListener("visibilitychange", go, { once: true }));
+        while (this.canvas.isConnected && !this.seen) await new Promise((go) => setTimeout(go, LOOK_MS));
         if (socket.readyState === 1) socket.send("next");
       };
       socket.onclose = () => {

@@ -4,7 +4,7 @@ from nicegui import ui
 
 from am_ros.bags.index import BROKEN, CLOSED, EpisodeRow
 from am_ros.bags.labels import BAD, DISCARDED, GOOD, NONE
-from am_ros.page.parts import Button, Drawn, Field, card, confirm, esc, heading, words
+from am_ros.page.parts import Button, Drawn, Field, card, confirm, esc, heading, keys, words
 from am_ros.page.shell import Page
 from am_ros.page.table import ANY, COLUMNS, Choice, matching, ordered
 from am_ros.page.views.playback import Player
@@ -63,7 +63,7 @@ class _Episodes:
                     heading("Keys", 3)
                     words("Up and down choose an episode, left and right step through it, Enter plays it.", "small")
                     words("g good, b bad, n no label, x discard, v verify. Space is always Stop.", "small")
-        ui.keyboard(self._on_key, repeating=True)
+        keys(self._on_key)
         self._refresh()
         ui.timer(REFRESH_S, self._refresh)
 

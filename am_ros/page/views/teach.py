@@ -2,7 +2,7 @@
 
 from nicegui import ui
 
-from am_ros.page.parts import Button, Drawn, Field, card, esc, facts, heading, live, words
+from am_ros.page.parts import Button, Drawn, Field, card, esc, facts, heading, keys, live, words
 from am_ros.page.shell import Page
 from am_ros.page.source import CAMERA, VIEW, TeachState
 
@@ -39,8 +39,8 @@ def draw(page: Page) -> None:
         if event.action.keydown and key and not modified:
             press(key)
 
-    def on_pad(event) -> None:
-        if page.commands and source.teach().active and (pad := _pad(event.args)):
+    def on_pad(told) -> None:
+        if page.commands and source.teach().active and (pad := _pad(told)):
             source.teach_pad(*pad)
 
     with ui.element("div").classes("view two"):
@@ -96,8 +96,8 @@ def draw(page: Page) -> None:
 
     refresh()
     ui.timer(REFRESH_S, refresh)
-    ui.keyboard(on_key, repeating=True)
-    ui.on("teach_pad", on_pad)
+    keys(on_key)
+    page.pad = on_pad
 
 
 def _state(now: TeachState) -> str:
