@@ -92,12 +92,15 @@ FOCUSED = """([what, text]) => {
 }"""
 
 
-def picture(page, name: str) -> None:
-    """Take a picture for docs/page.md, if the file is to be taken anew (AM_ROS_PICTURES=1)."""
-
+def picture(page, name: str, height: int = 0) -> None:
+    """Take a picture for docs/page.md, if the file is to be taken anew (AM_ROS_PICTURES=1); `height`: of the window."""
     if os.environ.get("AM_ROS_PICTURES"):
+        before = page.viewport_size
+        if height:
+            page.set_viewport_size({"width": before["width"], "height": height})
         page.wait_for_timeout(600)
-        page.screenshot(path=PICTURES / f"page_{name}.png")
+        page.screenshot(path=PICTURES / f"page_{name}.png", style=".q-notification { display: none }")
+        page.set_viewport_size(before)
 
 
 def contrast_faults(page) -> list[str]:

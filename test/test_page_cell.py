@@ -96,7 +96,7 @@ def test_an_operator_sees_the_cell_records_a_goal_pursues_it_and_stops_the_arm(c
     pursue(page, "block_away")
     page.wait_for_selector(".strip figure:nth-child(2)")
     page.wait_for_selector(".strip figure img")
-    picture(page, "pursuit")
+    picture(page, "pursuit", 1060)
 
     def moving() -> bool:
         return bool(joints) and max(map(abs, joints[-1].velocity or [0.0])) > 5 * STILL
@@ -114,7 +114,7 @@ def test_an_operator_sees_the_cell_records_a_goal_pursues_it_and_stops_the_arm(c
 
     page.get_by_role("button", name="Compare with now").click()
     page.wait_for_selector("img[alt='then, now, both in one']")
-    picture(page, "goals")
+    picture(page, "goals", 1250)
 
 
 @pytest.mark.timeout(200)
@@ -135,7 +135,7 @@ def test_an_episode_is_labelled_by_a_key_and_played(cell, open_page):  # noqa: F
     assert "good" in labels()
     page.keyboard.press("ArrowRight")
     page.get_by_text("1 of ", exact=False).first.wait_for()
-    picture(page, "episodes")
+    picture(page, "episodes", 1150)
     page.keyboard.press("v")
     page.get_by_text("Nothing is wrong with it.").or_(page.get_by_text("problem")).first.wait_for()
     page.keyboard.press("x")
@@ -167,7 +167,7 @@ def test_the_arm_is_taught_by_keys_through_the_same_lease(cell, open_page):  # n
         page.wait_for_timeout(1200)
     page.get_by_text("steps recorded").first.wait_for()
     page.get_by_text("holds the arm: operator_page_hand").wait_for()
-    picture(page, "teach")
+    picture(page, "teach", 1060)
     page.keyboard.press("g")
     page.get_by_text(": good", exact=False).first.wait_for()
     page.get_by_role("button", name="Let go").click()

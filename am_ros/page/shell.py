@@ -129,4 +129,5 @@ def _state(page: Page) -> str:
         parts.append(f"Goal <b>{esc(running.goal_id)}</b> is pursued: step {len(running.steps)}")
     kind = "error" if cell.arm == "protective stop" else "warn" if page.source.live and not cell.arm else ""
     note = f"<span class='soft small'>{esc(STOP_NOTE)}</span>" if page.source.live else ""
-    return f'<div class="told {kind}">' + " ".join([*parts, note]) + "</div>"
+    said = f"<span class=said>{' '.join(parts)}</span>" if parts else ""
+    return f'<div class="told {kind}">{said}{note}</div>'

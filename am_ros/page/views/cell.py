@@ -5,7 +5,7 @@ import math
 from nicegui import ui
 
 from am_ros.page.parts import Button, Drawn, card, dot, esc, facts, heading, live, words
-from am_ros.page.shell import STOP_NOTE, Page
+from am_ros.page.shell import Page
 from am_ros.page.source import CAMERA, ERROR, STALE, VIEW, WARN, CellState, Light
 from am_ros.page.words import duration, metres, plural, size
 
@@ -30,7 +30,6 @@ def draw(page: Page) -> None:
                 arm = Drawn()
                 with ui.element("div").classes("row-of").style("margin-top:.6rem"):
                     reset = Button("Reset the protective stop", lambda: page.act(page.source.reset), "primary")
-                words(STOP_NOTE, "soft small")
             with card():
                 heading("What the policy sees")
                 with ui.element("div").style("max-width: 15rem"):

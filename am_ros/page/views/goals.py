@@ -25,13 +25,13 @@ class _Goals:
         source = page.source
         with ui.element("div").classes("view two"):
             with ui.element("div").classes("stack"):
+                if source.live:
+                    self._watch = Watch(page)
                 with card():
                     with ui.element("div").classes("head"):
                         heading("Goals")
                         self._count = Drawn("soft small")
                     self._gallery = Drawn("gallery", pick=self._choose)
-                if source.live:
-                    self._watch = Watch(page)
             with ui.element("div").classes("stack"):
                 if source.live:
                     self._draw_record()

@@ -25,7 +25,7 @@ class Watch:
                 heading("Pursuit")
                 self._state = Drawn("grow")
                 self._cancel = Button("Cancel", lambda: page.act(page.source.cancel_pursuit), "danger")
-            with ui.element("div").classes("view halves").style("padding:.6rem 0 0"):
+            with ui.element("div").classes("pair"):
                 with ui.element("div"):
                     self._goal = Drawn()
                 with ui.element("div"), live(VIEW, "now", "pixel"):

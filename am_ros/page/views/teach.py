@@ -67,7 +67,8 @@ def draw(page: Page) -> None:
                         Button("Bad (b)", lambda: press("b")),
                         Button("Discard (x)", lambda: press("x"), "danger"),
                     ]
-                words("Each key is one step. Space stops the arm, as everywhere.", "soft small")
+                with ui.element("div").style("margin-top:.7rem"):
+                    words("Each key is one step. Space stops the arm, as everywhere.", "soft small")
                 ui.html('<div id=gamepad class="soft small"></div>', sanitize=False)
                 words(
                     "Gamepad: hold the left shoulder button and move the sticks: left one along the table, right one up and turn.",
