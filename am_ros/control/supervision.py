@@ -42,7 +42,7 @@ class Supervision:
         self._arm = ArmWatch(kinematics, config.watch, config.joint_names)
         self._arm_fault = ""
         self._path: PathWatch | None = None
-        self._commander, self._started_s = "", 0.0
+        self._commander, self._started_s, self._begins_s = "", 0.0, 0.0
         self._joints_s = -np.inf
         self._hold_after: tuple[int, float] | None = None
         self.watch_anew()
@@ -81,7 +81,8 @@ class Supervision:
         self._arm_fault = self._arm.fault(state.q, state.qd_measured, now_s)
         if self._path and not self._arm_fault:
             jump = self._arm.jump(before, state.q, now_s - self._joints_s)
-            self._arm_fault = jump or self._path.fault(state.q) or self._against.fault(state, self._path, now_s)
+            strange = self._against.fault(state, self._path, now_s, now_s - self._begins_s)
+            self._arm_fault = jump or self._path.fault(state.q) or strange
         self._joints_s = now_s
         return True
 
@@ -136,7 +137,7 @@ class Supervision:
         """A step begins, its motion after `lead_s`."""
         self._commander, self._started_s = commander, now_s
         self._path = PathWatch(trajectory, self._config.watch, self._config.joint_names)
-        self._against = AgainstWatch(now_s + 2 * lead_s)
+        self._against, self._begins_s = AgainstWatch(now_s + 2 * lead_s), now_s + lead_s
         self._hold_after = None
         self.lease.take(commander)
 

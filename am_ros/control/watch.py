@@ -1,5 +1,6 @@
 """What is watched while the arm moves, and the latch that a fault ends in."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ CATCH_UP_S = 0.2
 PATH_SAMPLES = 256
 # An arm that springs back from what it has hit does so for less long.
 AGAINST_RAD_S, AGAINST_S = 0.05, 0.1
+# Aside for so long, while the command is faster than that and the arm follows with less than that share of it.
+ASIDE_S, TOLD_RAD_S, FOLLOWED = 0.03, 0.1, 0.3
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,16 @@ class PathWatch:
         k = int(errors.max(axis=1).argmin())
         return float(self._times[k]), errors[k]
 
-    def along(self, q: np.ndarray, velocity: np.ndarray) -> float:
-        """How fast `velocity` [joints] leads along the path where that is nearest to q [rad/s]; negative: back."""
+    def along(self, q: np.ndarray, velocity: np.ndarray) -> tuple[float, float]:
+        """How fast `velocity` [joints] leads along the path where that is nearest to q, and aside of it [rad/s].
+
+        The first is negative for the way back.
+        """
         k = int(np.abs(self._path - q).max(axis=1).argmin())
         tangent = self._path[min(k + 1, len(self._path) - 1)] - self._path[max(k - 1, 0)]
         length = float(np.linalg.norm(tangent))
-        return float(velocity @ tangent) / length if length > 1e-9 else 0.0
+        along = float(velocity @ tangent) / length if length > 1e-9 else 0.0
+        return along, math.sqrt(max(0.0, float(velocity @ velocity) - along * along))
 
     def fault(self, q: np.ndarray) -> str:
         """ "tracking_error: ..." if a joint is too far off, or empty."""
@@ -115,23 +122,37 @@ class PathWatch:
 
 
 class AgainstWatch:
-    """Does the arm move against its command? Nothing of ours ever does: somebody else commands or pushes it."""
+    """Does the arm move as nothing of ours ever does? Then somebody else commands or pushes it.
+
+    It moves back along its path; or, while the command goes on and the arm does not, it moves aside.
+    """
 
     def __init__(self, from_s: float):
         """Not looked at before `from_s`: until then the command may be led to where the arm is."""
         self._from_s = from_s
-        self._since_s: float | None = None
+        self._back_s: float | None = None  # since when
+        self._aside_s: float | None = None
 
-    def fault(self, state: JointStateBuffer, path: PathWatch, now_s: float) -> str:
-        """ "foreign_motion: ..." once the arm has moved back along its path for AGAINST_S; or empty."""
-        back = -path.along(state.q, state.slope)
-        if back < AGAINST_RAD_S or now_s < self._from_s:
-            self._since_s = None
+    def fault(self, state: JointStateBuffer, path: PathWatch, now_s: float, path_s: float) -> str:
+        """ "foreign_motion: ..." once it has moved so for a while; or empty. The command is at `path_s` of its path."""
+        if now_s < self._from_s:
             return ""
-        self._since_s = now_s if self._since_s is None else self._since_s
-        if now_s - self._since_s < AGAINST_S:
-            return ""
-        return f"foreign_motion: the arm moves at {back:.2f} rad/s against its command (another program, or a push?)"
+        along, aside = path.along(state.q, state.slope)
+        told = float(np.linalg.norm(path.at(path_s)[1]))
+        leaves = told > TOLD_RAD_S and along < FOLLOWED * told and aside > AGAINST_RAD_S
+        self._back_s = self._since(self._back_s, -along > AGAINST_RAD_S, now_s)
+        self._aside_s = self._since(self._aside_s, leaves, now_s)
+        for since_s, shortest_s, how in (
+            (self._back_s, AGAINST_S, f"at {-along:.2f} rad/s against its command"),
+            (self._aside_s, ASIDE_S, f"at {aside:.2f} rad/s beside its path"),
+        ):
+            if since_s is not None and now_s - since_s >= shortest_s:
+                return f"foreign_motion: the arm moves {how} (another program, or a push?)"
+        return ""
+
+    @staticmethod
+    def _since(before_s: float | None, holds: bool, now_s: float) -> float | None:
+        return None if not holds else now_s if before_s is None else before_s
 
 
 class SuspensionWatch:
