@@ -23,9 +23,12 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and s
 
 # The files that take longest, by `--durations`. They come first, or at the end one process has them all to itself.
 LONGEST = (
-    "test_trainer_node", "test_learning_parallel", "test_evaluation_ros", "test_improve", "test_faults_cell",
-    "test_policy_faults", "test_pretrained", "test_faults", "test_supervisor", "test_cartesian_controller_sim",
-    "test_policy_server", "test_learning_checkpoint", "test_learning_method", "test_transport", "test_reach",
+    "test_faults", "test_page_cell", "test_faults_cell", "test_trainer_node", "test_improve", "test_supervisor",
+    "test_policy_server", "test_policy_faults", "test_preflight_node", "test_goal_clients", "test_sim_tasks",
+    "test_evaluation_ros", "test_page_guard", "test_page_disk", "test_faults_driver", "test_controller_safety",
+    "test_cartesian_controller_sim", "test_workers", "test_graph", "test_wheel", "test_pretrained", "test_security",
+    "test_reach", "test_start_check", "test_learning_parallel", "test_learning_checkpoint", "test_learning_method",
+    "test_transport",
 )  # fmt: skip
 
 
