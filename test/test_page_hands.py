@@ -239,6 +239,19 @@ def test_a_goal_of_another_client_is_seen_to_end_after_one_of_ours(watch):
     assert not pursuit.state().running and pursuit.state().ended.startswith("all steps made")
 
 
+def test_a_goal_and_its_episode_end_for_the_page_when_the_policy_server_falls_silent(watch, monkeypatch):
+    pursuit, _ = watch
+    pursuit.pursue("ours", 0)
+    pursuit._on_event(event(EpisodeEvent.START, "ours"))
+    assert pursuit.state().running and pursuit.episode == "e"
+    monkeypatch.setattr(pursuing, "LOST_S", 0.0)
+    pursuit._listener.heard_s = lambda _: 5.0
+    assert not pursuit.state().running and pursuit.state().ended.startswith("policy_server has said nothing for 5 s")
+    assert pursuit.episode == ""
+    pursuit.pursue("ours", 0)
+    assert pursuit.state().ended
+
+
 def test_a_goal_that_a_policy_server_forgot_is_given_up(watch):
     """It was killed, and started anew before anybody noticed: no result ever comes."""
     pursuit, asking = watch

@@ -48,6 +48,7 @@ class CellListener:
         self._pose: PoseStamped | None = None
         self._opening: float | None = None
         self._lights: dict[str, tuple[DiagnosticStatus, float]] = {}
+        self._listening_s = -math.inf  # since when, to diagnostics
         self._arrivals: deque[float] = deque(maxlen=40)
         self._nodes: tuple[NodeState, ...] = ()
         self._graph_s = -math.inf
@@ -81,10 +82,10 @@ class CellListener:
         )
 
     def heard_s(self, node: str) -> float:
-        """Seconds since the node reported on /diagnostics; infinite if it never did."""
+        """Seconds since the node reported on /diagnostics, or since that is listened to; infinite: it is not."""
         lights = list(self._lights.items())
         heard = [at for name, (_, at) in lights if name.partition(":")[0].rpartition("/")[2] == node]
-        return time.monotonic() - max(heard, default=-math.inf)
+        return time.monotonic() - max(heard, default=self._listening_s)
 
     def _light(self, name: str, status: DiagnosticStatus, at_s: float, now_s: float) -> Light:
         age_s = now_s - at_s
@@ -118,6 +119,8 @@ class CellListener:
         for name in wanted.keys() - self._subscriptions.keys():
             message_type, take, qos = wanted[name]
             self._subscriptions[name] = self._node.create_subscription(message_type, name, take, qos)
+            if name == topics.DIAGNOSTICS:
+                self._listening_s = now_s
         if wanted and now_s - self._graph_s > GRAPH_S:
             self._graph_s = now_s
             self._nodes = self._look_at_graph()
@@ -128,6 +131,7 @@ class CellListener:
             self._arrivals.clear()
         elif name == topics.DIAGNOSTICS:
             self._lights.clear()
+            self._listening_s = -math.inf
         elif name == topics.CONTROLLER_STATUS:
             self._status = self._pose = None
 

@@ -65,7 +65,7 @@ class PursuitWatch:
             state = self._state
             silent_s = self._listener.heard_s("policy_server")
             if state.running and time.monotonic() - state.began_s > LOST_S and LOST_S < silent_s < math.inf:
-                state.running, state.fault = False, True
+                state.running, state.fault, self.episode = False, True, ""
                 state.ended = f"policy_server has said nothing for {silent_s:.0f} s; when it is back, pursue it again"
             return replace(state, steps=list(state.steps), warnings=list(state.warnings))
 
