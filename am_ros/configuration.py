@@ -8,17 +8,26 @@ A field's metadata says `help` (with the unit), and where they apply `range=(low
 import dataclasses
 import json
 import typing
-from collections.abc import Iterator
+from argparse import ArgumentParser, Namespace
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, TypeVar
 
 from am_ros.errors import AmRosError
 
+T = TypeVar("T")
+Config = TypeVar("Config")  # one of the dataclasses
 
-def parameter(default, help: str, *, range: tuple | None = None, choices: tuple | None = None):
+
+def parameter(
+    default: T, help: str, *, range: tuple[float, float] | None = None, choices: Collection[T] | None = None
+) -> T:
     """A dataclass field with description, range and choices. `default` may be an immutable value only."""
     return dataclasses.field(default=default, metadata={"help": help, "range": range, "choices": choices})
 
 
-def flat_fields(cls, base=None, skip: tuple[str, ...] = ()) -> Iterator[tuple[dataclasses.Field, object]]:
+def flat_fields(
+    cls: type[Any], base: Any = None, skip: tuple[str, ...] = ()
+) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
     """Every field of `cls`, and of the dataclasses in it, with its value in `base` (default: the defaults of `cls`).
 
     The fields in `skip` are left out. This is the order and the set of a node's parameters.
@@ -34,7 +43,7 @@ def flat_fields(cls, base=None, skip: tuple[str, ...] = ()) -> Iterator[tuple[da
             yield f, getattr(base, f.name)
 
 
-def check(config) -> None:
+def check(config: Any) -> None:
     """Raise AmRosError, naming the parameter, if a value has the wrong type or is outside its range or choices."""
     hints = typing.get_type_hints(type(config))
     for f in dataclasses.fields(config):
@@ -55,9 +64,9 @@ def check(config) -> None:
             raise AmRosError(f"parameter {f.name}: {value!r} is not one of {', '.join(map(str, choices))}")
 
 
-def _coerce(kind, value):
+def _coerce(kind: Any, value: Any) -> Any:
     origin = typing.get_origin(kind) or kind
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else from_dict(kind, value)
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(value)
@@ -66,10 +75,10 @@ def _coerce(kind, value):
     return value
 
 
-def from_dict(cls, values: dict):
+def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
     """Build and check a configuration; unknown names raise AmRosError."""
     hints = typing.get_type_hints(cls)
-    unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
+    unknown = set(values) - hints.keys()
     if unknown:
         raise AmRosError(f"{cls.__name__}: unknown parameter {', '.join(sorted(unknown))}")
     config = cls(**{name: _coerce(hints[name], value) for name, value in values.items()})
@@ -77,12 +86,14 @@ def from_dict(cls, values: dict):
     return config
 
 
-def to_json(config) -> str:
+def to_json(config: Any) -> str:
     """The configuration as JSON text, field by field."""
     return json.dumps(dataclasses.asdict(config), indent=2)
 
 
-def add_flags(parser, cls, skip: tuple = (), show_defaults: bool = True) -> None:
+def add_flags(
+    parser: ArgumentParser, cls: type[Any], skip: tuple[str, ...] = (), show_defaults: bool = True
+) -> None:
     """Add one `--flag` per field of `cls` to an argparse parser; its help shows the dataclass's defaults."""
     hints = typing.get_type_hints(cls)
     for f in dataclasses.fields(cls):
@@ -90,7 +101,7 @@ def add_flags(parser, cls, skip: tuple = (), show_defaults: bool = True) -> None
             continue
         kind = typing.get_origin(hints[f.name]) or hints[f.name]
         shown = f" (default {f.default})" if show_defaults else ""
-        options = {"help": f.metadata.get("help", "") + shown, "default": None, "dest": f.name}
+        options: dict[str, Any] = {"help": f.metadata.get("help", "") + shown, "default": None, "dest": f.name}
         if kind is bool:
             options["type"] = _bool
             options["metavar"] = "true|false"
@@ -106,7 +117,7 @@ def add_flags(parser, cls, skip: tuple = (), show_defaults: bool = True) -> None
         parser.add_argument("--" + f.name.replace("_", "-"), **options)
 
 
-def given_flags(cls, arguments) -> dict:
+def given_flags(cls: type[Any], arguments: Namespace) -> dict[str, Any]:
     """The fields of `cls` that the parsed flags name, checked."""
     hints = typing.get_type_hints(cls)
     given = {n: _coerce(hints[n], v) for n, v in vars(arguments).items() if n in hints and v is not None}
@@ -114,9 +125,9 @@ def given_flags(cls, arguments) -> dict:
     return given
 
 
-def from_flags(cls, arguments, base=None, **fixed):
+def from_flags(cls: type[Config], arguments: Namespace, base: Any = None, **fixed: Any) -> Config:
     """Build a configuration from parsed flags: those left out are those of `base`, else the defaults."""
-    usual = {f.name: getattr(base, f.name) for f in dataclasses.fields(cls)} if base is not None else {}
+    usual = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)} if base is not None else {}
     return from_dict(cls, {**usual, **given_flags(cls, arguments), **fixed})
 
 

@@ -26,7 +26,7 @@ class StreamReport:
 class StreamStatistics:
     """Counters that one thread fills and another reads; times are those of time.monotonic()."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._recent: deque[float] = deque()
         self._images = self._drops = self._reconnects = 0
@@ -73,7 +73,7 @@ class StreamStatistics:
 class StampLog:
     """Header stamps of the images that passed, to find out whether any was lost on the way to somebody else."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.count = 0  # all so far, also those that are not kept any more
         self._stamps: list[int] = []
 

@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
@@ -24,6 +25,7 @@ import numpy as np
 from am_ros.episode import check_name
 from am_ros.errors import AmRosError
 from am_ros.images import check_rgb, decode, encode_png
+from am_ros.paths import Folder
 
 MAX_GOALS = 10_000
 MAX_NOTE = 1_000  # characters
@@ -55,7 +57,7 @@ class Goal:
     view_height: int = 0  # [px]
     view_sha256: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         what = f"goal {check_name(self.goal_id, 'goal id')!r}"
         if not isinstance(self.note, str) or len(self.note) > MAX_NOTE:
             raise AmRosError(f"{what}: the note must be text of at most {MAX_NOTE} characters")
@@ -80,18 +82,18 @@ class Goal:
             raise AmRosError(f"{what}: the sha256s and created must be text")
 
 
-def _is_integer(value) -> bool:
+def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
-def _is_finite(value) -> bool:
+def _is_finite(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class GoalLibrary:
     """Goals in a folder, which is made if it is not there. Nothing is cached: the folder is the library."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Folder):
         self.folder = Path(folder).expanduser()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -237,8 +239,8 @@ class GoalLibrary:
             odd = sorted(names ^ set(content)) if isinstance(content, dict) else "not an object"
             raise AmRosError(f"{path}: is damaged: missing or unknown fields {odd}")
         try:
-            joints = {name: tuple(content.pop(name)) for name in ("joint_names", "joint_positions")}
-            goal = Goal(**content, **joints)
+            content |= {name: tuple(content[name]) for name in ("joint_names", "joint_positions")}
+            goal = Goal(**content)
         except (AmRosError, TypeError) as error:
             raise AmRosError(f"{path}: is damaged: {error}") from None
         if goal.goal_id != goal_id:
@@ -253,7 +255,7 @@ class GoalLibrary:
         return goal
 
     @contextmanager
-    def _locked(self):
+    def _locked(self) -> Iterator[None]:
         with open(self.folder / ".lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

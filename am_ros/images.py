@@ -7,6 +7,7 @@ PyPI and breaks with NumPy 2 in some distributions; for anything else cv_bridge 
 
 import re
 from array import array
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ _FULL_COLOUR = (
 
 # By encoding: bytes per pixel, and what makes RGB of them. Of a Bayer pattern ROS names the first two pixels of the
 # first row, OpenCV those of the second row from its second column on.
-_RAW = {
+_RAW: dict[str, tuple[int, int | None]] = {
     "rgb8": (3, None),
     "bgr8": (3, cv2.COLOR_BGR2RGB),
     "rgba8": (4, cv2.COLOR_RGBA2RGB),
@@ -55,15 +56,17 @@ _RAW = {
     "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
 }
 ENCODINGS = tuple(_RAW)  # of sensor_msgs/Image that are read without cv_bridge
+Bytes: TypeAlias = bytes | bytearray | memoryview | array[int] | np.ndarray  # of messages and of files
+
 _COLOURS = re.compile(r"(?:rgb|bgr)a?(?:8|16)")  # what image_transport counts as colour
 
 
-def check_rgb(rgb, what: str = "image") -> np.ndarray:
+def check_rgb(rgb: object, what: str = "image") -> np.ndarray:
     """Return `rgb` as a contiguous array; raise AmRosError unless it is uint8 [H, W, 3] of a sensible size."""
     if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         found = f"{rgb.dtype} {list(rgb.shape)}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
         raise AmRosError(f"{what}: expected uint8 [height, width, 3], got {found}")
-    _check_size(what, *rgb.shape[:2])
+    _check_size(what, rgb.shape[0], rgb.shape[1])
     return np.ascontiguousarray(rgb)
 
 
@@ -87,14 +90,14 @@ def encode_png(rgb: np.ndarray) -> bytes:
     return _encode(".png", rgb, [])
 
 
-def _encode(extension: str, rgb: np.ndarray, options: list) -> bytes:
+def _encode(extension: str, rgb: np.ndarray, options: list[int]) -> bytes:
     done, data = cv2.imencode(extension, cv2.cvtColor(check_rgb(rgb), cv2.COLOR_RGB2BGR), options)
     if not done:
         raise AmRosError(f"image: cannot be encoded as {extension[1:]}")
     return data.tobytes()
 
 
-def decode(data, what: str = "image data") -> np.ndarray:
+def decode(data: Bytes, what: str = "image data") -> np.ndarray:
     """Decode a JPEG or PNG (bytes-like) to RGB uint8 [H, W, 3].
 
     Raises AmRosError, naming `what`, if it is not one or is cut short.
@@ -134,7 +137,7 @@ def crop_resize(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
     _check_size("crop_resize", height, width)
     if rgb.shape[:2] == (height, width):
         return rgb
-    top, left, box_height, box_width = crop_box(*rgb.shape[:2], height, width)
+    top, left, box_height, box_width = crop_box(rgb.shape[0], rgb.shape[1], height, width)
     box = rgb[top : top + box_height, left : left + box_width]
     # Averaging over areas is the only one that does not alias when shrinking; OpenCV's own is nearest when growing.
     method = cv2.INTER_AREA if box_height >= height else cv2.INTER_LINEAR
@@ -143,14 +146,14 @@ def crop_resize(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def larger_view(whole: np.ndarray, height: int, width: int, longest_px: int) -> np.ndarray | None:
     """What `crop_resize(whole, height, width)` shows, up to a longest side of `longest_px`; None if not larger."""
-    _, _, box_height, box_width = crop_box(*whole.shape[:2], height, width)
+    _, _, box_height, box_width = crop_box(whole.shape[0], whole.shape[1], height, width)
     factor = min(longest_px, max(box_height, box_width)) / max(height, width)
     if factor <= 1:
         return None
     return crop_resize(whole, max(1, round(height * factor)), max(1, round(width * factor)))
 
 
-def array_from_image(msg, what: str = "image message", encoding: str = "") -> np.ndarray:
+def array_from_image(msg: Any, what: str = "image message", encoding: str = "") -> np.ndarray:
     """Convert a sensor_msgs/Image to RGB uint8 [H, W, 3]: ENCODINGS here, others by cv_bridge where it is installed.
 
     `encoding` counts more than the message's own. The result may share memory with the message. Raises AmRosError,
@@ -184,7 +187,7 @@ def _convert(pixels: np.ndarray, conversion: int, what: str) -> np.ndarray:
         raise AmRosError(f"{what}: {pixels.shape[1]}x{pixels.shape[0]} px cannot be converted") from None
 
 
-def array_from_compressed(msg, what: str = "image data", encoding: str = "") -> np.ndarray:
+def array_from_compressed(msg: Any, what: str = "image data", encoding: str = "") -> np.ndarray:
     """Convert a sensor_msgs/CompressedImage (JPEG, PNG) to RGB uint8 [H, W, 3], by image_transport's rule.
 
     Its `format` is "<encoding of the camera>; jpeg compressed <encoding of the file>". Without "compressed bgr" the
@@ -194,8 +197,9 @@ def array_from_compressed(msg, what: str = "image data", encoding: str = "") -> 
     camera, separator, file = msg.format.partition(";")
     camera = encoding or camera.strip()
     rgb = decode(msg.data, what)
-    if camera.startswith("bayer_") and camera in _RAW and "compressed bgr" not in file and _is_grey(rgb):
-        return _convert(np.ascontiguousarray(rgb[..., 0]), _RAW[camera][1], what)
+    _, conversion = _RAW.get(camera, (0, None))
+    if camera.startswith("bayer_") and conversion is not None and "compressed bgr" not in file and _is_grey(rgb):
+        return _convert(np.ascontiguousarray(rgb[..., 0]), conversion, what)
     exchanged = separator and _COLOURS.fullmatch(camera) and "compressed bgr" not in file
     return np.ascontiguousarray(rgb[..., ::-1]) if exchanged else rgb
 
@@ -204,7 +208,7 @@ def _is_grey(rgb: np.ndarray) -> bool:
     return bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all())
 
 
-def _by_cv_bridge(msg, what: str) -> np.ndarray:
+def _by_cv_bridge(msg: Any, what: str) -> np.ndarray:
     try:
         from cv_bridge import CvBridge  # only in an apt install of ROS 2, and only for rare encodings
     except ImportError:
@@ -221,7 +225,7 @@ def _by_cv_bridge(msg, what: str) -> np.ndarray:
         raise AmRosError(f"{what}: cv_bridge cannot convert encoding {msg.encoding!r}: {reason}") from None
 
 
-def fill_image(msg, rgb: np.ndarray) -> None:
+def fill_image(msg: Any, rgb: np.ndarray) -> None:
     """Put an image [H, W, 3] into a sensor_msgs/Image as rgb8; the header is left as it is."""
     rgb = check_rgb(rgb)
     msg.height, msg.width = rgb.shape[:2]

@@ -1,10 +1,13 @@
-"""Paths that come over the network: taken only inside a folder that the operator has named."""
+"""Paths; those that come over the network are taken only inside a folder that the operator has named."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 from am_ros.errors import AmRosError
 
+Folder: TypeAlias = str | os.PathLike[str]
 MAX_PATH = 1024  # characters
 
 

@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from types import FrameType
+from typing import Any, TypeAlias
 
 # A closed terminal sends SIGHUP twice (kernel and shell), systemd SIGTERM and SIGHUP: so close together they are one.
 BURST_S = 1.0
 STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Handlers: TypeAlias = dict[int, Any]  # by number: a function, SIG_DFL, SIG_IGN, or None: not installed from Python
 
 
 class Stopped(KeyboardInterrupt):
@@ -27,7 +30,7 @@ def exit_code(interrupt: KeyboardInterrupt) -> int:
     return 128 + getattr(interrupt, "number", signal.SIGINT)
 
 
-def on_stop(handler: Callable) -> dict:
+def on_stop(handler: Callable[[int, FrameType | None], None]) -> Handlers:
     """Have `handler(number, frame)` called for each of them, a burst counting once; returns what was there before.
 
     A SIGHUP that whoever started us ignores (nohup) stays ignored. From another thread than the main one, nothing is
@@ -35,13 +38,13 @@ def on_stop(handler: Callable) -> dict:
     """
     called_s = float("-inf")
 
-    def once(number, frame):
+    def once(number: int, frame: FrameType | None) -> None:
         nonlocal called_s
         if time.monotonic() - called_s > BURST_S:
             called_s = time.monotonic()
             handler(number, frame)
 
-    before = {}
+    before: Handlers = {}
     if threading.current_thread() is threading.main_thread():
         for number in STOP:
             before[number] = signal.getsignal(number)
@@ -50,7 +53,7 @@ def on_stop(handler: Callable) -> dict:
     return before
 
 
-def put_back(before: dict) -> None:
+def put_back(before: Handlers) -> None:
     """Undo an `on_stop` that returned this."""
     for number, handler in before.items():
         if handler is not None:  # one that was not installed from Python
@@ -79,7 +82,7 @@ def spare_resource_tracker() -> None:
 def raised() -> Iterator[None]:
     """Within it, each of them raises Stopped in the main thread, as Ctrl-C raises KeyboardInterrupt."""
 
-    def interrupt(number, _frame):
+    def interrupt(number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             _leave_terminal()
         raise Stopped(number)
@@ -99,7 +102,7 @@ def held_back(stop: Callable[[], None]) -> Iterator[None]:
     """
     came = []
 
-    def note(number, _frame):
+    def note(number: int, _frame: FrameType | None) -> None:
         came.append(number)
         if len(came) > 1:
             raise Stopped(number)

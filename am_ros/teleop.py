@@ -256,10 +256,10 @@ class Wishes:
         if key is not None and now_s - key[1] <= self._config.key_timeout_s:
             self._driven_by_joy = False
             return key[0]
-        fresh = self._joy is not None and now_s - self._joy[1] <= self._config.joy_timeout_s
-        if fresh and self._joy[0] is not None and not self._frozen(now_s):
+        wish, came_s = self._joy or (None, now_s)
+        if wish is not None and now_s - came_s <= self._config.joy_timeout_s and not self._frozen(now_s):
             self._driven_by_joy = True
-            return self._joy[0]
+            return wish
         return None
 
 

@@ -8,12 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.connection import Connection
+from typing import Any, TextIO, TypeAlias, TypeVar
 
 from am_ros.errors import AmRosError
 from am_ros.signals import leave_to_parent, spare_resource_tracker
 
+T = TypeVar("T")
+Job: TypeAlias = tuple[Any, ...]  # the arguments of a function
 
-def run_jobs(function: Callable, jobs: Iterable[tuple], workers: int, what: str) -> Iterator:
+
+def run_jobs(function: Callable[..., T], jobs: Iterable[Job], workers: int, what: str) -> Iterator[T]:
     """Results of `function(*job)` as they end, in any order; one worker runs them in order in this very process.
 
     Only a few jobs are under way at any time. Whatever stops the caller (an error in a job, Ctrl-C, the end of
@@ -23,12 +28,14 @@ def run_jobs(function: Callable, jobs: Iterable[tuple], workers: int, what: str)
     return _run(function, jobs, workers, what, in_order=False)
 
 
-def run_in_order(function: Callable, jobs: Iterable[tuple], workers: int, what: str) -> Iterator:
+def run_in_order(function: Callable[..., T], jobs: Iterable[Job], workers: int, what: str) -> Iterator[T]:
     """The same as run_jobs, with the results in the order of the jobs; a few wait for their turn at most."""
     return _run(function, jobs, workers, what, in_order=True)
 
 
-def _run(function: Callable, jobs: Iterable[tuple], workers: int, what: str, in_order: bool) -> Iterator:
+def _run(
+    function: Callable[..., T], jobs: Iterable[Job], workers: int, what: str, in_order: bool
+) -> Iterator[T]:
     if workers < 1:
         raise AmRosError(f"parameter workers: {workers} is not a positive number")
     if workers == 1:
@@ -36,7 +43,9 @@ def _run(function: Callable, jobs: Iterable[tuple], workers: int, what: str, in_
     return _run_in_pool(function, iter(jobs), workers, what, in_order)
 
 
-def _run_in_pool(function: Callable, jobs: Iterator[tuple], workers: int, what: str, in_order: bool) -> Iterator:
+def _run_in_pool(
+    function: Callable[..., T], jobs: Iterator[Job], workers: int, what: str, in_order: bool
+) -> Iterator[T]:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when a worker imports NumPy and OpenCV
     spare_resource_tracker()
     context = multiprocessing.get_context("spawn")
@@ -63,13 +72,13 @@ def _run_in_pool(function: Callable, jobs: Iterator[tuple], workers: int, what: 
         lifeline.close()
 
 
-def start_worker(lifeline) -> None:
+def start_worker(lifeline: Connection) -> None:
     """First thing in a worker process: it ends when the other end of the pipe `lifeline` is closed."""
     leave_to_parent()
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
 
-def _end_with(lifeline) -> None:
+def _end_with(lifeline: Connection) -> None:
     lifeline.poll(None)  # returns at the end of the pipe, for nothing is ever written into it
     os._exit(1)
 
@@ -77,7 +86,7 @@ def _end_with(lifeline) -> None:
 class ProgressLine:
     """One line about how far it is, on a terminal overwritten in place, elsewhere one every ten seconds."""
 
-    def __init__(self, stream, what: str, unit: str):
+    def __init__(self, stream: TextIO, what: str, unit: str):
         """For example ("evaluate", "trials")."""
         self._stream, self._what, self._unit = stream, what, unit
         self._first: tuple[float, int] | None = None  # time and count of the first call

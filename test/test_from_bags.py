@@ -14,6 +14,7 @@ from am_ros.bags.finder import find
 from am_ros.bags.index import read_row
 from am_ros.bags.relabel import label_of, set_label
 from am_ros.bags.salvage import salvage
+from am_ros.errors import AmRosError
 from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
 from am_ros.sim.dataset_card import read_facts
@@ -37,6 +38,13 @@ def test_bags_are_taken_in_order_by_any_number_of_processes(tmp_path, store, wor
     assert report.added == 69 and len(report.refused) == 1 and told[-1] == (70, 70)
     again = ingest(tmp_path / "bags", ReplayStore.open(tmp_path / "store"), SPACE, workers=workers)
     assert (again.added, again.known) == (0, 69)
+
+
+def test_bags_do_not_go_into_a_store_of_vectors(tmp_path):
+    write_episode(make_episode("e0"), tmp_path / "bags", SPACE)
+    vectors = ReplayStore.create_for_vectors(tmp_path / "vectors", size=7)
+    with pytest.raises(AmRosError, match="vectors: is a replay store of vectors, and bags hold images"):
+        ingest(tmp_path / "bags", vectors, SPACE)
 
 
 def test_two_sessions_with_bags_of_the_same_names_are_both_learned_from(tmp_path, store):

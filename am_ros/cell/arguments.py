@@ -4,6 +4,7 @@ import difflib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
@@ -121,7 +122,7 @@ class TrainArguments(CommonArguments):
     min_episodes: int = parameter(1, "begin to train once there are so many episodes", range=(1, 10_000_000))
 
 
-def arguments_from_text(cls: type, texts: Mapping[str, str]) -> dict:
+def arguments_from_text(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
     """Values of `key:=value` arguments, each as the type of the field of `cls`; raises AmRosError naming the key."""
     hints = typing.get_type_hints(cls)
     values = {}

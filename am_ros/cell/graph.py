@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -88,7 +89,7 @@ DESCRIBED = ("robot_description", "joint_names", "base_frame", "flange_extension
 TOPICS, CHECK = "/**/topics", "check"
 
 
-def sim_nodes(**arguments) -> list[NodeSpec]:
+def sim_nodes(**arguments: Any) -> list[NodeSpec]:
     """The nodes of the simulated workcell; `arguments` are the fields of SimArguments."""
     a = from_dict(SimArguments, arguments)
     files = _parameter_files(a, "sim")
@@ -98,7 +99,7 @@ def sim_nodes(**arguments) -> list[NodeSpec]:
     return _cell(nodes, a, files, _check_words("sim", arguments))
 
 
-def workcell_nodes(**arguments) -> list[NodeSpec]:
+def workcell_nodes(**arguments: Any) -> list[NodeSpec]:
     """The nodes of the real workcell beside the arm's own driver; `arguments` are the fields of WorkcellArguments."""
     a = from_dict(WorkcellArguments, arguments)
     files = _parameter_files(a, "workcell", a.stack)
@@ -106,7 +107,7 @@ def workcell_nodes(**arguments) -> list[NodeSpec]:
     return _cell(nodes, a, files, _check_words("workcell", arguments))
 
 
-def record_nodes(**arguments) -> list[NodeSpec]:
+def record_nodes(**arguments: Any) -> list[NodeSpec]:
     """What an operator needs to move the arm and record it; `arguments` are the fields of RecordArguments."""
     a = from_dict(RecordArguments, arguments)
     files = _parameter_files(a, "workcell", a.stack)
@@ -116,7 +117,7 @@ def record_nodes(**arguments) -> list[NodeSpec]:
     return _cell(nodes, a, files, _check_words("record", arguments))
 
 
-def train_nodes(**arguments) -> list[NodeSpec]:
+def train_nodes(**arguments: Any) -> list[NodeSpec]:
     """The trainer, which watches a folder; `arguments` are the fields of TrainArguments."""
     a = from_dict(TrainArguments, arguments)
     files = _parameter_files(a)
@@ -213,7 +214,7 @@ def driver_topics(files: tuple[Path, ...], namespace: str = "") -> dict[str, str
     Those that come with the package are names of a driver alone in the root: beside a second cell it runs in the
     namespace of its own one. Names in a file of the user's stay as they are written.
     """
-    found = {}
+    found: dict[str, str] = {}
     for file in files:
         found |= _section(file, TOPICS, namespace)
     wrong = [name for name, topic in found.items() if name not in REMAPPED or not isinstance(topic, str) or not topic]
@@ -231,7 +232,7 @@ def _driver_names(files: tuple[Path, ...], namespace: str) -> dict[str, str]:
     return found
 
 
-def _section(file: Path, pattern: str, namespace: str) -> dict:
+def _section(file: Path, pattern: str, namespace: str) -> dict[str, Any]:
     """A section of a parameter file; in those of the package, names in the root become names in the namespace."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -285,7 +286,7 @@ def _in_namespace(nodes: list[NodeSpec], a: CommonArguments) -> list[NodeSpec]:
     return [dataclasses.replace(node, namespace=a.namespace, enclave=keys[node.label]) for node in nodes]
 
 
-def _yaml(value) -> str:
+def _yaml(value: object) -> str:
     """A parameter value as ROS reads it on a command line: JSON is YAML, and keeps "5" a string and 5.0 a double."""
     if isinstance(value, Path):
         value = str(value)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from am_ros.cell.arguments import arguments_from_text
 from am_ros.cell.environment import ros_environment
@@ -17,7 +18,7 @@ from am_ros.errors import AmRosError
 ENVIRONMENT = ("FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE")
 
 
-def describe(cell: str):
+def describe(cell: str) -> Any:
     """The LaunchDescription of a cell: one launch argument per field of its arguments, the environment, the nodes.
 
     Raises AmRosError if launch_ros is not installed (it comes with ROS 2 from apt, not as a wheel).
@@ -32,7 +33,7 @@ def describe(cell: str):
     fields = dataclasses.fields(arguments_class)
     environment = ros_environment()
 
-    def nodes(context):
+    def nodes(context: Any) -> list[Any]:
         arguments_from_text(arguments_class, _typed(cell, context.argv))
         texts = {f.name: context.launch_configurations[f.name] for f in fields}
         security = security_environment(texts.get("security", ""))
@@ -68,7 +69,7 @@ def _typed(cell: str, argv: list[str]) -> dict[str, str]:
     return words if f"{cell}.launch.py" in {Path(word).name for word in sys.argv} else {}
 
 
-def _actions(specs: list[NodeSpec]) -> list:
+def _actions(specs: list[NodeSpec]) -> list[Any]:
     from launch.actions import OpaqueFunction
     from launch_ros.actions import Node
 
@@ -88,17 +89,17 @@ def _actions(specs: list[NodeSpec]) -> list:
     ]
 
 
-def _shut_down(context, label: str) -> list:
+def _shut_down(context: Any, label: str) -> list[Any]:
     """Stop the launch because a node ended, unless it ended because the launch stops."""
     from launch.actions import Shutdown
 
     return [] if context.is_shutdown else [Shutdown(reason=f"{label} ended")]
 
 
-def _text(value) -> str:
+def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _help(field) -> str:
+def _help(field: dataclasses.Field[Any]) -> str:
     choices = field.metadata["choices"]
-    return field.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
+    return str(field.metadata["help"]) + (f" ({', '.join(choices)})" if choices else "")

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
 from am_ros.cell.environment import child_environment
@@ -41,7 +42,13 @@ class NodeProcess:
     that outlives it: the kernel kills it when that thread ends.
     """
 
-    def __init__(self, spec: NodeSpec, env: dict | None = None, log_file: Path | None = None, echo: bool = False):
+    def __init__(
+        self,
+        spec: NodeSpec,
+        env: Mapping[str, str] | None = None,
+        log_file: Path | None = None,
+        echo: bool = False,
+    ):
         self.spec = spec
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._echo = echo
@@ -114,19 +121,22 @@ class NodeProcess:
         """SIGINT, then SIGTERM, then SIGKILL, each with its time limit; return the exit code."""
         return stop_all([self])[0]
 
-    def close(self) -> None:
-        """Kill what is left of the node and of whatever it started, and release the log file."""
+    def close(self) -> int:
+        """Kill what is left of the node and of whatever it started, release the log file; return the exit code."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        self._process.wait(STOP_TIMEOUTS_S[-1][1])
+        code = self._process.wait(STOP_TIMEOUTS_S[-1][1])
         self._reader.join(2.0)
         if self._log:
             self._log.close()
+        return code
 
     def _read(self) -> None:
-        for raw in self._process.stdout:
+        output = self._process.stdout
+        assert output  # a pipe, as asked for
+        for raw in output:
             line = raw.decode(errors="replace").rstrip("\n")
             with self._news:
                 self.lines.append(line)
@@ -135,7 +145,7 @@ class NodeProcess:
                 self._log.write(line + "\n")
             if self._echo:
                 print(f"[{self.spec.label}] {line}", flush=True)
-        self._process.stdout.close()
+        output.close()
 
 
 def stop_all(processes: list[NodeProcess], in_turn: bool = False) -> list[int]:
@@ -150,9 +160,7 @@ def stop_all(processes: list[NodeProcess], in_turn: bool = False) -> list[int]:
             if in_turn and number == signal.SIGINT:
                 _wait_for_end([process], process.spec.stop_wait_s)
         _wait_for_end(running, timeout_s)
-    for process in processes:
-        process.close()
-    return [p.returncode for p in processes]
+    return [process.close() for process in processes]
 
 
 def _wait_for_end(processes: list[NodeProcess], timeout_s: float) -> None:

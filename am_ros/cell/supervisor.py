@@ -1,7 +1,7 @@
 """Starts a list of nodes as processes, names the one that dies, and leaves none running."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from am_ros.cell.bringup import UP
@@ -32,7 +32,9 @@ class Supervisor:
     supervisor's own process ends in whatever way, the kernel kills the nodes.
     """
 
-    def __init__(self, specs: Iterable[NodeSpec], log_dir: Path, env: dict | None = None, echo: bool = False):
+    def __init__(
+        self, specs: Iterable[NodeSpec], log_dir: Path, env: Mapping[str, str] | None = None, echo: bool = False
+    ):
         self.specs = list(specs)
         self.log_dir = Path(log_dir)
         self.processes: dict[str, NodeProcess] = {}
@@ -55,7 +57,7 @@ class Supervisor:
             raise
         return self
 
-    def __exit__(self, *_error) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     def check(self) -> None:

@@ -1,8 +1,11 @@
 """How the command comes to rest: along the path that was checked, and, where the arm does not follow, to the arm."""
 
+from typing import TypeAlias
+
 import numpy as np
 
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.control.types import Vector
 
 # Between two knots: a tick of a driver at 100 Hz.
 KNOT_S = 0.01
@@ -11,8 +14,11 @@ SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 TOLERANCE = 1.02
 
 
+Knot: TypeAlias = tuple[float, np.ndarray, np.ndarray]  # time [s], angles [joints] rad, velocities [joints] rad/s
+
+
 def brake_along(
-    path: JointTrajectory, time_s: float, acceleration, min_duration_s: float = 0.1, on_s: float = 0.0
+    path: JointTrajectory, time_s: float, acceleration: Vector, min_duration_s: float = 0.1, on_s: float = 0.0
 ) -> JointTrajectory:
     """The way to rest from where `path` is at `time_s`, on the path itself and as fast as every joint can.
 
@@ -22,7 +28,7 @@ def brake_along(
     limit = np.asarray(acceleration, float)
     s, rate = min(max(time_s, 0.0), path.duration_s), 1.0
     q, qd = path.at(s)
-    knots = [(0.0, q, qd)]
+    knots: list[Knot] = [(0.0, q, qd)]
     for k in range(1, round(on_s / KNOT_S) + 1):
         s += KNOT_S
         knots.append((k * KNOT_S, *path.at(s)))
@@ -32,11 +38,12 @@ def brake_along(
     time, q, _ = knots[-1]
     if time < min_duration_s:
         knots.append((min_duration_s, q, np.zeros_like(q)))
-    return JointTrajectory(*(np.array(part) for part in zip(*knots, strict=True)))
+    times_s, positions, velocities = (np.array(part) for part in zip(*knots, strict=True))
+    return JointTrajectory(times_s, positions, velocities)
 
 
-def _next(path: JointTrajectory, s: float, rate: float, knot, limit: np.ndarray) -> tuple:
-    """Path parameter, rate and knot (time, angles, velocities) one interval later, braked as hard as can be."""
+def _next(path: JointTrajectory, s: float, rate: float, knot: Knot, limit: np.ndarray) -> tuple[float, float, Knot]:
+    """Path parameter, rate and knot one interval later, braked as hard as can be."""
     time, q, qd = knot
     slower = _deceleration(path, s, rate, limit)
     for share in SHARES:
@@ -63,7 +70,9 @@ def _deceleration(path: JointTrajectory, s: float, rate: float, limit: np.ndarra
     return float((room / np.abs(velocity[moves])).min())
 
 
-def ease(start, goal, velocity, acceleration, min_duration_s: float = 0.1) -> JointTrajectory:
+def ease(
+    start: Vector, goal: Vector, velocity: np.ndarray, acceleration: np.ndarray, min_duration_s: float = 0.1
+) -> JointTrajectory:
     """From rest to rest in joint space, within `velocity` and `acceleration` [joints] each."""
     start, goal = np.asarray(start, float), np.asarray(goal, float)
     way = np.abs(goal - start)

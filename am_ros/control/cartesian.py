@@ -10,6 +10,7 @@ from am_ros.control.kinematics import Kinematics, tool_rotation
 from am_ros.control.limits import MotionLimits
 from am_ros.control.robot import robot_description, robot_model
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.control.types import Slack, Vector
 from am_ros.errors import AmRosError
 
 KNOTS = 7
@@ -34,7 +35,7 @@ def differentiation_matrix(x: np.ndarray) -> np.ndarray:
     """Matrix [K, K] that takes values at x [K] to the derivative of their interpolating polynomial at x."""
     difference = x[:, None] - x[None, :] + np.eye(len(x))
     weights = 1 / difference.prod(axis=1)
-    matrix = weights[None, :] / weights[:, None] / difference
+    matrix: np.ndarray = weights[None, :] / weights[:, None] / difference
     np.fill_diagonal(matrix, 0)
     np.fill_diagonal(matrix, -matrix.sum(axis=1))
     return matrix
@@ -69,7 +70,7 @@ class CartesianStepper:
     @classmethod
     def for_model(
         cls, model: str = "iiwa14", limits: MotionLimits | None = None, action_space: ActionSpace | None = None
-    ):
+    ) -> "CartesianStepper":
         """The stepper of one of our own robot descriptions, "iiwa14" or "iiwa7"."""
         limits, facts = limits or MotionLimits(), robot_model(model)
         kinematics = Kinematics(
@@ -77,7 +78,7 @@ class CartesianStepper:
         )
         return cls(kinematics, limits, action_space)
 
-    def plan(self, q, action: CartesianAction, slack_m=0.0) -> JointTrajectory:
+    def plan(self, q: Vector, action: CartesianAction, slack_m: Slack = 0.0) -> JointTrajectory:
         """Trajectory of one step from rest at joint angles q [joints]; `slack_m` as for `goal`.
 
         A terminating action, or one without displacement, stands still for the shortest duration.
@@ -96,7 +97,7 @@ class CartesianStepper:
         positions = self._along_line(q, start, start_rotation, goal, action.rotation_z_rad)
         return self._scale_time(positions, self._share_of_speed(positions, goal))
 
-    def brake(self, q, qd) -> JointTrajectory:
+    def brake(self, q: Vector, qd: Vector) -> JointTrajectory:
         """The shortest way to rest from a motion, all joints decelerating together; q [joints], qd [joints]."""
         # A measured velocity beyond what the joints can do is noise, and would lead far away.
         q, qd = np.asarray(q, float), np.clip(qd, -self.kinematics.velocity_limit, self.kinematics.velocity_limit)
@@ -110,7 +111,7 @@ class CartesianStepper:
         ratios = (velocity / self._velocity).max(), math.sqrt((acceleration / self._acceleration).max())
         return trajectory.slowed(max(ratios)) if max(ratios) > 1 else trajectory
 
-    def goal(self, start: np.ndarray, displacement: np.ndarray, slack_m=0.0) -> np.ndarray:
+    def goal(self, start: np.ndarray, displacement: np.ndarray, slack_m: Slack = 0.0) -> np.ndarray:
         """Where the step ends [3]; raises AmRosError "workspace_limit: ..." if that is outside the box.
 
         A start that lies a little outside (tracking error) is no reason to refuse a step that does not lead further
@@ -128,9 +129,12 @@ class CartesianStepper:
                 raise AmRosError(f"workspace_limit: {axis} = {wanted[i]:.3f} m below {self._low[i]:.3f} m")
             if wanted[i] > high[i]:
                 raise AmRosError(f"workspace_limit: {axis} = {wanted[i]:.3f} m above {self._high[i]:.3f} m")
-        return np.clip(wanted, lowest, highest)
+        inside: np.ndarray = np.clip(wanted, lowest, highest)
+        return inside
 
-    def _along_line(self, q, start, start_rotation, goal, turn) -> np.ndarray:
+    def _along_line(
+        self, q: np.ndarray, start: np.ndarray, start_rotation: np.ndarray, goal: np.ndarray, turn: float
+    ) -> np.ndarray:
         """Joint angles [K, joints] at the knots of the straight line from q to the goal."""
         yaw = math.atan2(start_rotation[1, 0], start_rotation[0, 0])
         tilt = pin.log3(start_rotation @ tool_rotation(yaw).T)  # of the measured tool; gone at the end of the step

@@ -6,6 +6,7 @@ import numpy as np
 import pinocchio as pin
 
 from am_ros.configuration import parameter
+from am_ros.control.types import Names
 from am_ros.errors import AmRosError
 
 try:
@@ -33,7 +34,7 @@ class CollisionConfig:
 class CollisionModel:
     """The shapes of one arm with its gripper wide open, and of what stands fixed around it. Not thread-safe."""
 
-    def __init__(self, urdf_text: str, joint_names, config: CollisionConfig | None = None):
+    def __init__(self, urdf_text: str, joint_names: Names, config: CollisionConfig | None = None):
         """Read the shapes; raises AmRosError if the description has none, or meshes that are not to be found."""
         self.config = config = config or CollisionConfig()
         try:
@@ -85,11 +86,12 @@ class CollisionModel:
         worst = int((distances - self._margins).argmin())
         return (*self._pairs[worst][1:], float(distances[worst]))
 
-    def _rank(self, shape) -> int:
+    def _rank(self, shape: pin.GeometryObject) -> int:
         """How many joints of the arm move it; what is mounted on the last link counts as one joint further."""
         frame = self._model.frames[shape.parentFrame]
         mounted = self._model.frames[frame.parentFrame].type != pin.FrameType.JOINT
-        return shape.parentJoint + (mounted and shape.parentJoint == self._model.njoints - 1)
+        rank: int = shape.parentJoint + (mounted and shape.parentJoint == self._model.njoints - 1)
+        return rank
 
     def _add_pairs(self) -> None:
         plane = coal.Halfspace(np.array([0.0, 0.0, 1.0]), self.config.table_z_m)

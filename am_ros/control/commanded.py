@@ -16,13 +16,14 @@ measured angles, the command would sink by that much with every step.
 
 import numpy as np
 
+from am_ros.control.types import Names
 from am_ros.errors import AmRosError
 
 
 class CommandedState:
     """The joint angles at which the command rests. What uses it: planning, guard, arrival, brake."""
 
-    def __init__(self, joint_names, offset_rad: float):
+    def __init__(self, joint_names: Names, offset_rad: float):
         self._names, self._bound = tuple(joint_names), offset_rad
         self.q: np.ndarray | None = None  # [joints] rad; None: unknown, the measured angles count
         self.why = "no step since the start"  # of the measured angles

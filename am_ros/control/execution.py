@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +19,7 @@ from am_ros.control.motion import End, MotionMonitor
 from am_ros.control.supervision import BLIND, Supervision
 from am_ros.control.ticks import Mark
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.control.types import Plan
 from am_ros.errors import AmRosError
 
 # A step that begins at the measured angles: the driver leads from its own command to them, so that it does not jump.
@@ -113,9 +113,9 @@ class StepExecution:
 
     # -- a step --------------------------------------------------------------------------------------------------------
 
-    def plan(self, action: CartesianAction) -> Future:
+    def plan(self, action: CartesianAction) -> Plan:
         """The trajectory of a step from where the arm was told to be; raises AmRosError if it is not there."""
-        measured = self._safety.state.q
+        measured, _ = self._safety.state.measured()
         self._from = self.commanded.start(measured)
         told, at = (self._stepper.kinematics.forward(q)[0] for q in (self._from, measured))
         self._slack_m = np.minimum(np.abs(told - at), self._config.limits.border_tolerance_m)
@@ -126,10 +126,11 @@ class StepExecution:
     ) -> None:
         """Check the plan and move; `on_end` is called once. Raises AmRosError, and then nothing was commanded."""
         state, known = self._safety.state, self.commanded.q is not None
+        q, qd = state.measured()
         allowed_rad = 0.0 if known else self._config.guard.state_offset_rad
-        if np.abs(self.commanded.start(state.q) - self._from).max() > allowed_rad:
+        if self._from is None or np.abs(self.commanded.start(q) - self._from).max() > allowed_rad:
             raise AmRosError("start_elsewhere: the arm was moved while its step was planned")
-        trajectory = self._guard.check(planned, self._from, state.qd, self._slack_m)
+        trajectory = self._guard.check(planned, self._from, qd, self._slack_m)
         lead_s, note = 0.0, ""
         if self._backend.commands_joints and not known:
             lead_s, note = LEAD_S, f"the step begins at the measured joint angles: {self.commanded.why}"
@@ -142,7 +143,7 @@ class StepExecution:
             sent, sent_lead_s = trajectory, lead_s
         else:
             sent, sent_lead_s, lead_s = trajectory.held(LATE_S), 0.0, LATE_S
-        monitor = self._backend.monitor(state.q, trajectory, opening, lead_s)
+        monitor = self._backend.monitor(q, trajectory, opening, lead_s)
         self._backend.begin(replace(sent, stamp_s=stamp_s), now_s, sent_lead_s)
         self._motion = Motion(trajectory, monitor, on_end, now_s, mark, stamp_s, lead_s, note)
         self._stop, self._settled = None, False
@@ -157,7 +158,7 @@ class StepExecution:
         motion.ending = end, reason or cause
         self._stop = Stop(cause, self._clock())
         if not cause.startswith("suspended"):  # what was measured before is old: see `on_state`
-            self._brake()
+            self._brake(motion, self._stop)
         return True
 
     def forget(self, why: str) -> None:
@@ -174,21 +175,22 @@ class StepExecution:
 
     def on_state(self, now_s: float) -> str:
         """A joint state was taken. Returns what calls for a protective stop, "no_motion: ...", or empty."""
-        motion, state = self._motion, self._safety.state
-        if self._safety.hold_now(now_s) and motion and motion.ending:
-            self._brake()
-        if self._stop:
-            self._settle(now_s)
+        motion, stop, state = self._motion, self._stop, self._safety.state
+        q, qd = state.measured()
+        if self._safety.hold_now(now_s) and motion and stop:
+            self._brake(motion, stop)
+        if stop:
+            self._settle(stop, q, qd, now_s)
         elif motion is None:
-            self._idle(now_s)
+            self._idle(q, now_s)
         elif state.opening is not None:
-            end = motion.monitor.update(now_s - motion.started_s, state.q, state.qd, state.opening)
+            end = motion.monitor.update(now_s - motion.started_s, q, qd, state.opening)
             if end and end[1].startswith("no_motion"):
                 return end[1]
             if end and end[0] == End.STALLED:
                 self.stop(end[1], end=End.STALLED)
             elif end:
-                self._end(*end)
+                self._end(motion, *end)
         return ""
 
     def watch(self, now_s: float) -> None:
@@ -198,35 +200,33 @@ class StepExecution:
             return
         blind = self._safety.fault(now_s).startswith(BLIND)
         if now_s > min(stop.rests_s, stop.since_s + SETTLE_S) + (0.0 if blind else SETTLE_S):
-            self._end(*self._motion.ending)
+            self._end_stopped()
 
-    def _settle(self, now_s: float) -> None:
+    def _settle(self, stop: Stop, q: np.ndarray, qd: np.ndarray, now_s: float) -> None:
         """After a stop: the arm stands where it was told to; or the command is led to it, and nothing waits there."""
-        stop, state, commanded = self._stop, self._safety.state, self.commanded
-        tolerance = self._config.tolerance.velocity_tolerance_rad_s
-        if now_s < stop.rests_s or np.abs(state.qd).max() > tolerance or self._safety.fault(now_s).startswith(BLIND):
+        commanded, tolerance = self.commanded, self._config.tolerance.velocity_tolerance_rad_s
+        if now_s < stop.rests_s or np.abs(qd).max() > tolerance or self._safety.fault(now_s).startswith(BLIND):
             stop.still_since_s = None
             return
         stop.still_since_s = now_s if stop.still_since_s is None else stop.still_since_s
         if now_s - stop.still_since_s < REST_S:
             return
-        offset_rad = commanded.offset_rad(state.q)
-        if not commanded.followed(state.q) and not stop.eased and offset_rad <= EASE_RAD:
-            way = ease(commanded.q, state.q, self._velocity, self._acceleration)
-            self._backend.brake(state.q, way)
-            self._rest_at(state.q)
+        offset_rad, told = commanded.offset_rad(q), commanded.q
+        if told is not None and not commanded.followed(q) and not stop.eased and offset_rad <= EASE_RAD:
+            way = ease(told, q, self._velocity, self._acceleration)
+            self._backend.brake(q, way)
+            self._rest_at(q)
             stop.eased, stop.rests_s, stop.still_since_s = True, now_s + way.duration_s, None
             self._say(f"the command is led to the arm, which stands {offset_rad:.3f} rad from it: {stop.cause}")
             return
         if offset_rad > EASE_RAD:
             commanded.forget(f"the arm stands {offset_rad:.2f} rad from where it was told to be: {stop.cause}")
-        self._stop, self._settled = None, commanded.followed(state.q)
-        if self._motion:
-            self._end(*self._motion.ending)
+        self._stop, self._settled = None, commanded.followed(q)
+        self._end_stopped()
 
-    def _idle(self, now_s: float) -> None:
+    def _idle(self, q: np.ndarray, now_s: float) -> None:
         """At rest: an arm that leaves its command is moved by somebody else."""
-        q, commanded, states = self._safety.state.q, self.commanded, self._idle_states
+        commanded, states = self.commanded, self._idle_states
         if self._settled and not commanded.followed(q):
             self.forget(f"the arm was moved by {commanded.offset_rad(q):.2f} rad at rest, by hand or another program")
             self._say(f"the next step will begin at the measured joint angles: {commanded.why}")
@@ -249,24 +249,24 @@ class StepExecution:
 
     # -- what is sent --------------------------------------------------------------------------------------------------
 
-    def _brake(self) -> None:
+    def _brake(self, motion: Motion, stop: Stop) -> None:
         """Bring the command to rest on the path, in the driver's next tick."""
         self._wait_for_tick()
-        now_s, motion, state = self._clock(), self._motion, self._safety.state
-        if self._stop.cause.startswith(NOT_OURS):
-            way = self._stepper.brake(state.q, state.qd)
+        now_s, (q, qd) = self._clock(), self._safety.state.measured()
+        if stop.cause.startswith(NOT_OURS):
+            way = self._stepper.brake(q, qd)
         else:
             way = self._along_path(motion, now_s)
-        self._backend.brake(state.q, way)
+        self._backend.brake(q, way)
         self._rest_at(way.positions[-1])
-        self._stop.rests_s = now_s + way.duration_s
+        stop.rests_s = now_s + way.duration_s
 
     def _along_path(self, motion: Motion, now_s: float) -> JointTrajectory:
         """The brake of a driver that is sent it now."""
         path, acceleration, ticks = motion.trajectory, self._acceleration, self._safety.state.ticks
         shortest_s = self._config.limits.min_duration_s
-        stamp_s = None if motion.stamp_s is None else self._stamp_s(now_s)
-        if stamp_s is not None:
+        stamp_s = self._stamp_s(now_s)
+        if motion.stamp_s is not None and stamp_s is not None:
             # Both begin at a time of the driver's clock: whenever it takes them, it goes on where it is. They are a
             # whole number of ticks apart, so that a driver that knows no stamps does, too, if it takes them in time.
             apart_s, tick_s = stamp_s - motion.stamp_s, ticks.period_s if ticks.known else 0.0
@@ -297,10 +297,16 @@ class StepExecution:
                 return
             self._sleep(wait_s)
 
-    def _end(self, end: End, reason: str) -> None:
-        motion, self._motion = self._motion, None
+    def _end_stopped(self) -> None:
+        """Of a step that was stopped, if it has not ended yet."""
+        if self._motion and self._motion.ending:
+            self._end(self._motion, *self._motion.ending)
+
+    def _end(self, motion: Motion, end: End, reason: str) -> None:
+        self._motion = None
         self._idle_states.clear()
-        self._settled = self._settled or (end == End.DONE and self.commanded.followed(self._safety.state.q))
+        q, _ = self._safety.state.measured()
+        self._settled = self._settled or (end == End.DONE and self.commanded.followed(q))
         self._backend.end()
         self._safety.end(self._clock())
         motion.on_end(end, reason)

@@ -113,7 +113,8 @@ class GripperWatch:
     def verdict(self, opening: float | None, now_s: float) -> str | None:
         """ "gripper_failed: ...", empty if it has done what it was told, None while that cannot be told yet."""
         self._opening = opening
-        if self._goal is None:
+        goal = self._goal
+        if goal is None:
             return ""
         if self._failure:
             return self._done(self._failure)
@@ -125,34 +126,33 @@ class GripperWatch:
             return self._done("its action does not answer") if late else None
         if abs(opening - self._still[1]) > STANDS / 3:
             self._still = now_s, opening
-        moved = abs(opening - (opening if self._before is None else self._before)) > STANDS
-        there, again = abs(opening - self._goal) <= STANDS, self._last == self._goal or self._first_of_all()
+        before = opening if self._before is None else self._before
+        moved = abs(opening - before) > STANDS
+        there, again = abs(opening - goal) <= STANDS, self._last == goal or self._first_of_all(goal)
         if there and not moved and not again and now_s - self._told_s < self._config.gripper_move_s:
             return None  # it seems to be there: one whose values are the wrong way round would go away now
         stands, long = now_s - self._still[0] > STILL_S, now_s - self._told_s > LONGEST_S
         if there or (again and not moved) or (moved and stands) or (late and not moved) or long:
-            return self._done(self._wrong(opening, there, moved, again))
+            return self._done("" if there else self._wrong(goal, before, opening, moved, again))
         return None
 
-    def _first_of_all(self) -> bool:
+    def _first_of_all(self, goal: float) -> bool:
         """A gripper that holds something since before this process began need not move to close."""
         if not self._fresh or self._before is None:
             return False
-        return abs(self._before - (1 - self._goal)) > NEARLY_OPEN and abs(self._before - self._goal) > STANDS
+        return abs(self._before - (1 - goal)) > NEARLY_OPEN and abs(self._before - goal) > STANDS
 
     @property
     def _answers(self) -> bool:
         return self._config.gripper in ("action", "parallel")
 
-    def _wrong(self, opening: float, there: bool, moved: bool, again: bool) -> str:
-        """What is wrong with where it stands, or empty."""
-        if there:
-            return ""
-        if moved and abs(self._goal - opening) > abs(self._goal - self._before) + STANDS:
+    def _wrong(self, goal: float, before: float, opening: float, moved: bool, again: bool) -> str:
+        """What is wrong with where it stands, which is not `goal`; or empty."""
+        if moved and abs(goal - opening) > abs(goal - before) + STANDS:
             return "it moved the other way: finger_open, finger_closed or gripper_open, gripper_closed are wrong"
         if not moved and not again:
             return "its fingers have not moved"
-        if self._goal > 0.5 and opening < self._goal - NEARLY_OPEN:
+        if goal > 0.5 and opening < goal - NEARLY_OPEN:
             return "it has not opened"
         return ""
 

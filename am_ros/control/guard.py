@@ -12,6 +12,7 @@ from am_ros.control.collision import CollisionConfig, CollisionModel
 from am_ros.control.kinematics import Kinematics
 from am_ros.control.limits import MotionLimits
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.control.types import Slack, Vector
 from am_ros.errors import AmRosError
 
 # Between two samples of a path no joint turns more: 5 mm of the tool in an ordinary step, 18 mm at arm's length.
@@ -72,7 +73,9 @@ class TrajectoryGuard:
         self._velocity = self._limits.velocity_scale * kinematics.velocity_limit
         self._acceleration = np.array(self._limits.acceleration_rad_s2)
 
-    def check(self, trajectory: JointTrajectory, start, velocity=0.0, slack_m=0.0) -> JointTrajectory:
+    def check(
+        self, trajectory: JointTrajectory, start: Vector, velocity: np.ndarray | float = 0.0, slack_m: Slack = 0.0
+    ) -> JointTrajectory:
         """The trajectory, slowed if the tool would be too fast.
 
         `start` [joints] is where the arm was told to be, `velocity` [joints] is measured. `slack_m` [3]: how far
@@ -153,7 +156,7 @@ class TrajectoryGuard:
         if excess > 1e-4:  # a cubic may swing out so far between knots that are inside
             raise AmRosError(f"joint_limit: {worst} comes nearer to its limit than {self._limits.joint_margin_rad} rad")
 
-    def _check_tool(self, tool: np.ndarray, slack_m) -> None:
+    def _check_tool(self, tool: np.ndarray, slack_m: Slack) -> None:
         low = np.minimum(self._low - slack_m, tool[0]) - PATH_TOLERANCE_M
         high = np.maximum(self._high + slack_m, tool[0]) + PATH_TOLERANCE_M
         for i, axis in enumerate("xyz"):

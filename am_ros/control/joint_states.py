@@ -5,6 +5,7 @@ from collections import deque
 import numpy as np
 
 from am_ros.control.ticks import DriverTicks
+from am_ros.control.types import Names, Vector
 from am_ros.errors import AmRosError
 
 # Velocities are the slope of the positions of the last 0.1 s where the driver's own cannot be used: a noise of 0.1 mrad
@@ -34,7 +35,7 @@ FINGER_BEYOND = 0.25
 class StateStamps:
     """Whether the driver's stamps can be compared with our clock; else the time of reception counts."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._ages_s: deque[float] = deque(maxlen=STAMP_WINDOW)
         self.fault = ""  # "stamps: ..." while they cannot
 
@@ -78,7 +79,7 @@ def changes_without_jump(angles: np.ndarray, *others: np.ndarray) -> list[np.nda
 class VelocityCheck:
     """Do the velocities that a driver reports fit its positions?"""
 
-    def __init__(self, names):
+    def __init__(self, names: Names):
         self._names = tuple(names)
         self._states: deque[tuple[float, np.ndarray, np.ndarray]] = deque()
         self.fault = ""  # "velocities: ...", once found for good
@@ -108,7 +109,7 @@ class VelocityCheck:
         return self.fault
 
 
-def measured_opening(names, positions, opened: float, closed: float) -> tuple[float, str]:
+def measured_opening(names: Names, positions: Vector, opened: float, closed: float) -> tuple[float, str]:
     """Opening of a gripper, 0 ... 1, by its fingers' positions; and "gripper_values: ..." if they cannot be there.
 
     `opened` and `closed`: the parameters finger_open and finger_closed.
@@ -127,7 +128,7 @@ def measured_opening(names, positions, opened: float, closed: float) -> tuple[fl
 class JointStateBuffer:
     """The latest measured state of the arm and its gripper, from messages that may name joints in any order."""
 
-    def __init__(self, joint_names, finger_names, fingers: tuple[float, float], timeout_s: float):
+    def __init__(self, joint_names: Names, finger_names: Names, fingers: tuple[float, float], timeout_s: float):
         """`fingers`: what joint states say of a finger of an open and of a closed gripper."""
         self._joints, self._fingers = tuple(joint_names), tuple(finger_names)
         self._open_closed, self._timeout = fingers, timeout_s
@@ -135,7 +136,7 @@ class JointStateBuffer:
         self.q: np.ndarray | None = None  # [joints] rad
         self.qd: np.ndarray | None = None  # [joints] rad/s, measured or else estimated
         self.qd_measured: np.ndarray | None = None  # None where the driver reports none, or wrong ones
-        self.slope: np.ndarray | None = None  # [joints] rad/s, of the positions of the last SLOPE_S
+        self.slope = np.zeros(len(self._joints))  # [joints] rad/s, of the positions of the last SLOPE_S
         self.opening: float | None = None  # 0 closed ... 1 open
         self.stamp_ns = 0  # when q was measured, on our clock
         self.ticks = DriverTicks()
@@ -146,7 +147,14 @@ class JointStateBuffer:
         self._received = {"arm": -np.inf, "gripper": -np.inf}
 
     def update(
-        self, names, positions, velocities, stamp_ns: int, now_s: float, received_ns: int | None = None, sequence=0
+        self,
+        names: Names,
+        positions: Vector,
+        velocities: Vector,
+        stamp_ns: int,
+        now_s: float,
+        received_ns: int | None = None,
+        sequence: int = 0,
     ) -> bool:
         """Take one message, received at `received_ns` of our ROS clock; returns whether it held the arm.
 
@@ -177,12 +185,18 @@ class JointStateBuffer:
         self._received["arm"] = now_s
         return True
 
+    def measured(self) -> tuple[np.ndarray, np.ndarray]:
+        """q and qd [joints]; raises AmRosError "joint_states_stale: ..." before the first state of the arm."""
+        if self.q is None or self.qd is None:
+            raise AmRosError(f"joint_states_stale: {', '.join(self._joints)} never came on joint_states")
+        return self.q, self.qd
+
     def driver_s(self, now_s: float) -> float | None:
         """The time on the driver's clock, not later than it is; None where that is not known."""
         behind_s = self.stamps.behind_s
         return None if behind_s is None else now_s + self._ros_s - behind_s
 
-    def _slope(self, time_s: float, q) -> np.ndarray:
+    def _slope(self, time_s: float, q: np.ndarray) -> np.ndarray:
         """Velocity by least squares over the last SLOPE_S."""
         window = self._window
         if window and not 0 <= time_s - window[-1][0] <= SLOPE_S:

@@ -7,6 +7,7 @@ import numpy as np
 import pinocchio as pin
 from eigenpy import LDLT
 
+from am_ros.control.types import Names, Vector
 from am_ros.errors import AmRosError
 
 # Weighs radians against metres: the distance from the wrist to the tool tip, roughly.
@@ -34,12 +35,12 @@ class Kinematics:
     def __init__(
         self,
         urdf_text: str,
-        joint_names,
+        joint_names: Names,
         tip: str,
-        comfortable_rad=None,
+        comfortable_rad: Vector | None = None,
         joint_margin_rad: float = 0.02,
         options: InverseOptions | None = None,
-        spoken_names=None,
+        spoken_names: Names | None = None,
     ):
         """Build from URDF text; the joints not in `joint_names` are locked at zero.
 
@@ -99,7 +100,8 @@ class Kinematics:
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """Jacobian [6, joints] of the tip: linear then angular velocity, along the axes of the base frame."""
         pin.computeJointJacobians(self._model, self._data, q)
-        return pin.getFrameJacobian(self._model, self._data, self._tip, pin.LOCAL_WORLD_ALIGNED)
+        jacobian: np.ndarray = pin.getFrameJacobian(self._model, self._data, self._tip, pin.LOCAL_WORLD_ALIGNED)
+        return jacobian
 
     def condition(self, q: np.ndarray) -> float:
         """Condition number of the Jacobian with radians weighted by CHARACTERISTIC_LENGTH_M."""
@@ -117,7 +119,9 @@ class Kinematics:
         speeds = np.linalg.norm(np.einsum("nij,nj->ni", jacobians[:, :3], velocities), axis=1)
         return tool, speeds, _condition(jacobians)
 
-    def inverse(self, position_m, yaw_rad: float, q_start, posture=None) -> np.ndarray:
+    def inverse(
+        self, position_m: Vector, yaw_rad: float, q_start: np.ndarray, posture: np.ndarray | None = None
+    ) -> np.ndarray:
         """Joint angles q [joints] that put the tip there, pointing down with that yaw, near `q_start`.
 
         The elbow goes to `posture` [joints] (of which A3 and A5 count; default: those of `q_start`).
@@ -125,14 +129,16 @@ class Kinematics:
         """
         return self.inverse_rotation(position_m, tool_rotation(yaw_rad), q_start, posture)
 
-    def inverse_rotation(self, position_m, rotation, q_start, posture=None) -> np.ndarray:
+    def inverse_rotation(
+        self, position_m: Vector, rotation: np.ndarray, q_start: np.ndarray, posture: np.ndarray | None = None
+    ) -> np.ndarray:
         """As `inverse`, for any orientation [3, 3] of the tip.
 
         Damped least squares with a damping that grows where manipulability falls (Nakamura and Hanafusa 1986),
         a weighted pseudo-inverse that spends the redundancy on the posture, and joints locked at their limits.
         """
         o = self._options
-        q = np.clip(np.asarray(q_start, float), self.lower, self.upper)
+        q: np.ndarray = np.clip(np.asarray(q_start, float), self.lower, self.upper)
         reference = q_start if posture is None else posture
         error = np.empty(6)
         for _ in range(o.max_iterations):
@@ -160,7 +166,9 @@ class Kinematics:
             raise AmRosError(f"joint_limit: {', '.join(at_limit)} at its limit on the way to {where}")
         raise AmRosError(f"unreachable: no joint angles put the tool at {where}")
 
-    def _damped_step(self, jacobian, error, pull, mobility) -> np.ndarray:
+    def _damped_step(
+        self, jacobian: np.ndarray, error: np.ndarray, pull: np.ndarray, mobility: np.ndarray
+    ) -> np.ndarray:
         """Joint step [joints] that removes the error [6] and otherwise stays near `pull` [joints]."""
         o = self._options
         weighted = jacobian * mobility
@@ -172,9 +180,10 @@ class Kinematics:
             damping = o.damping * (1 - manipulability / o.manipulability)
             gram.flat[::7] += damping * damping
             decomposition = LDLT(gram)
-        return pull + weighted.T @ decomposition.solve(error - jacobian @ pull)
+        step: np.ndarray = pull + weighted.T @ decomposition.solve(error - jacobian @ pull)
+        return step
 
-    def home(self, position_m, yaw_rad: float = 0.0) -> np.ndarray:
+    def home(self, position_m: Vector, yaw_rad: float = 0.0) -> np.ndarray:
         """The comfortable joint angles [joints] for a pose: elbow up and in the vertical plane. A pure function."""
         q = self.comfortable.copy()
         turn = math.atan2(position_m[1], position_m[0]) - q[0]
@@ -188,7 +197,8 @@ def _condition(jacobians: np.ndarray) -> np.ndarray:
     """Condition numbers [N] of Jacobians [N, 6, joints]."""
     weighted = jacobians * np.array([1, 1, 1, *[CHARACTERISTIC_LENGTH_M] * 3])[:, None]
     singular_values = np.linalg.svd(weighted, compute_uv=False)
-    return singular_values[:, 0] / np.maximum(singular_values[:, -1], 1e-12)
+    numbers: np.ndarray = singular_values[:, 0] / np.maximum(singular_values[:, -1], 1e-12)
+    return numbers
 
 
 def tool_rotation(yaw_rad: float) -> np.ndarray:

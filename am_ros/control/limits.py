@@ -6,6 +6,7 @@ import numpy as np
 
 from am_ros.action import CartesianAction
 from am_ros.configuration import parameter
+from am_ros.control.types import Vector
 from am_ros.errors import AmRosError
 
 
@@ -36,7 +37,7 @@ class MotionLimits:
         40.0, "largest condition number of the Jacobian, radians weighted with 0.3 m", range=(1, 1e6)
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for axis in "xyz":
             low, high = getattr(self, f"workspace_{axis}_m")
             if not low < high:
@@ -52,7 +53,7 @@ class MotionLimits:
         """Lower and upper corner of the workspace, [2, 3] in metres."""
         return np.array([self.workspace_x_m, self.workspace_y_m, self.workspace_z_m]).T
 
-    def keep_inside(self, position_m, action: CartesianAction) -> CartesianAction:
+    def keep_inside(self, position_m: Vector, action: CartesianAction) -> CartesianAction:
         """Shorten the displacement so that it ends inside the box, from `position_m` [3].
 
         For whoever chooses actions (policy, expert, noise): what is recorded is then what was executed. The

@@ -8,6 +8,7 @@ from enum import IntEnum
 import numpy as np
 
 from am_ros.configuration import parameter
+from am_ros.control.types import Names, Vector
 
 # An arm that has moved by less, of the way that it was told to go by now, has not moved. The second is beyond what an
 # arm that still settles, or encoder noise of 0.1 mrad, pretends.
@@ -63,15 +64,15 @@ class MotionMonitor:
 
     def __init__(
         self,
-        start,
-        goal,
+        start: Vector,
+        goal: Vector,
         duration_s: float,
         gripper: float | None,
         tolerance: ArrivalTolerance,
-        names,
+        names: Names,
         measure: Callable[[np.ndarray], np.ndarray] = np.asarray,
         unit: str = "rad",
-        measured=None,
+        measured: Vector | None = None,
         lead_s: float = 0.0,
     ):
         """Told to go from `start` to `goal` [joints] in rad; `gripper` is its commanded opening, None if it stays.
@@ -97,7 +98,7 @@ class MotionMonitor:
         self._last_s, self._unmoved_s = 0.0, 0.0
         self.fraction = 0.0  # of the way, 0 ... 1
 
-    def update(self, time_s: float, q, qd, opening: float) -> tuple[End, str] | None:
+    def update(self, time_s: float, q: np.ndarray, qd: np.ndarray, opening: float) -> tuple[End, str] | None:
         """Take a measured state; returns how the motion ended and why, or None while it goes on.
 
         A reason that begins with "no_motion" calls for a protective stop.
@@ -158,7 +159,7 @@ class MotionMonitor:
         """
         tolerance = self._tolerance
         if time_s < self._duration:
-            return min(tolerance.position_tolerance_rad, 0.2 * np.abs(self._path).max())
+            return min(tolerance.position_tolerance_rad, 0.2 * self._way)
         settled = at_rest_s >= tolerance.settle_s and time_s >= self._duration + tolerance.settle_s
         return tolerance.settled_tolerance_rad if settled else tolerance.position_tolerance_rad
 

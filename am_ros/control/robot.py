@@ -63,7 +63,7 @@ def robot_description(
         raise AmRosError("the Python package xacro is missing: pip install xacro, or apt's ros-jazzy-xacro") from error
     file = share_directory() / "urdf" / "workcell.urdf.xacro"
     try:
-        return xacro.process_file(str(file), mappings=mappings).toprettyxml(indent="  ")
+        return str(xacro.process_file(str(file), mappings=mappings).toprettyxml(indent="  "))
     except (xacro.XacroException, ExpatError, OSError) as error:
         raise AmRosError(f"{file}: {error}") from error
 
@@ -99,17 +99,22 @@ def robot_model(model: str = "iiwa14", prefix: str = "") -> RobotModel:
     arm = [j for j in root.iter("joint") if j.get("type") == "revolute"]
     fingers = [j for j in root.iter("joint") if j.get("type") == "prismatic"]
 
-    def limits(attribute):
-        return tuple(float(joint.find("limit").get(attribute)) for joint in arm)
+    def limits(attribute: str) -> tuple[float, ...]:
+        return tuple(_limit(joint, attribute) for joint in arm)
 
     return RobotModel(
         name=model,
-        joint_names=tuple(j.get("name") for j in arm),
-        finger_names=tuple(j.get("name") for j in fingers),
+        joint_names=tuple(j.attrib["name"] for j in arm),
+        finger_names=tuple(j.attrib["name"] for j in fingers),
         lower_rad=limits("lower"),
         upper_rad=limits("upper"),
         velocity_rad_s=limits("velocity"),
         effort_nm=limits("effort"),
-        finger_stroke_m=float(fingers[0].find("limit").get("upper")),
+        finger_stroke_m=_limit(fingers[0], "upper"),
         tip_frame=prefix + "tcp",
     )
+
+
+def _limit(joint: ElementTree.Element, attribute: str) -> float:
+    """Of a joint of our own description: every one has limits."""
+    return next(float(limit.attrib[attribute]) for limit in joint.iter("limit"))

@@ -8,6 +8,7 @@ from am_ros.control.controller import ControllerConfig
 from am_ros.control.joint_states import JointStateBuffer
 from am_ros.control.kinematics import Kinematics
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.control.types import Names, Vector
 from am_ros.control.watch import AgainstWatch, ArmWatch, PathWatch, ProtectiveStop, SuspensionWatch
 from am_ros.errors import AmRosError
 
@@ -69,7 +70,14 @@ class Supervision:
         return events
 
     def take(
-        self, names, positions, velocities, stamp_ns: int, now_s: float, ros_ns: int | None = None, sequence: int = 0
+        self,
+        names: Names,
+        positions: Vector,
+        velocities: Vector,
+        stamp_ns: int,
+        now_s: float,
+        ros_ns: int | None = None,
+        sequence: int = 0,
     ) -> bool:
         """Take a joint state that came at `ros_ns` of the ROS clock, the publisher's `sequence`-th (0: unknown).
 
@@ -78,11 +86,12 @@ class Supervision:
         state, before = self.state, self.state.q
         if not state.update(names, positions, velocities, stamp_ns, now_s, ros_ns, sequence):
             return False
-        self._arm_fault = self._arm.fault(state.q, state.qd_measured, now_s)
+        q, _ = state.measured()
+        self._arm_fault = self._arm.fault(q, state.qd_measured, now_s)
         if self._path and not self._arm_fault:
-            jump = self._arm.jump(before, state.q, now_s - self._joints_s)
-            strange = self._against.fault(state, self._path, now_s, now_s - self._begins_s)
-            self._arm_fault = jump or self._path.fault(state.q) or strange
+            jump = "" if before is None else self._arm.jump(before, q, now_s - self._joints_s)
+            strange = self._against.fault(q, state.slope, self._path, now_s, now_s - self._begins_s)
+            self._arm_fault = jump or self._path.fault(q) or strange
         self._joints_s = now_s
         return True
 
@@ -119,18 +128,18 @@ class Supervision:
         The two differ where ticks are late or left out. A driver may follow either, and a simulator that is slower or
         faster neither: an arm that moves on the path tells, because it is behind its command, and not by much.
         """
-        state = self.state
-        if self._path is None or state.q is None or now_s - self._joints_s > FRESH_S:
+        if self._path is None or self.state.q is None or now_s - self._joints_s > FRESH_S:
             return clock_s
-        if np.abs(state.qd).max() < MOVING_RAD_S:
+        q, qd = self.state.measured()
+        if np.abs(qd).max() < MOVING_RAD_S:
             return counted_s
-        measured_s, distance = self._path.nearest(state.q)
+        measured_s, distance = self._path.nearest(q)
         if distance.max() > OTHER_TIME_RAD:
             return counted_s
         behind = [each for each in (counted_s, clock_s) if -EARLY_S <= each - measured_s <= LATE_S]
         if behind:
             return counted_s if abs(counted_s - clock_s) < ONE_TICK_S else min(behind)
-        elsewhere = np.abs(state.q - self._path.at(counted_s)[0]).max() > OTHER_TIME_RAD
+        elsewhere = np.abs(q - self._path.at(counted_s)[0]).max() > OTHER_TIME_RAD
         return measured_s if elsewhere else counted_s
 
     def begin(self, commander: str, trajectory: JointTrajectory, now_s: float, lead_s: float = 0.0) -> None:

@@ -38,7 +38,7 @@ class Mark:
 class DriverTicks:
     """Counts the driver's ticks. `now_s` is the monotonic clock; the driver's own time is that of the stamps."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._last: tuple[float, float, int] | None = None  # driver's time, reception, sequence number
         self._number = 0
         self._gaps: deque[float] = deque(maxlen=WINDOW)  # of the driver's time

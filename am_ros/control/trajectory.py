@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,10 @@ class JointTrajectory:
             return np.zeros_like(self.positions[0])
         k = int(self.times_s.searchsorted(time_s, side="right")) - 1
         h, _, c2, c3 = (part[k] for part in self._cubics)
-        return (2 * c2 + 6 * c3 * (time_s - self.times_s[k]) / h) / h**2
+        acceleration: np.ndarray = (2 * c2 + 6 * c3 * (time_s - self.times_s[k]) / h) / h**2
+        return acceleration
 
-    def sample(self, times_s) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, times_s: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Positions and velocities, each [N, joints], at N times; as `at`, but in one go."""
         times_s = np.asarray(times_s, float)
         k = np.clip(self.times_s.searchsorted(times_s, side="right") - 1, 0, len(self.times_s) - 2)

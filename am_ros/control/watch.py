@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from am_ros.configuration import parameter
-from am_ros.control.joint_states import JointStateBuffer
 from am_ros.control.kinematics import Kinematics
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.control.types import Names
 
 # A simulated cell that fell behind catches up by so much at once; its arm then seems to jump.
 CATCH_UP_S = 0.2
@@ -46,7 +46,7 @@ class WatchConfig:
 class ArmWatch:
     """Compares what joint states say with what the arm can do."""
 
-    def __init__(self, kinematics: Kinematics, config: WatchConfig, joint_names=None):
+    def __init__(self, kinematics: Kinematics, config: WatchConfig, joint_names: Names | None = None):
         """`joint_names`: as faults name them; default: as the kinematics."""
         self._names = tuple(joint_names or kinematics.spoken_names)
         self._lower, self._upper = kinematics.position_limits
@@ -64,7 +64,8 @@ class ArmWatch:
         if beyond[k] > self._config.position_excess_rad:
             limit = self._lower[k] if q[k] < self._lower[k] else self._upper[k]
             return f"joint_position: {self._names[k]} is at {q[k]:.3f} rad, limit {limit:.3f} rad"
-        use = np.zeros_like(q) if qd is None else np.abs(qd) / self._velocity
+        speed = np.zeros_like(q) if qd is None else np.abs(qd)
+        use = speed / self._velocity
         k = int(use.argmax())
         if use[k] <= self._config.velocity_factor:
             self._fast_since_s = None
@@ -73,7 +74,7 @@ class ArmWatch:
             self._fast_since_s = now_s
         if now_s - self._fast_since_s >= self._config.overspeed_s:
             limit = self._velocity[k]
-            return f"joint_velocity: {self._names[k]} moves at {abs(qd[k]):.2f} rad/s, limit {limit:.2f} rad/s"
+            return f"joint_velocity: {self._names[k]} moves at {speed[k]:.2f} rad/s, limit {limit:.2f} rad/s"
         return ""
 
     def jump(self, before: np.ndarray, q: np.ndarray, elapsed_s: float) -> str:
@@ -89,7 +90,7 @@ class ArmWatch:
 class PathWatch:
     """How far the arm is from the commanded path, wherever on it: when it arrives is the motion monitor's question."""
 
-    def __init__(self, trajectory: JointTrajectory, config: WatchConfig, joint_names):
+    def __init__(self, trajectory: JointTrajectory, config: WatchConfig, joint_names: Names):
         self.at = trajectory.at
         self._times = np.linspace(0, trajectory.duration_s, PATH_SAMPLES)
         self._path = trajectory.sample(self._times)[0]
@@ -133,11 +134,14 @@ class AgainstWatch:
         self._back_s: float | None = None  # since when
         self._aside_s: float | None = None
 
-    def fault(self, state: JointStateBuffer, path: PathWatch, now_s: float, path_s: float) -> str:
-        """ "foreign_motion: ..." once it has moved so for a while; or empty. The command is at `path_s` of its path."""
+    def fault(self, q: np.ndarray, slope: np.ndarray, path: PathWatch, now_s: float, path_s: float) -> str:
+        """ "foreign_motion: ..." once the arm has moved so for a while; or empty.
+
+        It is at q with velocity `slope` [joints], and the command at `path_s` of its path.
+        """
         if now_s < self._from_s:
             return ""
-        along, aside = path.along(state.q, state.slope)
+        along, aside = path.along(q, slope)
         told = float(np.linalg.norm(path.at(path_s)[1]))
         leaves = told > TOLD_RAD_S and along < FOLLOWED * told and aside > AGAINST_RAD_S
         self._back_s = self._since(self._back_s, -along > AGAINST_RAD_S, now_s)
@@ -173,7 +177,7 @@ class SuspensionWatch:
 class ProtectiveStop:
     """A latch: the first cause counts until somebody resets it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.cause = ""  # empty: no protective stop
         self._since_s = 0.0
         self.count = 0

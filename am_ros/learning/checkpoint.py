@@ -23,7 +23,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from am_ros.errors import AmRosError
-from am_ros.learning.types import Folder, Tensors
+from am_ros.learning.types import Tensors
+from am_ros.paths import Folder
 from am_ros.pretrained import find_checkpoint
 
 _FORMAT = "am_ros checkpoint 1"

@@ -14,7 +14,8 @@ from am_ros.learning import checkpoint
 from am_ros.learning.learner import Learner
 from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.progress import Progress
-from am_ros.learning.types import Folder, Tensors
+from am_ros.learning.types import Tensors
+from am_ros.paths import Folder
 from am_ros.replay.store import ReplayStore
 
 if TYPE_CHECKING:

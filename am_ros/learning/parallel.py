@@ -19,7 +19,7 @@ from am_ros.learning.group import Group, Launch, launched
 from am_ros.learning.progress import Progress
 from am_ros.learning.trainer import Trainer
 from am_ros.learning.trainer_config import LearnerConfig
-from am_ros.learning.types import Folder
+from am_ros.paths import Folder
 from am_ros.replay.store import ReplayStore
 from am_ros.signals import leave_to_parent, spare_resource_tracker
 

@@ -26,7 +26,7 @@ from am_ros.learning.cem import maximise
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import check_fits
 from am_ros.learning.policy import Choice, Decision, Policy
-from am_ros.learning.types import Folder
+from am_ros.paths import Folder
 from am_ros.replay.sampling import GoalConfig
 from am_ros.replay.store import ReplayStore
 

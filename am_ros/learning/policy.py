@@ -16,7 +16,8 @@ from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
 from am_ros.learning.cem import CemConfig, maximise
 from am_ros.learning.networks import NetworkConfig, QNetwork, make_network
-from am_ros.learning.types import Encoding, Folder
+from am_ros.learning.types import Encoding
+from am_ros.paths import Folder
 
 
 @dataclass(frozen=True)

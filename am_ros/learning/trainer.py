@@ -16,7 +16,7 @@ from am_ros.learning.learner import Learner
 from am_ros.learning.progress import Progress
 from am_ros.learning.reporter import Reporter
 from am_ros.learning.trainer_config import LearnerConfig
-from am_ros.learning.types import Folder
+from am_ros.paths import Folder
 from am_ros.replay.prefetch import Prefetcher
 from am_ros.replay.sampling import Sampler
 from am_ros.replay.store import ReplayStore

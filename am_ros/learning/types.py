@@ -1,6 +1,5 @@
 """Names for what the parts of the learner hand to each other."""
 
-import os
 from typing import Any, TypeAlias
 
 import torch
@@ -8,7 +7,6 @@ from torch import Tensor
 
 from am_ros.learning.draws import Share
 
-Folder: TypeAlias = str | os.PathLike[str]
 Generator: TypeAlias = torch.Generator | Share | None  # None: torch's own
 Device: TypeAlias = torch.device | str | None
 Tensors: TypeAlias = dict[str, Tensor]  # a batch (the fields of replay.sampling.Batch), or the parts of a loss

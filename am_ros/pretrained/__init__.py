@@ -1,5 +1,6 @@
 """Checkpoints that come with am_ros, found by their name; docs/results.md has the commands that trained them."""
 
+import os
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -10,7 +11,7 @@ def checkpoint_names() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob("*/checkpoint.json"))
 
 
-def find_checkpoint(folder) -> Path:
+def find_checkpoint(folder: str | os.PathLike[str]) -> Path:
     """`folder`, or the checkpoint of that bare name beside this file if there is no such folder."""
     folder = Path(folder).expanduser()
     named = FOLDER / folder

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from am_ros.action import DISCRETE_DIM
 from am_ros.episode import STATE_DIM, EpisodeInfo, Outcome
@@ -21,7 +22,14 @@ class Rows:
     actions: np.ndarray
 
 
-def episodes_of(observations, actions, episode_ends, outcomes=None, states=None, task: str = "") -> list[Rows]:
+def episodes_of(
+    observations: ArrayLike,
+    actions: ArrayLike,
+    episode_ends: ArrayLike,
+    outcomes: ArrayLike | None = None,
+    states: ArrayLike | None = None,
+    task: str = "",
+) -> list[Rows]:
     """Cut arrays with one row per observation into episodes; ReplayStore.from_arrays says what they hold.
 
     An action vector gets the three discrete choices of the robot's, of which these data only ever show one; what is
@@ -66,11 +74,11 @@ def episodes_of(observations, actions, episode_ends, outcomes=None, states=None,
     ]
 
 
-def _outcome(won) -> Outcome:
+def _outcome(won: bool) -> Outcome:
     return Outcome.SUCCESS if won else Outcome.FAILURE
 
 
-def _states(states, rows: int) -> np.ndarray:
+def _states(states: ArrayLike | None, rows: int) -> np.ndarray:
     if states is None:
         return np.zeros((rows, STATE_DIM), np.float32)
     states = np.asarray(states, np.float32)

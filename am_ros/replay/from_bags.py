@@ -13,6 +13,7 @@ from am_ros.bags.labels import LABELS
 from am_ros.bags.relabel import label_of
 from am_ros.episode import Episode
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 from am_ros.replay.arrays import Rows
 from am_ros.replay.store import ReplayStore, content_hash
 from am_ros.workers import run_in_order
@@ -38,7 +39,7 @@ class IngestReport:
 
 
 def ingest(
-    folder,
+    folder: Folder,
     store: ReplayStore,
     action_space: ActionSpace,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -51,15 +52,18 @@ def ingest(
     A bag that cannot be read is refused by name and loses nothing else. Two bags of one name that hold different
     episodes are both taken. `skip` holds bags not to look at again. Bags with a label that is not in `labels` are left
     out, and looked at again the next time. `workers`: processes that read; what they read is taken in the same order.
-    Raises AmRosError if the folder does not exist.
+    Raises AmRosError if the folder does not exist, or if the store is one of vectors.
     """
+    if not store.has_images:
+        raise AmRosError(f"{store.folder}: is a replay store of vectors, and bags hold images")
     report, found = IngestReport(), find(folder)
     report.passed = found.sentences()
     bags = [bag for bag in found.bags if bag not in skip]
     adding = _Adding(store, report)
-    new = _jobs(bags, store, report, labels)
+    height, width = store.image_size
+    new = _jobs(bags, store, report, labels, height * width)
     done = 0
-    for results in run_in_order(_read, ((job, action_space, store.image_size) for job in new), workers, "reading bags"):
+    for results in run_in_order(_read, ((job, action_space, (height, width)) for job in new), workers, "reading bags"):
         for bag, identity, result in results:
             if isinstance(result, Episode):
                 adding.add(bag, identity, result)
@@ -73,9 +77,12 @@ def ingest(
     return report
 
 
-def _jobs(bags: list[Path], store: ReplayStore, report: IngestReport, labels: frozenset[str]) -> Iterator[list[Path]]:
+def _jobs(
+    bags: list[Path], store: ReplayStore, report: IngestReport, labels: frozenset[str], pixels: int
+) -> Iterator[list[Path]]:
     """The bags that are to be read, some at a time; the others are counted."""
-    job, longest = [], max(1, min(_JOB_BAGS, _JOB_PIXELS // max(1, store.image_size[0] * store.image_size[1])))
+    longest = max(1, min(_JOB_BAGS, _JOB_PIXELS // pixels))
+    job: list[Path] = []
     for bag in bags:
         try:
             known = _knows(store, bag)
@@ -109,9 +116,11 @@ def _other_name(name: str, identity: str) -> str:
     return f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:6]}"
 
 
-def _read(bags: list[Path], action_space: ActionSpace, image_size) -> list[tuple[Path, str, Episode | str]]:
+def _read(
+    bags: list[Path], action_space: ActionSpace, image_size: tuple[int, int]
+) -> list[tuple[Path, str, Episode | str]]:
     """Of each bag its identity, and the episode or the sentence that says why there is none."""
-    results = []
+    results: list[tuple[Path, str, Episode | str]] = []
     for bag in bags:
         try:
             results.append((bag, identity_of(bag), read_episode(bag, action_space, image_size)))

@@ -10,11 +10,11 @@ class Prefetcher:
     """Draws batches in a thread of its own, two ahead; the order is that of the step numbers."""
 
     def __init__(self, sampler: Sampler, first_step: int):
-        self._queue = queue.Queue(maxsize=2)
+        self._queue: queue.Queue[Batch | Exception] = queue.Queue(maxsize=2)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, args=(sampler, first_step), daemon=True)
 
-    def _work(self, sampler, step):
+    def _work(self, sampler: Sampler, step: int) -> None:
         try:
             while not self._stop.is_set():
                 item = sampler.batch(step)
@@ -34,10 +34,10 @@ class Prefetcher:
             raise item
         return item
 
-    def __enter__(self):
+    def __enter__(self) -> "Prefetcher":
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()

@@ -106,12 +106,14 @@ def steps_ahead(uniform: np.ndarray, longest: np.ndarray, mean: float) -> np.nda
     discount gamma the field's usual mean is 1 / (1 - gamma).
     """
     if not mean:
-        return 1 + (uniform * longest).astype(np.int64)
+        anything: np.ndarray = 1 + (uniform * longest).astype(np.int64)
+        return anything
     if mean <= 1:
         return np.ones(len(uniform), np.int64)
     fade = np.log1p(-1 / mean)  # log of the ratio of neighbouring probabilities
     steps = np.ceil(np.log1p(uniform * np.expm1(longest * fade)) / fade).astype(np.int64)
-    return np.clip(steps, 1, longest)
+    within: np.ndarray = np.clip(steps, 1, longest)
+    return within
 
 
 def light_tables(rng: np.random.Generator, count: int, strength: float) -> np.ndarray:
@@ -168,8 +170,8 @@ class Sampler:
             raise AmRosError(f"{store.folder}: holds no {what}; change held_out_share or add episodes")
         self._rewarding = self._transitions
         if config.reward_share and config.reward_task:
-            of_task, _ = store.rows_where(lambda e: e["task"] == config.reward_task)
-            self._rewarding = np.intersect1d(self._transitions, of_task, assume_unique=True)
+            transitions, _ = store.rows_where(lambda e: e["task"] == config.reward_task)
+            self._rewarding = np.intersect1d(self._transitions, transitions, assume_unique=True)
             if not len(self._rewarding):
                 raise AmRosError(f"parameter reward_task: {store.folder} holds no episode of {config.reward_task!r}")
         if config.reward_share and not held_out and not store.successful[self._rewarding].any():
@@ -199,8 +201,8 @@ class Sampler:
             first = store.first_row[row]
             own = first + (rng.random(size) * (last + 1 - first)).astype(np.int64)
             goal = np.where(random_goal & (rng.random(size) < config.same_scene_share), own, goal)
-        row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset = (
-            x[self.mine] for x in (row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset)
+        row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset = map(
+            self._my_share, (row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset)
         )
         beside = np.clip(row + offset, store.first_row[row], last)
         goal = np.where(at_goal, np.where(self._near(row, beside), beside, row), goal)
@@ -239,6 +241,11 @@ class Sampler:
             reward=(ended & success & (following == last)).astype(np.float32),
         )
 
+    def _my_share(self, drawn: np.ndarray) -> np.ndarray:
+        """The part of this process of what was drawn for the whole batch."""
+        part: np.ndarray = drawn[self.mine]
+        return part
+
     def _near(self, rows: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Whether the tool is at rows [B] about where it is at `goals` [B], within two steps: bool [B].
 
@@ -248,15 +255,18 @@ class Sampler:
         a, b = self.store.states[rows], self.store.states[goals]
         moved_m = np.linalg.norm(a[:, POSITION] - b[:, POSITION], axis=1)
         turned = np.abs(np.delete(a - b, POSITION, axis=1)).max(axis=1)  # opening, sine and cosine
-        near = (np.abs(goals - rows) <= NEAR_STEPS) & (self.store.first_row[rows] == self.store.first_row[goals])
+        first = self.store.first_row
+        near: np.ndarray = (np.abs(goals - rows) <= NEAR_STEPS) & (first[rows] == first[goals])
         near &= (moved_m < self.config.near_goal_m) & (turned < 0.1) & a.any(axis=1)
-        return near | (rows == goals)
+        near |= rows == goals
+        return near
 
     def _observed(self, rows: np.ndarray, shifts: np.ndarray) -> np.ndarray:
         """Observations of rows [3, B]: [3, B, ...]; images of column b are shifted by shifts[:, b] (down, right)."""
         shift, shape = self.config.random_shift_px, self.store.observation_shape
         if shift == 0 or not self.store.has_images:
-            return self.store.observations[rows.ravel()].reshape(*rows.shape, *shape)
+            whole: np.ndarray = self.store.observations[rows.ravel()].reshape(*rows.shape, *shape)
+            return whole
         height, width = self.store.image_size
         padded = np.empty((*rows.shape, height + 2 * shift, width + 2 * shift, 3), np.uint8)
         centre = padded[:, :, shift:-shift, shift:-shift]

@@ -19,15 +19,20 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from am_ros.action import ACTION_DIM
 from am_ros.episode import STATE_DIM, Episode, Outcome
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 from am_ros.replay.arrays import Rows, episodes_of
 
 _FORMATS = (1, 2)
+
+Entry: TypeAlias = dict[str, Any]  # a line of the ledger
 
 
 class ReplayStore:
@@ -37,7 +42,7 @@ class ReplayStore:
     `refresh`.
     """
 
-    def __init__(self, folder: Path, header: dict):
+    def __init__(self, folder: Path, header: dict[str, Any]):
         self.folder = folder
         self.observation_shape = tuple(header.get("observation_shape") or (*header["image_size"], 3))
         self.action_dim: int = header.get("action_dim", ACTION_DIM)
@@ -46,24 +51,31 @@ class ReplayStore:
             "states.f32": STATE_DIM * 4,
             "actions.f32": self.action_dim * 4,
         }
-        self.episodes: list[dict] = []
-        self._entries: dict[str, dict] = {}  # of the ledger, by id
+        self.episodes: list[Entry] = []
+        self._entries: dict[str, Entry] = {}  # of the ledger, by id
         self._ledger_bytes = 0
         self.refresh()
 
     @classmethod
-    def create(cls, folder, image_size: tuple[int, int]) -> "ReplayStore":
+    def create(cls, folder: Folder, image_size: tuple[int, int]) -> "ReplayStore":
         """Make an empty store for images of `image_size` = (height, width); the folder must not hold one."""
         return cls._create(folder, {"format": 1, "image_size": list(image_size)})
 
     @classmethod
-    def create_for_vectors(cls, folder, size: int, action_dim: int = ACTION_DIM) -> "ReplayStore":
+    def create_for_vectors(cls, folder: Folder, size: int, action_dim: int = ACTION_DIM) -> "ReplayStore":
         """Make an empty store for observations of `size` numbers; the folder must not hold one."""
         return cls._create(folder, {"format": 2, "observation_shape": [size], "action_dim": action_dim})
 
     @classmethod
     def from_arrays(
-        cls, folder, observations, actions, episode_ends, outcomes=None, states=None, task: str = ""
+        cls,
+        folder: Folder,
+        observations: ArrayLike,
+        actions: ArrayLike,
+        episode_ends: ArrayLike,
+        outcomes: ArrayLike | None = None,
+        states: ArrayLike | None = None,
+        task: str = "",
     ) -> "ReplayStore":
         """Make a store of plain arrays, one row per observation (see replay/arrays.py); the folder must not hold one.
 
@@ -81,7 +93,7 @@ class ReplayStore:
         return store
 
     @classmethod
-    def _create(cls, folder, header: dict) -> "ReplayStore":
+    def _create(cls, folder: Folder, header: dict[str, Any]) -> "ReplayStore":
         folder = Path(folder)
         if (folder / "store.json").exists():
             raise AmRosError(f"{folder}: holds a replay store already")
@@ -97,7 +109,7 @@ class ReplayStore:
         return cls(folder, header)
 
     @classmethod
-    def open(cls, folder) -> "ReplayStore":
+    def open(cls, folder: Folder) -> "ReplayStore":
         """Open an existing store; raises AmRosError if there is none or it is of another format."""
         folder = Path(folder)
         try:
@@ -109,7 +121,7 @@ class ReplayStore:
         return cls(folder, header)
 
     @classmethod
-    def open_or_create(cls, folder, image_size: tuple[int, int]) -> "ReplayStore":
+    def open_or_create(cls, folder: Folder, image_size: tuple[int, int]) -> "ReplayStore":
         """Open the store in `folder` or make one; an existing store must have that image size."""
         if not (Path(folder) / "store.json").exists():
             return cls.create(folder, image_size)
@@ -149,7 +161,7 @@ class ReplayStore:
         self._map()
 
     def _map(self) -> None:
-        def mapped(name, dtype, shape):
+        def mapped(name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
             if self.rows == 0:
                 return np.zeros((0, *shape), dtype)
             path = self.folder / name
@@ -172,7 +184,7 @@ class ReplayStore:
         """Number of transitions."""
         return len(self.transition_rows)
 
-    def rows_where(self, wanted: Callable[[dict], bool]) -> tuple[np.ndarray, np.ndarray]:
+    def rows_where(self, wanted: Callable[[Entry], bool]) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the transitions, and of all observations, of the episodes whose ledger entry is `wanted`."""
         chosen = np.repeat([bool(wanted(e)) for e in self.episodes], [e["steps"] + 1 for e in self.episodes])
         chosen = chosen.astype(bool)
@@ -187,7 +199,7 @@ class ReplayStore:
     def __contains__(self, episode_id: str) -> bool:
         return episode_id in self._entries
 
-    def entry(self, episode_id: str) -> dict:
+    def entry(self, episode_id: str) -> Entry:
         """The ledger's line of an episode; KeyError if it is not in."""
         return self._entries[episode_id]
 
@@ -264,9 +276,9 @@ class ReplayStore:
             digest.update(content.encode())
         return digest.hexdigest()
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, dict[str, int]]:
         """Counts by task: episodes, transitions, successes."""
-        tasks: dict[str, dict] = {}
+        tasks: dict[str, dict[str, int]] = {}
         for episode in self.episodes:
             entry = tasks.setdefault(episode["task"], {"episodes": 0, "transitions": 0, "successes": 0})
             entry["episodes"] += 1

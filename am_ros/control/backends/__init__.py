@@ -19,6 +19,7 @@ from am_ros.control.backends.planner_config import PlannerConfig
 from am_ros.control.backends.servo import ServoConfig
 from am_ros.control.motion import MotionMonitor
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.control.types import Plan, Slack
 
 BACKENDS = ("trajectory", "moveit", "servo")
 
@@ -43,7 +44,7 @@ class Backend(Protocol):
     publisher: str  # full name of the node that may publish joint_trajectory; empty: the controller
     commands_joints: bool  # False where joint angles are somebody else's choice: then only the measured ones are known
 
-    def plan(self, q: np.ndarray, action: CartesianAction, slack_m=0.0) -> Future:
+    def plan(self, q: np.ndarray, action: CartesianAction, slack_m: Slack = 0.0) -> Plan:
         """The JointTrajectory of a step from rest at q [joints], at once or later; AmRosError in it or raised.
 
         `slack_m` [3]: how far beyond the workspace it may end.
@@ -73,8 +74,8 @@ class Backend(Protocol):
         """The controller ends."""
 
 
-def done(trajectory: JointTrajectory) -> Future:
+def done(trajectory: JointTrajectory) -> Plan:
     """A plan that is there at once."""
-    future = Future()
-    future.set_result(trajectory)
-    return future
+    plan: Plan = Future()
+    plan.set_result(trajectory)
+    return plan

@@ -15,9 +15,10 @@ from am_ros.control.backends.planner import PlannerProcess
 from am_ros.control.backends.trajectory import TrajectoryBackend
 from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.controller import ControllerConfig, make_stepper
-from am_ros.control.kinematics import tool_rotation
+from am_ros.control.kinematics import Kinematics, tool_rotation
 from am_ros.control.tool import tcp_in_tip, tip_of
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.control.types import Plan, Slack
 from am_ros.errors import AmRosError
 
 # Where a plan may end beside the goal: more means that the two programs do not speak of the same tool.
@@ -56,7 +57,7 @@ class MoveItBackend(TrajectoryBackend):
         self._process = PlannerProcess(command, text, planner.planner_timeout_s, planner.planner_start_s)
         self.name = self._process.start()
 
-    def plan(self, q: np.ndarray, action: CartesianAction, slack_m=0.0) -> Future:
+    def plan(self, q: np.ndarray, action: CartesianAction, slack_m: Slack = 0.0) -> Plan:
         """Asks the planner's process for the way to where the step leads."""
         if action.terminate or not (any(action.translation_m) or action.rotation_z_rad):
             return super().plan(q, action, slack_m)
@@ -66,7 +67,7 @@ class MoveItBackend(TrajectoryBackend):
         goal = self._stepper.goal(start, np.array(action.translation_m, float), slack_m)
         rotation = tool_rotation(yaw + action.rotation_z_rad)
         asked = self._process.plan(q, *tip_of(goal, rotation, self._tcp), self._velocity_scale)
-        checked: Future = Future()
+        checked: Plan = Future()
         asked.add_done_callback(lambda answer: self._check(answer, goal, rotation, checked))
         return checked
 
@@ -74,7 +75,7 @@ class MoveItBackend(TrajectoryBackend):
         """End the planner's process."""
         self._process.close()
 
-    def _check(self, answer: Future, goal: np.ndarray, rotation: np.ndarray, checked: Future) -> None:
+    def _check(self, answer: Plan, goal: np.ndarray, rotation: np.ndarray, checked: Plan) -> None:
         try:
             trajectory = answer.result()
             if is_trajectory(trajectory, self._kinematics):  # if not, the guard names it
@@ -86,7 +87,7 @@ class MoveItBackend(TrajectoryBackend):
             checked.set_exception(error)
 
 
-def is_trajectory(trajectory: JointTrajectory, kinematics) -> bool:
+def is_trajectory(trajectory: JointTrajectory, kinematics: Kinematics) -> bool:
     """Whether it can be looked at: two knots or more of every joint, numbers, times that increase."""
     times, positions, velocities = trajectory.times_s, trajectory.positions, trajectory.velocities
     shape = (len(times), len(kinematics.joint_names))
@@ -95,7 +96,9 @@ def is_trajectory(trajectory: JointTrajectory, kinematics) -> bool:
     return all(np.isfinite(values).all() for values in (times, positions, velocities))
 
 
-def check_plan(kinematics, trajectory: JointTrajectory, goal_m: np.ndarray, rotation: np.ndarray) -> None:
+def check_plan(
+    kinematics: Kinematics, trajectory: JointTrajectory, goal_m: np.ndarray, rotation: np.ndarray
+) -> None:
     """Raise AmRosError "planner_elsewhere" or "planner_tilts" if the plan does not lead there, the tool down.
 
     Limits, collisions and speeds are the guard's question.

@@ -12,12 +12,15 @@ import subprocess
 import threading
 import time
 from concurrent.futures import Future, InvalidStateError
+from typing import Any, TypeVar
 
 from am_ros.cell.environment import child_environment
 from am_ros.cell.processes import die_with_parent
 from am_ros.control.backends.wire import Answer, PlanRequest, parse_answer
+from am_ros.control.types import Plan, Vector
 from am_ros.errors import AmRosError
 
+T = TypeVar("T")
 
 class PlannerProcess:
     """Starts `command`, sends it `config` (JSON text), then requests. To be used from one thread, which outlives it."""
@@ -34,7 +37,7 @@ class PlannerProcess:
         self._run = _Run(self._command, self._config, self._start_s)
         return self._run.ready.result()
 
-    def plan(self, q, position_m, quaternion, velocity_scale: float) -> Future:
+    def plan(self, q: Vector, position_m: Vector, quaternion: Vector, velocity_scale: float) -> Plan:
         """The trajectory to that pose of the tip, within the timeout.
 
         AmRosError, in the future or at once: "backend_gone: ..." if the process has died or was killed because it hung
@@ -64,8 +67,8 @@ class _Run:
 
     def __init__(self, command: list[str], config: str, start_s: float):
         self.fault = ""
-        self.ready: Future = Future()
-        self._pending: tuple[int, Future] | None = None
+        self.ready: Future[str] = Future()
+        self._pending: tuple[int, Plan] | None = None
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
             command,
@@ -78,13 +81,15 @@ class _Run:
             start_new_session=True,
             preexec_fn=functools.partial(die_with_parent, os.getpid()),
         )
+        assert self._process.stdin and self._process.stdout  # pipes, as asked for
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._limit(start_s, self.ready, f"backend_gone: the planner was not ready within {start_s:g} s")
         threading.Thread(target=self._read, daemon=True, name="planner").start()
         self._write(config)
 
-    def ask(self, request: PlanRequest, timeout_s: float) -> Future:
+    def ask(self, request: PlanRequest, timeout_s: float) -> Plan:
         """Send it; an answer to an earlier request that comes after this is dropped."""
-        future: Future = Future()
+        future: Plan = Future()
         with self._lock:
             self._pending = request.id, future
         self._limit(timeout_s, future, f"backend_gone: the planner hung for {timeout_s:g} s and was killed")
@@ -97,10 +102,11 @@ class _Run:
             self.fault = self.fault or why
             pending, self._pending = self._pending, None
         self._process.send_signal(signal.SIGKILL)
-        for future in (self.ready, *([pending[1]] if pending else [])):
-            _settle(future, error=AmRosError(self.fault))
+        _settle(self.ready, error=AmRosError(self.fault))
+        if pending:
+            _settle(pending[1], error=AmRosError(self.fault))
 
-    def _limit(self, seconds: float, future: Future, why: str) -> None:
+    def _limit(self, seconds: float, future: Future[Any], why: str) -> None:
         timer = threading.Timer(seconds, lambda: None if future.done() else self.kill(why))
         timer.daemon = True
         future.add_done_callback(lambda _: timer.cancel())
@@ -108,7 +114,7 @@ class _Run:
 
     def _write(self, line: str) -> None:
         try:
-            self._process.stdin.write(line + "\n")
+            self._stdin.write(line + "\n")
         except OSError:  # it is gone: the reading thread says so
             pass
 
@@ -116,8 +122,8 @@ class _Run:
         """In a thread: what the process says, until it ends."""
         why = ""
         try:
-            why = self._greet(self._process.stdout.readline())
-            while not why and (line := self._process.stdout.readline()):
+            why = self._greet(self._stdout.readline())
+            while not why and (line := self._stdout.readline()):
                 self._take(parse_answer(line))
         except (AmRosError, UnicodeDecodeError, ValueError) as error:
             why = f"backend_gone: {error}"
@@ -144,18 +150,18 @@ class _Run:
         _settle(future, answer.trajectory, AmRosError(answer.refused) if answer.trajectory is None else None)
 
 
-def _settle(future: Future, result=None, error: AmRosError | None = None) -> None:
+def _settle(future: Future[T], result: T | None = None, error: AmRosError | None = None) -> None:
     """Set it, unless another thread was quicker."""
     try:
         if error:
             future.set_exception(error)
-        else:
+        elif result is not None:
             future.set_result(result)
     except InvalidStateError:
         pass
 
 
-def _object(line: str) -> dict:
+def _object(line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except ValueError:
@@ -163,7 +169,7 @@ def _object(line: str) -> dict:
     return value if isinstance(value, dict) else {}
 
 
-def _ending(process: subprocess.Popen) -> str:
+def _ending(process: subprocess.Popen[str]) -> str:
     """How a process ended that has closed its output."""
     deadline_s = time.monotonic() + 1.0
     while process.poll() is None and time.monotonic() < deadline_s:

@@ -1,7 +1,9 @@
 """What MoveIt Servo is sent so that it follows a trajectory that was checked: twists or poses of the tool."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pinocchio as pin
@@ -12,6 +14,7 @@ from am_ros.control.braking import brake_along
 from am_ros.control.kinematics import CHARACTERISTIC_LENGTH_M, Kinematics
 from am_ros.control.tool import tip_of
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.control.types import Vector
 
 COMMANDS = ("twist", "pose")
 # Codes of moveit_msgs/ServoStatus at which Servo does not move on, and those at which it only slows down.
@@ -54,13 +57,22 @@ class ServoConfig:
 
 
 @dataclass(frozen=True)
-class Command:
-    """A twist of Servo's tip (`linear` [m/s], `angular` [rad/s] about the tip), or a pose, in the base frame."""
+class Twist:
+    """Of Servo's tip, in the base frame."""
 
-    linear: np.ndarray | None = None
-    angular: np.ndarray | None = None
-    position_m: list[float] | None = None
-    quaternion: list[float] | None = None  # x, y, z, w
+    linear: np.ndarray  # [3] m/s
+    angular: np.ndarray  # [3] rad/s, about the tip
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Of Servo's tip, in the base frame."""
+
+    position_m: list[float]  # [3]
+    quaternion: list[float]  # x, y, z, w
+
+
+Command: TypeAlias = Twist | Pose
 
 
 @dataclass
@@ -68,7 +80,7 @@ class Brake:
     """On a way to rest."""
 
     way: JointTrajectory
-    sent: Command  # the last one before
+    sent: Twist  # the last one before
     now_s: float  # of the last look at it
     passed_s: float = 1e-6  # at its start a trajectory stands still
     rest_s: float = math.inf  # when it has come to rest
@@ -96,7 +108,7 @@ class ServoStream:
     """What is to be sent now. Times are of a monotonic clock. Idle, it sends nothing: then Servo stands still."""
 
     def __init__(
-        self, config: ServoConfig, kinematics: Kinematics, tcp: pin.SE3, speed_m_s: float, acceleration_rad_s2
+        self, config: ServoConfig, kinematics: Kinematics, tcp: pin.SE3, speed_m_s: float, acceleration_rad_s2: Vector
     ):
         """`tcp`: in the frame that Servo moves. `speed_m_s`: the tool is sent no faster, whatever it has to make up.
 
@@ -109,7 +121,7 @@ class ServoStream:
         self._since_s, self._latency_s = 0.0, 0.0
         self._brake: Brake | None = None
         self._hold: Command | None = None
-        self._sent = Command(np.zeros(3), np.zeros(3))
+        self._sent = Twist(np.zeros(3), np.zeros(3))
         self._invalid_since_s: float | None = None
 
     @property
@@ -142,7 +154,7 @@ class ServoStream:
         end, self._reference = q if stands else way.positions[-1], None
         self._brake = Brake(self._still(q) if stands else way, self._sent, now_s)
         twist = self._config.servo_command == "twist"
-        self._hold = Command(np.zeros(3), np.zeros(3)) if twist else self._pose(end)
+        self._hold = Twist(np.zeros(3), np.zeros(3)) if twist else self._pose(end)
 
     def finish(self, now_s: float) -> None:
         """The motion is over: stay where the line is by now, or come to rest on it."""
@@ -158,8 +170,10 @@ class ServoStream:
     def command(self, q: np.ndarray, now_s: float) -> Command | None:
         """What Servo is told now, the arm measured at q [joints]; None: nothing."""
         if self._reference is not None:
-            self._sent = self._on_the_line(q, now_s - self._since_s)
-            return self._sent
+            command = self._on_the_line(self._reference, q, now_s - self._since_s)
+            if isinstance(command, Twist):
+                self._sent = command
+            return command
         brake = self._brake
         if brake is None:
             return None
@@ -167,7 +181,7 @@ class ServoStream:
         if brake.left > 0:
             if self._config.servo_command == "pose":
                 return self._pose(brake.q)
-            return Command(brake.left * brake.sent.linear, brake.left * brake.sent.angular)
+            return Twist(brake.left * brake.sent.linear, brake.left * brake.sent.angular)
         return self._hold if now_s <= brake.rest_s + self._config.servo_halt_s else None
 
     def halted(self, code: int, message: str, q: np.ndarray, now_s: float) -> str:
@@ -189,19 +203,19 @@ class ServoStream:
                 return f"servo_halted: {message or SLOWS[code]}; the tool is {behind * 1e3:.0f} mm behind its line"
         return ""
 
-    def _on_the_line(self, q: np.ndarray, time_s: float) -> Command:
-        wanted, velocity = self._reference.at(time_s)
+    def _on_the_line(self, line: JointTrajectory, q: np.ndarray, time_s: float) -> Command:
+        wanted, velocity = line.at(time_s)
         if self._config.servo_command == "pose":
             return self._pose(wanted)
         twist = self._kinematics.jacobian(wanted) @ velocity
-        position, rotation = self._kinematics.forward(self._reference.at(time_s - self._latency_s)[0])
+        position, rotation = self._kinematics.forward(line.at(time_s - self._latency_s)[0])
         measured, measured_rotation = self._kinematics.forward(q)
         gain = self._config.servo_gain_1_s
         linear = _shortened(twist[:3] + gain * (position - measured), self._speed)
         angular = _shortened(twist[3:] + gain * pin.log3(rotation @ measured_rotation.T), self._turn)
         # From the tool to the point that Servo moves; as long as the tool hangs straight down they move alike.
         to_tip = measured_rotation @ self._tcp.inverse().translation
-        return Command(linear + np.cross(angular, to_tip), angular)
+        return Twist(linear + np.cross(angular, to_tip), angular)
 
     def _speeds(self, reference: JointTrajectory) -> tuple[float, float]:
         """Largest speed of the tip [m/s] and of its turning [rad/s] on the line."""
@@ -218,12 +232,11 @@ class ServoStream:
     def _still(q: np.ndarray) -> JointTrajectory:
         return JointTrajectory(np.array([0.0, 1e-3]), np.stack([q, q]), np.zeros((2, len(q))))
 
-    def _pose(self, q: np.ndarray) -> Command:
-        position, quaternion = tip_of(*self._kinematics.forward(q), self._tcp)
-        return Command(position_m=position, quaternion=quaternion)
+    def _pose(self, q: np.ndarray) -> Pose:
+        return Pose(*tip_of(*self._kinematics.forward(q), self._tcp))
 
 
-def tool_measure(kinematics: Kinematics, start: np.ndarray):
+def tool_measure(kinematics: Kinematics, start: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Joint angles -> x, y, z of the tool [m] and its turn since `start` at 0.3 m [m]: what a motion has to arrive at.
 
     Servo chooses joint angles of its own, so that they cannot be compared.

@@ -1,7 +1,9 @@
 """Parameters of MoveIt Servo that decide what a command means to it: asked for once, and what does not fit is named."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from am_ros.errors import AmRosError
 
@@ -32,7 +34,9 @@ class ServoSettings:
     latency_s: float = 0.0  # so much later, by the stamps of its trajectories, the arm does what it is told
 
 
-def read_settings(values: dict, node: str, command: str, topic: str, use_sim_time: bool) -> ServoSettings:
+def read_settings(
+    values: Mapping[str, Any], node: str, command: str, topic: str, use_sim_time: bool
+) -> ServoSettings:
     """Servo's values of NAMES -> what is to be kept to; `topic` is the full name of what `command` is sent on.
 
     Raises AmRosError "servo_units: ..." or "servo_settings: ...".
@@ -41,7 +45,7 @@ def read_settings(values: dict, node: str, command: str, topic: str, use_sim_tim
     if missing:
         raise AmRosError(f"servo_settings: {node} has no parameter {missing[0]}: is it MoveIt Servo of ROS 2 Jazzy?")
 
-    def setting(name: str):
+    def setting(name: str) -> Any:
         return values[PREFIX + name]
 
     if command == "twist":  # poses are metres whatever the units

@@ -1,7 +1,6 @@
 """The default backend: our own stepper plans, the driver's trajectory controller follows joint_trajectory."""
 
 from collections.abc import Callable
-from concurrent.futures import Future
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from am_ros.control.backends import done
 from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.motion import ArrivalTolerance, MotionMonitor
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.control.types import Names, Plan, Slack
 
 
 class TrajectoryBackend:
@@ -22,13 +22,13 @@ class TrajectoryBackend:
         self,
         stepper: CartesianStepper,
         tolerance: ArrivalTolerance,
-        joint_names,
+        joint_names: Names,
         follow: Callable[[JointTrajectory], None],
     ):
         """`joint_names`: as the driver calls them."""
         self._stepper, self._tolerance, self._names, self._follow = stepper, tolerance, joint_names, follow
 
-    def plan(self, q: np.ndarray, action: CartesianAction, slack_m=0.0) -> Future:
+    def plan(self, q: np.ndarray, action: CartesianAction, slack_m: Slack = 0.0) -> Plan:
         """The stepper's line."""
         return done(self._stepper.plan(q, action, slack_m))
 

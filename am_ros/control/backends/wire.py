@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -63,11 +64,12 @@ def parse_request(line: str) -> PlanRequest:
 def parse_answer(line: str) -> Answer:
     """Raises AmRosError "planner_malformed: ..." if the line is no answer; values are the guard's question."""
     try:
-        message = json.loads(line) if len(line) <= MAX_LINE else None
+        if len(line) > MAX_LINE:
+            raise ValueError
+        message = json.loads(line)
         if "refused" in message:
             return Answer(int(message["id"]), refused=str(message["refused"])[:500])
-        arrays = [np.array(message[name], float) for name in ARRAYS]
-        times, positions, velocities = arrays
+        times, positions, velocities = (np.array(message[name], float) for name in ARRAYS)
         if times.ndim != 1 or positions.ndim != 2 or velocities.ndim != 2 or len(times) > MAX_KNOTS:
             raise ValueError
         return Answer(int(message["id"]), JointTrajectory(times, positions, velocities))
@@ -75,7 +77,10 @@ def parse_answer(line: str) -> Answer:
         raise AmRosError(f"planner_malformed: the planner answered {line[:80]!r}") from None
 
 
-def serve(make_planner: Callable[[dict], tuple[str, Callable[[PlanRequest], JointTrajectory]]]) -> int:
+Plans: TypeAlias = Callable[[PlanRequest], JointTrajectory]
+
+
+def serve(make_planner: Callable[[dict[str, Any]], tuple[str, Plans]]) -> int:
     """Answer requests until stdin ends; the exit code: 0 then, 2 if the planner cannot be made.
 
     `make_planner` is called with the configuration and returns who answers, and the function that plans. Libraries

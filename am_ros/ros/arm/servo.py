@@ -14,7 +14,7 @@ from rclpy.duration import Duration
 from rclpy.parameter import parameter_value_to_python
 
 from am_ros.action import CartesianAction
-from am_ros.control.backends.servo import Command, ServoStream, tool_measure
+from am_ros.control.backends.servo import Command, ServoStream, Twist, tool_measure
 from am_ros.control.backends.servo_settings import NAMES, ServoSettings, read_settings
 from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.controller import ControllerConfig
@@ -175,11 +175,10 @@ class ServoBackend:
             self._publish(command)
 
     def _publish(self, command: Command) -> None:
-        twisted = command.linear is not None
-        msg = TwistStamped() if twisted else PoseStamped()
+        msg = TwistStamped() if isinstance(command, Twist) else PoseStamped()
         msg.header.stamp = self._node.get_clock().now().to_msg()
         msg.header.frame_id = self._config.base_frame
-        if twisted:
+        if isinstance(command, Twist):
             linear, angular = msg.twist.linear, msg.twist.angular
             linear.x, linear.y, linear.z = command.linear.tolist()
             angular.x, angular.y, angular.z = command.angular.tolist()
