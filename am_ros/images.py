@@ -56,7 +56,7 @@ _RAW: dict[str, tuple[int, int | None]] = {
     "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
 }
 ENCODINGS = tuple(_RAW)  # of sensor_msgs/Image that are read without cv_bridge
-Bytes: TypeAlias = bytes | bytearray | memoryview | array[int] | np.ndarray  # of messages and of files
+Bytes: TypeAlias = "bytes | bytearray | memoryview | array[int] | np.ndarray"  # of messages and of files
 
 _COLOURS = re.compile(r"(?:rgb|bgr)a?(?:8|16)")  # what image_transport counts as colour
 

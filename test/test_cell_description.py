@@ -12,7 +12,7 @@ from std_msgs.msg import Header, String
 
 from am_ros.cell.graph import sim_nodes, workcell_nodes
 from am_ros.control.frames import fixed_pose, quaternion
-from am_ros.control.robot import robot_description
+from am_ros.control.robot import robot_description, with_joint_names
 from am_ros.errors import AmRosError
 from am_ros.nodes.sim_workcell import SimWorkcellConfig, camera_info, description
 from am_ros.page.projection import Projection
@@ -51,6 +51,13 @@ def test_frames_that_move_or_are_not_there_have_no_fixed_pose():
     for text in ("", "<robot", "<robot><joint/></robot>"):
         with pytest.raises(AmRosError, match="robot_description cannot be read"):
             fixed_pose(text, "a", "b")
+
+
+def test_joints_of_ros2_control_and_of_plugins_connect_no_links():
+    more = '<ros2_control name="r"><joint name="joint_a1"/></ros2_control><gazebo><joint>a</joint></gazebo>'
+    urdf = robot_description().replace("</robot>", f"{more}</robot>")
+    assert np.allclose(fixed_pose(urdf, "base_link", "base_link"), np.eye(4))
+    assert '<joint name="A1" type="revolute">' in with_joint_names(urdf, ["joint_a1"], ["A1"])
 
 
 def test_a_quaternion_turns_as_its_matrix_does():

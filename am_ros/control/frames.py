@@ -14,7 +14,8 @@ def fixed_pose(urdf: str, frame: str, base: str) -> np.ndarray | None:
     Raises AmRosError if the text is no URDF.
     """
     try:
-        joints = {j.find("child").get("link"): j for j in ElementTree.fromstring(urdf).iter("joint")}
+        # Those of <ros2_control>, <transmission> and plugins lie deeper, and connect no links.
+        joints = {_link(j, "child"): j for j in ElementTree.fromstring(urdf).findall("joint")}
         pose, link = np.eye(4), frame
         for _ in range(len(joints) + 1):  # a ring is no tree
             if link == base:
@@ -22,9 +23,9 @@ def fixed_pose(urdf: str, frame: str, base: str) -> np.ndarray | None:
             joint = joints.get(link)
             if joint is None or joint.get("type") != "fixed":
                 return None
-            pose, link = _origin(joint.find("origin")) @ pose, joint.find("parent").get("link")
+            pose, link = _origin(joint.find("origin")) @ pose, _link(joint, "parent")
         return None
-    except (ElementTree.ParseError, AttributeError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError) as error:
         raise AmRosError(f"robot_description cannot be read ({error})") from None
 
 
@@ -47,7 +48,14 @@ def quaternion(pose: np.ndarray) -> tuple[float, float, float, float]:
     return x, y, z, w
 
 
-def _origin(origin) -> np.ndarray:
+def _link(joint: ElementTree.Element, end: str) -> str:
+    """The link at the `end` "parent" or "child" of a joint; raises ValueError if it is not said."""
+    for element in joint.iter(end):
+        return element.get("link", "")
+    raise ValueError(f"joint {joint.get('name')} has no {end}")
+
+
+def _origin(origin: ElementTree.Element | None) -> np.ndarray:
     pose = np.eye(4)
     if origin is None:
         return pose

@@ -73,7 +73,9 @@ def with_joint_names(urdf: str, names: Sequence[str], spoken: Sequence[str]) -> 
     root = ElementTree.fromstring(urdf)
     called = dict(zip(names, spoken, strict=True))
     for element, attribute in [(j, "name") for j in root.iter("joint")] + [(m, "joint") for m in root.iter("mimic")]:
-        element.set(attribute, called.get(element.get(attribute), element.get(attribute)))
+        name = element.get(attribute)
+        if name in called:  # a plugin may have a <joint> without a name
+            element.set(attribute, called[name])
     return ElementTree.tostring(root, encoding="unicode")
 
 
