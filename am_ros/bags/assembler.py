@@ -4,6 +4,7 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -55,14 +56,14 @@ class EpisodeAssembler:
         self._image_size = image_size
         self._open: OrderedDict[str, _OpenEpisode] = OrderedDict()  # in the order in which they began
         self._closed: deque[str] = deque(maxlen=64)  # discarded or refused; their stragglers are ignored
-        self._recent: OrderedDict[int, object] = OrderedDict()  # the last images by stamp
+        self._recent: OrderedDict[int, Any] = OrderedDict()  # the last images by stamp
         self._recent_bytes = 0
         self._awaited: dict[int, list[_OpenEpisode]] = {}  # by stamp of an image that has not come
         self._claims: OrderedDict[int, tuple[str, str]] = OrderedDict()  # episode and role of an image, by stamp
         self._complete: deque[Episode] = deque()
         self._faults: deque[str] = deque()
 
-    def add(self, topic: str, msg) -> Episode | None:
+    def add(self, topic: str, msg: Any) -> Episode | None:
         """Take one message; return an Episode if it is now complete.
 
         Raises AmRosError naming episode and step if an episode turns out to be faulty; that episode is dropped, and
@@ -88,19 +89,19 @@ class EpisodeAssembler:
         """
         for episode in list(self._open.values()):
             if now_s - episode.heard_s > LOST_AFTER_S:
-                self._refuse(episode, episode.missing())
+                self._refuse(episode, episode.missing() or "")
         faults, self._faults = list(self._faults), deque()
         return faults
 
     def finish(self) -> None:
         """The stream has ended: raise AmRosError, saying what is missing, if an episode is incomplete."""
         for episode in list(self._open.values()):
-            self._refuse(episode, episode.missing())
+            self._refuse(episode, episode.missing() or "")
         faults, self._faults = self._faults, deque()
         if faults:
             raise AmRosError(faults[0])
 
-    def _add_image(self, msg) -> None:
+    def _add_image(self, msg: Any) -> None:
         stamp = stamp_ns(msg.header.stamp)
         if stamp in self._recent:
             return
@@ -114,7 +115,7 @@ class EpisodeAssembler:
             self._recent_bytes -= len(old.data)
             self.images_forgotten += 1
 
-    def _add_step(self, msg) -> None:
+    def _add_step(self, msg: Any) -> None:
         episode = self._episode(msg.episode_id)
         if episode is None:
             return
@@ -127,7 +128,7 @@ class EpisodeAssembler:
         episode.steps[msg.index] = msg
         self._want(episode, msg.observation, "first" if msg.index == 0 else "inner")
 
-    def _add_event(self, msg) -> None:
+    def _add_event(self, msg: Any) -> None:
         if msg.type == START:  # tells nothing that the END does not, so it is not waited for
             if msg.episode_id in self._closed:
                 self._closed.remove(msg.episode_id)  # the same bag is played again
@@ -153,7 +154,7 @@ class EpisodeAssembler:
         self._open[episode_id].heard_s = time.monotonic()
         return self._open[episode_id]
 
-    def _want(self, episode: "_OpenEpisode", observation, role: str) -> None:
+    def _want(self, episode: "_OpenEpisode", observation: Any, role: str) -> None:
         """Note that an episode needs an image, and refuse it if that is another one's.
 
         Bags whose clocks began at the same time (simulated time from zero) share stamps; played one after the other
@@ -206,12 +207,12 @@ class EpisodeAssembler:
             raise AmRosError(f"episode {episode.episode_id!r}: {error}") from None
         observations = [s.observation for s in steps] + [end.observation]
         stamps = [stamp_ns(o.image_stamp) for o in observations]
-        pixels = None
+        pixels = np.empty(0, np.uint8)
         states, actions = [], []
         for t, (observation, stamp) in enumerate(zip(observations, stamps, strict=True)):
             try:
                 image = self._decode(episode.images[stamp])
-                if pixels is None:
+                if t == 0:
                     pixels = np.empty((len(stamps), *image.shape), np.uint8)
                 if image.shape != pixels.shape[1:]:
                     raise AmRosError(f"image is {image.shape[:2]}, those before are {pixels.shape[1:3]}")
@@ -225,13 +226,13 @@ class EpisodeAssembler:
                 raise AmRosError(f"episode {episode.episode_id!r} step {t}: {error}") from None
         return Episode(info, pixels, np.array(states), np.array(actions).reshape(-1, 7), np.array(stamps, np.int64))
 
-    def _decode(self, msg) -> np.ndarray:
+    def _decode(self, msg: Any) -> np.ndarray:
         rgb = images.array_from_compressed(msg) if hasattr(msg, "format") else images.array_from_image(msg)
         if self._image_size is not None and rgb.shape[:2] != tuple(self._image_size):
             rgb = images.crop_resize(rgb, *self._image_size)
         return rgb
 
-    def _action_vector(self, msg, gripper_opening: float) -> np.ndarray:
+    def _action_vector(self, msg: Any, gripper_opening: float) -> np.ndarray:
         t = msg.translation
         action = CartesianAction((t.x, t.y, t.z), msg.rotation_z, Gripper(msg.gripper), bool(msg.terminate))
         self._action_space.check(action)
@@ -243,9 +244,9 @@ class _OpenEpisode:
     """What has come of an episode so far."""
 
     episode_id: str
-    steps: dict = field(default_factory=dict)  # Step by index
-    images: dict = field(default_factory=dict)  # image by stamp [ns], None while it has not come
-    end: object = None
+    steps: dict[int, Any] = field(default_factory=dict)  # Step by index
+    images: dict[int, Any] = field(default_factory=dict)  # image by stamp [ns], None while it has not come
+    end: Any = None  # EpisodeEvent, once it came
     heard_s: float = 0.0  # when something of it came last, time.monotonic()
 
     def missing(self) -> str | None:

@@ -7,9 +7,12 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from am_ros.action import ActionSpace
 from am_ros.bags.index import Changes, EpisodeIndex
@@ -17,73 +20,82 @@ from am_ros.bags.playback import Moment, read_playback
 from am_ros.bags.salvage import Salvage, salvage
 from am_ros.bags.verify import verify
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 from am_ros.workers import start_worker
 
 LOOK_S = 2.0  # between two looks at the folder, while questions come
 ASKED_S = 15.0  # for so long after a question the folder is looked at
 NICE = 10
+T = TypeVar("T")
 
 
 class EpisodeDesk:
     """Questions about the bags of one folder; each gives a Future whose AmRosError is a sentence."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Folder):
         self.folder = Path(folder)
-        self._pool: ProcessPoolExecutor | None = None
-        self._pipe = None
+        self._process: _Process | None = None
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """End the process, within what it does."""
         with self._lock:
-            pool, self._pool = self._pool, None
-            if pool is not None:
-                self._pipe[1].close()
-                pool.shutdown(wait=False, cancel_futures=True)
-                self._pipe[0].close()
+            process, self._process = self._process, None
+            if process is not None:
+                process.end.close()
+                process.pool.shutdown(wait=False, cancel_futures=True)
+                process.lifeline.close()
 
-    def changes(self, since: int, limit: int) -> Future:
+    def changes(self, since: int, limit: int) -> Future[tuple[Changes, bool, str, int]]:
         """(Changes, whether the folder was read once, why it cannot be read, free bytes)."""
         return self._submit(_changes, since, limit)
 
-    def playback(self, key: int, name: str) -> Future:
-        """list[Moment] of the bag of that episode; an empty `name`: of that key. Likewise below."""
+    def playback(self, key: int, name: str) -> Future[list[Moment]]:
+        """The moments in the bag of that episode; an empty `name`: of that key. Likewise below."""
         return self._submit(_playback, key, name)
 
-    def verify(self, key: int, name: str) -> Future:
-        """list[str]: what is wrong with it."""
+    def verify(self, key: int, name: str) -> Future[list[str]]:
+        """What is wrong with it."""
         return self._submit(_verify, key, name)
 
-    def salvage(self, key: int, name: str) -> Future:
-        """Salvage: what came of it."""
+    def salvage(self, key: int, name: str) -> Future[Salvage]:
+        """What came of it."""
         return self._submit(_salvage, key, name)
 
     def noticed(self) -> None:
         """Something has changed in the folder: look again, if anybody ever asked."""
-        if self._pool is not None:
+        if self._process is not None:
             self._submit(_look_now)
 
-    def _submit(self, function, *arguments) -> Future:
+    def _submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         with self._lock:
-            if self._pool is None:
+            if self._process is None:
                 context = multiprocessing.get_context("spawn")
-                self._pipe = context.Pipe(duplex=False)
-                self._pool = ProcessPoolExecutor(1, context, _begin, (self._pipe[0], str(self.folder)))
+                lifeline, end = context.Pipe(duplex=False)
+                pool = ProcessPoolExecutor(1, context, _begin, (lifeline, str(self.folder)))
+                self._process = _Process(pool, lifeline, end)
+            process = self._process
             try:
-                return self._pool.submit(function, *arguments)
+                return process.pool.submit(function, *arguments)
             except BrokenProcessPool:
-                self._pool = None
-                self._pipe[1].close()
+                self._process = None
+                process.end.close()
                 raise AmRosError("the process that reads bags has died (out of memory?); ask again") from None
+
+
+class _Process(NamedTuple):
+    pool: ProcessPoolExecutor
+    lifeline: Connection  # which the process reads: it ends when `end` is closed
+    end: Connection
 
 
 # -- in the process
 
-_index: EpisodeIndex | None = None
+_index: EpisodeIndex  # since `_begin`
 _asked_s = 0.0
 
 
-def _begin(lifeline, folder: str) -> None:
+def _begin(lifeline: Connection, folder: str) -> None:
     global _index
     start_worker(lifeline)
     os.nice(NICE)

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,16 +10,17 @@ from am_ros import images, topics
 from am_ros.action import ActionSpace
 from am_ros.bags import types
 from am_ros.bags.assembler import CONSUMED, END, START, EpisodeAssembler, consumed_name
-from am_ros.bags.reader import BagReader
+from am_ros.bags.reader import BagReader, Recorded
 from am_ros.bags.writer import EpisodeBag
 from am_ros.episode import STATE_NAMES, Episode
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 
 JPEG_QUALITY = 95
 BASE_FRAME, CAMERA_FRAME = "base_link", "camera"
 
 
-def write_episode(episode: Episode, folder, action_space: ActionSpace, durable: bool = False) -> Path:
+def write_episode(episode: Episode, folder: Folder, action_space: ActionSpace, durable: bool = False) -> Path:
     """Write the bag `folder/<episode_id>/` as the episode logger would have recorded it; return its path.
 
     Images become JPEGs (quality 95, no chroma subsampling), states and actions come back bit by bit. `durable` adds
@@ -41,7 +43,7 @@ def write_episode(episode: Episode, folder, action_space: ActionSpace, durable: 
         raise
 
 
-def read_episode(path, action_space: ActionSpace, image_size: tuple[int, int] | None = None) -> Episode:
+def read_episode(path: Folder, action_space: ActionSpace, image_size: tuple[int, int] | None = None) -> Episode:
     """The episode in a bag; `image_size` is (height, width) [px] to crop and resize to.
 
     Raises AmRosError in one sentence that names the bag if it is damaged, incomplete, or no episode of ours.
@@ -78,7 +80,7 @@ def read_episode(path, action_space: ActionSpace, image_size: tuple[int, int] | 
     return episode
 
 
-def _check_topic(message, kinds: dict) -> str | None:
+def _check_topic(message: Recorded, kinds: dict[str, str | None]) -> str | None:
     """What a topic of a bag is for us; AmRosError if it has a wrong type or another one is the same to us."""
     kind = consumed_name(message.name)
     if kind is None:
@@ -103,13 +105,13 @@ def _write_messages(bag: EpisodeBag, episode: Episode, action_space: ActionSpace
         "seed": info.seed,
     }
 
-    def write(topic, stamp, frame, **fields):
+    def write(topic: str, stamp: int, frame: str, **fields: Any) -> None:
         type_name = CONSUMED[topic]
         header = types.message("std_msgs/msg/Header", stamp=types.stamp(stamp), frame_id=frame)
         raw = types.serialize(type_name, types.message(type_name, header=header, **fields))
         bag.write("/" + topic, type_name, raw, stamp)
 
-    def write_image(t):
+    def write_image(t: int) -> None:
         if t > 0 and stamps[t] == stamps[t - 1]:
             return
         jpeg = images.encode_jpeg(episode.images[t], JPEG_QUALITY)
@@ -156,7 +158,7 @@ def _write_messages(bag: EpisodeBag, episode: Episode, action_space: ActionSpace
     )
 
 
-def _observation(stamp: int, state: np.ndarray):
+def _observation(stamp: int, state: np.ndarray) -> Any:
     """am_msgs/Observation of a state vector; its orientation is Rz(yaw) Rx(pi), a tool that points down."""
     values = dict(zip(STATE_NAMES, state.tolist(), strict=True))
     half_yaw = math.atan2(values["sin_yaw"], values["cos_yaw"]) / 2

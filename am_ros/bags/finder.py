@@ -6,11 +6,13 @@ searched too.
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from am_ros.bags.writer import UNFINISHED
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 
 METADATA = "metadata.yaml"
 STORAGE_SUFFIXES = (".mcap", ".db3")
@@ -45,7 +47,7 @@ class Found:
         return [*lines, f"not read: {rest} more"] if rest > 0 else lines
 
 
-def find(path) -> Found:
+def find(path: Folder) -> Found:
     """Everything at a path: the bag or file that it is, and all in that folder and below, sorted by path.
 
     Links are followed once and never in a circle. Raises AmRosError if the path is no folder or file.
@@ -61,8 +63,8 @@ def find(path) -> Found:
     while waiting:
         folder = waiting.pop()
         try:
-            with os.scandir(folder) as entries:
-                entries = sorted(entries, key=lambda e: e.name)
+            with os.scandir(folder) as listed:
+                entries = sorted(listed, key=lambda e: e.name)
         except OSError as error:
             if folder == str(path):
                 raise AmRosError(f"bag folder {path}: cannot be read: {error.strerror}") from None
@@ -85,7 +87,7 @@ def find(path) -> Found:
     return found
 
 
-def find_all(paths) -> Found:
+def find_all(paths: Iterable[Folder]) -> Found:
     """What lies at several paths, each bag once; AmRosError if there is no bag at one of them."""
     found = Found()
     for path in paths:
@@ -96,18 +98,18 @@ def find_all(paths) -> Found:
     return found
 
 
-def find_bags(path) -> list[Path]:
+def find_bags(path: Folder) -> list[Path]:
     """The bags at a path: itself, or all in that folder and below, sorted by path."""
     return find(path).bags
 
 
-def storage_files(folder) -> list[Path]:
+def storage_files(folder: Folder) -> list[Path]:
     """The storage files in a bag's folder, bag_10 after bag_9; of one that lies there unpacked too, only that."""
     names = {e.name for e in os.scandir(folder) if _is_storage(e.name) and e.is_file()}
     return sorted((Path(folder) / n for n in names if n.removesuffix(PACKED_SUFFIX) not in names - {n}), key=natural)
 
 
-def natural(path: Path) -> list:
+def natural(path: Path) -> list[tuple[int, int, str]]:
     """Sort key by which bag_10 comes after bag_9, and digits before letters."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.name)]
 
@@ -116,7 +118,7 @@ def _is_storage(name: str) -> bool:
     return name[0] != "." and name.endswith(_STORAGE)
 
 
-def _is_searched(entry: os.DirEntry, root: str, linked: set[str], found: Found) -> bool:
+def _is_searched(entry: os.DirEntry[str], root: str, linked: set[str], found: Found) -> bool:
     if entry.name.endswith(UNFINISHED):
         found.unfinished.append(Path(entry.path))
         found.passed[Path(entry.path)] = "was never closed: `am-ros bags salvage` makes a bag of it"
@@ -131,7 +133,7 @@ def _is_searched(entry: os.DirEntry, root: str, linked: set[str], found: Found) 
     return True
 
 
-def _why_not(entry: os.DirEntry, names: set[str]) -> str:
+def _why_not(entry: os.DirEntry[str], names: set[str]) -> str:
     """Why a file that looks like a recording is none that is read; empty: it looks like none."""
     name = entry.name
     if name.endswith((*_STORAGE, ROS1_SUFFIX)):

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from am_ros.bags.finder import storage_files
+from am_ros.paths import Folder
 
 _END = 37  # bytes of an MCAP file's footer: the checksum of the summary, which counts and times are in
 
 
-def identity_of(bag) -> str:
+def identity_of(bag: Folder) -> str:
     """Sizes and ends of a bag's files, as text; empty if it cannot be read. A label does not change it."""
     path, parts = Path(bag), []
     try:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from am_ros import topics
 from am_ros.bags.assembler import consumed_name
@@ -18,6 +19,7 @@ from am_ros.bags.marks import marks_of
 from am_ros.bags.reader import BagReader
 from am_ros.bags.writer import UNFINISHED, info_from_text, is_being_written
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 
 CLOSED, RECORDING, BROKEN = "closed", "recording", "unfinished"
 
@@ -56,7 +58,7 @@ class Changes:
 class EpisodeIndex:
     """Bags in folders and below. One thread may `look` while others read; `scanned` tells whether it ever did."""
 
-    def __init__(self, folders: Iterable):
+    def __init__(self, folders: Iterable[Folder]):
         self.folders = [Path(folder) for folder in folders]
         self.scanned = False
         self.trouble = ""  # why a folder could not be looked through the last time
@@ -64,14 +66,15 @@ class EpisodeIndex:
         self._looking = threading.Lock()
         self._rows: dict[int, tuple[EpisodeRow, int]] = {}  # with the revision of its last change
         self._keys: dict[Path, int] = {}
-        self._seen: dict[Path, tuple] = {}  # what tells that a bag has changed
+        self._seen: dict[Path, tuple[int, ...]] = {}  # what tells that a bag has changed
         self._gone: dict[int, int] = {}
         self._revision = self._next_key = 0
 
     def look(self) -> None:
         """Bring the table up to date with the disk."""
         with self._looking:
-            found, trouble = {}, ""
+            found: dict[Path, None] = {}
+            trouble = ""
             for folder in self.folders:
                 try:
                     found |= dict.fromkeys(_bags_in(folder))
@@ -175,7 +178,7 @@ def read_row(bag: Path, key: int = 0) -> EpisodeRow:
         return replace(row, flaws=(f"bag {bag}: metadata.yaml is damaged",))
 
 
-def _times(metadata: dict) -> dict:
+def _times(metadata: dict[str, Any]) -> dict[str, Any]:
     counts = {t["topic_metadata"]["name"]: t["message_count"] for t in metadata["topics_with_message_count"]}
     steps = sum(count for name, count in counts.items() if consumed_name(name) == topics.STEP)
     return {
@@ -191,7 +194,7 @@ def _bags_in(folder: Path) -> list[Path]:
     return found.bags + found.unfinished
 
 
-def _mark(bag: Path) -> tuple:
+def _mark(bag: Path) -> tuple[int, ...]:
     """Changes when the bag does: its metadata is renamed into place, a bag that is written grows."""
     for path in (bag / "metadata.yaml", bag):
         try:

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from am_ros.bags.episodes import read_episode
 from am_ros.bags.finder import find_bags
 from am_ros.episode import STATE_DIM, STATE_NAMES, Episode
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 
 IMAGE, STATE, ACTION, STAMP = "observation.images.camera", "observation.state", "action", "observation.stamp"
 ACTION_NAMES = ("x", "y", "z", "yaw", "close", "open", "terminate")
@@ -42,7 +43,7 @@ class Exported(NamedTuple):
         return text
 
 
-def export(folder, out, action_space: ActionSpace, options: Options | None = None) -> Exported:
+def export(folder: Folder, out: Folder, action_space: ActionSpace, options: Options | None = None) -> Exported:
     """Write the bags of a folder to the new folder `out`, load them back and compare every number.
 
     A frame is an observation with the action decided on it, as recorded: the normalised vector [7] of action.py.
@@ -68,7 +69,7 @@ def export(folder, out, action_space: ActionSpace, options: Options | None = Non
     return Exported(out, len(bags), frames, fps, left_out)
 
 
-def _dataset_class():
+def _dataset_class() -> Any:
     try:
         from lerobot.datasets.lerobot_dataset import LeRobotDataset
     except ImportError as error:
@@ -82,7 +83,7 @@ def _dataset_class():
     return LeRobotDataset
 
 
-def features(height: int, width: int) -> dict:
+def features(height: int, width: int) -> dict[str, Any]:
     """LeRobot's description of the frames of images of that size [px]."""
     return {
         IMAGE: {"dtype": "image", "shape": (height, width, 3), "names": ["height", "width", "channels"]},
@@ -92,7 +93,7 @@ def features(height: int, width: int) -> dict:
     }
 
 
-def frames(episode: Episode) -> Iterator[dict]:
+def frames(episode: Episode) -> Iterator[dict[str, Any]]:
     """The frames of an episode as LeRobot's add_frame takes them."""
     task = episode.info.task or "unknown"
     for t in range(len(episode)):
@@ -105,7 +106,7 @@ def frames(episode: Episode) -> Iterator[dict]:
         }
 
 
-def _frame_rate(bags, action_space: ActionSpace, sample: int = 50) -> int:
+def _frame_rate(bags: list[Path], action_space: ActionSpace, sample: int = 50) -> int:
     """Steps per second, as whole a number as LeRobot wants, from the first bags."""
     steps = [np.diff(read_episode(bag, action_space).stamps_ns) / 1e9 for bag in bags[:sample]]
     lasting = np.concatenate(steps)
@@ -113,16 +114,24 @@ def _frame_rate(bags, action_space: ActionSpace, sample: int = 50) -> int:
     return max(1, round(1 / float(np.median(lasting)))) if len(lasting) else 1
 
 
-def _write(dataset_class, name: str, out: Path, bags, action_space: ActionSpace, fps: int) -> int:
+def _write(
+    dataset_class: Any, name: str, out: Path, bags: list[Path], action_space: ActionSpace, fps: int
+) -> int:
     """Returns how many episodes have a last image that is in no frame."""
-    dataset, shape, left_out = None, None, 0
+    dataset, left_out = None, 0
+    shape: tuple[int, ...] = ()
     try:
         for bag in bags:
             episode = read_episode(bag, action_space)
             if dataset is None:
                 shape = episode.images.shape[1:]
                 dataset = dataset_class.create(
-                    repo_id=name, fps=fps, root=out, robot_type=ROBOT, features=features(*shape[:2]), use_videos=False
+                    repo_id=name,
+                    fps=fps,
+                    root=out,
+                    robot_type=ROBOT,
+                    features=features(shape[0], shape[1]),
+                    use_videos=False,
                 )
             if episode.images.shape[1:] != shape:
                 raise AmRosError(f"bag {bag}: images are {episode.images.shape[1:3]}, those before are {shape[:2]}")
@@ -136,7 +145,7 @@ def _write(dataset_class, name: str, out: Path, bags, action_space: ActionSpace,
     return left_out
 
 
-def _compare(dataset, bags, action_space: ActionSpace) -> int:
+def _compare(dataset: Any, bags: list[Path], action_space: ActionSpace) -> int:
     """Raise AmRosError if the data set that was loaded differs from the bags; return its frames."""
     index = 0
     for bag in bags:

@@ -31,7 +31,7 @@ class SequenceGaps:
 
     STREAMS = 4
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._last: list[int] = []  # number of the newest message of each publisher, the newest publisher last
 
     def lost_before(self, number: int) -> int:

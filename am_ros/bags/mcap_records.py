@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from io import BytesIO
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import lz4.frame
 import numpy as np
@@ -56,7 +56,7 @@ class Chunk(NamedTuple):
     compressed_size: int
 
 
-def read_record(stream, left: int) -> tuple[int, bytes, bytes] | None:
+def read_record(stream: BinaryIO, left: int) -> tuple[int, bytes, bytes] | None:
     """Opcode, head and content of the next record of a file; None at its end.
 
     `left`: bytes that the file still has; raises McapError if the record claims more.
@@ -82,7 +82,7 @@ class Footer(NamedTuple):
     summary_start: int  # 0: there is no summary
 
 
-def read_footer(stream, size: int) -> Footer:
+def read_footer(stream: BinaryIO, size: int) -> Footer:
     """The footer of a file of `size` bytes, the checksum of the summary verified; raises McapError if it is damaged."""
     tail = FOOTER_RECORD.size + len(MAGIC)
     stream.seek(max(0, size - tail))
@@ -160,13 +160,15 @@ def chunk_data(content: bytes) -> bytes:
 @lru_cache(256)
 def schema_of(content: bytes) -> records.Schema:
     """A schema, out of its record's content."""
-    return records.Schema.read(ReadDataStream(BytesIO(content)))
+    schema: records.Schema = records.Schema.read(_stream(content))
+    return schema
 
 
 @lru_cache(256)
 def channel_of(content: bytes) -> records.Channel:
     """A channel, out of its record's content."""
-    return records.Channel.read(ReadDataStream(BytesIO(content)))
+    channel: records.Channel = records.Channel.read(_stream(content))
+    return channel
 
 
 def metadata_of(content: bytes) -> tuple[str, dict[str, str]]:
@@ -193,12 +195,14 @@ def _text(content: bytes, position: int) -> tuple[str, int]:
 
 def message_count_of(content: bytes) -> int:
     """How many messages the statistics of a file count, out of the record's content."""
-    return struct.unpack_from("<Q", content)[0]
+    count: int = struct.unpack_from("<Q", content)[0]
+    return count
 
 
 def statistics_of(content: bytes) -> records.Statistics:
     """The statistics of a file, out of the record's content."""
-    return records.Statistics.read(ReadDataStream(BytesIO(content)))
+    statistics: records.Statistics = records.Statistics.read(_stream(content))
+    return statistics
 
 
 def message_times(content: bytes) -> Iterator[tuple[int, np.ndarray]]:
@@ -214,4 +218,9 @@ def message_times(content: bytes) -> Iterator[tuple[int, np.ndarray]]:
 
 def chunk_index_of(content: bytes) -> records.ChunkIndex:
     """Where a chunk lies, out of the record's content."""
-    return records.ChunkIndex.read(ReadDataStream(BytesIO(content)))
+    index: records.ChunkIndex = records.ChunkIndex.read(_stream(content))
+    return index
+
+
+def _stream(content: bytes) -> ReadDataStream:
+    return ReadDataStream(BytesIO(content))

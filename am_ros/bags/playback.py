@@ -3,12 +3,14 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from am_ros import images, topics
 from am_ros.bags import types
 from am_ros.bags.assembler import CONSUMED, END, consumed_name
 from am_ros.bags.reader import BagReader
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 
 # One episode is held whole: at the paper's 472x472 px a picture has about 40 kB.
 MAX_BYTES = 100_000_000
@@ -31,7 +33,7 @@ class Moment:
     decision_ms: float = 0.0
 
 
-def read_playback(bag) -> list[Moment]:
+def read_playback(bag: Folder) -> list[Moment]:
     """The moments of a bag in order.
 
     A bag without its end gives what is there. Raises AmRosError that names the bag if it is damaged, has no step, or is
@@ -77,7 +79,7 @@ def _picture(kind: str, raw: bytes) -> bytes:
     return images.encode_jpeg(images.array_from_image(message))
 
 
-def _moment(picture: bytes, t_s: float, seen, step) -> Moment:
+def _moment(picture: bytes, t_s: float, seen: Any, step: Any) -> Moment:
     p = seen.ee_pose.position
     about = (picture, t_s, (p.x, p.y, p.z), float(seen.gripper_opening))
     if step is None:

@@ -2,14 +2,16 @@
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import yaml
 from mcap.exceptions import McapError
 from mcap.reader import make_reader
+from mcap.records import Channel, Schema
 
 from am_ros.bags import mcap_records as mcap
 from am_ros.bags.finder import METADATA, storage_files
@@ -20,6 +22,7 @@ from am_ros.bags.metadata import in_file, label_in_text, metadata_text
 from am_ros.bags.writer import METADATA_RECORD, info_from_text
 from am_ros.episode import EpisodeInfo
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 
 __all__ = ["DAMAGE", "BagReader", "Recorded"]
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml: 0.3 instead of 2 ms per bag
@@ -41,15 +44,25 @@ class Recorded(NamedTuple):
         return self.ours or self.topic
 
 
+@dataclass(slots=True)
+class Listed:
+    """What metadata.yaml lists of a topic."""
+
+    type_name: str
+    type_hash: str
+    count: int = 0  # of its messages
+
+
 class BagReader:
     """A rosbag2 folder (one or several MCAP files, with or without metadata.yaml) or a single .mcap file.
 
     Raises AmRosError in one sentence that names the bag if it cannot be opened, now or while reading.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: Folder):
         self.path = Path(path)
-        self.records: dict[str, dict] = {}  # MCAP metadata records seen so far by messages(), the last of each name
+        # MCAP metadata records seen so far by messages(), the last of each name
+        self.records: dict[str, dict[str, str]] = {}
         self._text: bytes | None = None  # of metadata.yaml
         self._as_written: dict[str, str] | None = None  # custom data of a metadata.yaml that need not be parsed
         if self.path.is_dir():
@@ -66,7 +79,7 @@ class BagReader:
         return AmRosError(f"bag {self.path}: {what}")
 
     @cached_property
-    def metadata(self) -> dict | None:
+    def metadata(self) -> dict[str, Any] | None:
         """What metadata.yaml says; None if there is none. Raises AmRosError if it is damaged."""
         if self._text is None:
             return None
@@ -79,18 +92,20 @@ class BagReader:
             raise self.error(f"storage {storage!r} is not supported, only mcap (`ros2 bag convert` changes it)")
         if compressed:
             raise self.error(f"compression mode {compressed!r} is not supported (`ros2 bag convert` changes it)")
-        return content
+        told: dict[str, Any] = content
+        return told
 
     def messages(self) -> Iterator[Recorded]:
         """All messages in the order of the file; after the last one the counts are compared."""
-        topics: dict[str, list] = {}  # type, hash, messages
-        first_ns, last_ns = None, 0
+        topics: dict[str, Listed] = {}
+        first_ns: int | None = None
+        last_ns = 0
         for file in self.files:
             for message in self._read_file(file):
                 topic = topics.get(message.topic)
                 if topic is None:
-                    topic = topics[message.topic] = [message.type_name, message.type_hash, 0]
-                topic[2] += 1
+                    topic = topics[message.topic] = Listed(message.type_name, message.type_hash)
+                topic.count += 1
                 time_ns = message.log_time_ns
                 if first_ns is None or time_ns < first_ns:
                     first_ns = time_ns
@@ -98,7 +113,7 @@ class BagReader:
                     last_ns = time_ns
                 yield message
         if self._text is not None:
-            self._compare(topics, first_ns or 0, last_ns)
+            self._compare(self._text.decode(errors="replace"), topics, first_ns or 0, last_ns)
 
     def info(self) -> EpisodeInfo:
         """What the bag says of its episode; known once messages() has come to its end.
@@ -146,8 +161,10 @@ class BagReader:
         return self._as_written is None and self.metadata is not None and self.metadata.get("custom_data") is None
 
     def _read_file(self, file: Path) -> Iterator[Recorded]:
-        channels: dict[int, tuple[str, str, str]] = {}
-        schemas, counted, expected = {}, 0, None
+        channels: dict[int, tuple[str, str, str, str]] = {}
+        schemas: dict[int, Schema] = {}
+        counted, expected = 0, None
+        items: Iterable[mcap.Message | tuple[int, bytes]]
         try:
             with open(file, "rb") as stream:
                 for opcode, content in _verified(stream):
@@ -181,7 +198,9 @@ class BagReader:
         if expected is not None and counted != expected:
             raise AmRosError(f"bag file {file}: damaged: {counted} messages, its summary says {expected}")
 
-    def _add_channel(self, channel, schemas: dict, channels: dict) -> None:
+    def _add_channel(
+        self, channel: Channel, schemas: dict[int, Schema], channels: dict[int, tuple[str, str, str, str]]
+    ) -> None:
         if channel.message_encoding != "cdr":
             raise self.error(f"topic {channel.topic} is serialised as {channel.message_encoding!r}, not cdr")
         hashed = channel.metadata.get("topic_type_hash", "")
@@ -207,38 +226,36 @@ class BagReader:
             raise self.error(f"holds {others} too, which is no part of an episode")
         return files
 
-    def _named_files(self) -> list[str]:
-        names = self.metadata.get("relative_file_paths")
+    def _named_files(self, metadata: dict[str, Any]) -> list[str]:
+        names = metadata.get("relative_file_paths")
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise self.error("metadata.yaml names no file")
         return names
 
-    def _compare(self, topics: dict[str, list], first_ns: int, last_ns: int) -> None:
+    def _compare(self, text: str, topics: dict[str, Listed], first_ns: int, last_ns: int) -> None:
         """metadata.yaml with what was read; one that says exactly what it has to say is not parsed."""
         record = self.records.get(METADATA_RECORD)
         if record is not None and len(self.files) == 1:
-            text = self._text.decode(errors="replace")
             label = label_in_text(text)
             custom = record if label is None else {**record, LABEL: label}
-            listed = {topic: tuple(facts) for topic, facts in topics.items()}
+            listed = {topic: (facts.type_name, facts.type_hash, facts.count) for topic, facts in topics.items()}
             if text == in_file(metadata_text(self.files[0].name, listed, first_ns, last_ns, custom)):
                 self._as_written = custom
                 return
-        there, named = [file.name for file in self.files], self._named_files()
+        metadata = self.metadata or {}
+        there, named = [file.name for file in self.files], self._named_files(metadata)
         for name in named:
             if name not in there:
                 raise self.error(f"metadata.yaml names {name!r}, which is not there")
         for name in there:
             if name not in named:
                 raise self.error(f"metadata.yaml does not name {name}, which lies beside: `am-ros bags salvage`")
-        self._compare_counts({topic: count for topic, (_, _, count) in topics.items()})
+        self._compare_counts(metadata, {topic: facts.count for topic, facts in topics.items()})
 
-    def _compare_counts(self, counts: dict[str, int]) -> None:
+    def _compare_counts(self, metadata: dict[str, Any], counts: dict[str, int]) -> None:
         try:
-            listed = {
-                t["topic_metadata"]["name"]: t["message_count"] for t in self.metadata["topics_with_message_count"]
-            }
-            total = self.metadata["message_count"]
+            listed = {t["topic_metadata"]["name"]: t["message_count"] for t in metadata["topics_with_message_count"]}
+            total = metadata["message_count"]
         except (KeyError, TypeError):
             raise self.error("metadata.yaml is damaged: no message counts") from None
         for topic in sorted(map(str, listed.keys() | counts.keys())):
@@ -251,7 +268,7 @@ class BagReader:
             raise self.error(f"metadata.yaml says {total} messages, the file holds {sum(counts.values())}")
 
 
-def _verified(stream) -> Iterator[tuple[int, bytes]]:
+def _verified(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """The records of a whole file, up to its footer: magic, footer and the checksums of both sections verified."""
     size = os.fstat(stream.fileno()).st_size
     if stream.read(len(mcap.MAGIC)) != mcap.MAGIC:

@@ -7,11 +7,11 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,15 +20,16 @@ from am_ros.bags import types
 from am_ros.bags.assembler import DISCARD, END, START, consumed_name
 from am_ros.bags.labels import DISCARDED, LABEL, check_label
 from am_ros.bags.marks import MESSAGES_LOST, RENAMED, STEPS_MISSING, TYPE_CHANGED, SequenceGaps
+from am_ros.bags.quarantine import Report, quarantine, say_nothing
 from am_ros.bags.relabel import delete_bag, set_label
-from am_ros.bags.writer import UNFINISHED, EpisodeBag, is_being_written, unique_episode_id
+from am_ros.bags.writer import EpisodeBag, unique_episode_id
 from am_ros.configuration import parameter
 from am_ros.episode import EpisodeInfo, Outcome, check_name
 from am_ros.errors import AmRosError
 
 # How long after END the last image and step are waited for: they come by other topics, so they may be later.
 STRAGGLER_PATIENCE_S = 2.0
-QUARANTINE = "quarantine"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,12 @@ class EpisodeRecorder:
     what we call the topics that the driver calls otherwise; every bag says it, and holds them by the driver's names.
     """
 
-    def __init__(self, config: RecorderConfig, report=lambda problem, text: None, ours: Mapping[str, str] = {}):
+    def __init__(self, config: RecorderConfig, report: Report = say_nothing, ours: Mapping[str, str] = {}):
         self.config, self._ours = config, dict(ours)
         self.folder = Path(config.folder)
         self.messages_lost: Counter[str] = Counter()  # per topic, on the way here or because the disk was too slow
         self._report = report
-        self._queue: queue.SimpleQueue = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Received | Callable[[], object] | None] = queue.SimpleQueue()
         self._queued_bytes = 0
         self._lock = threading.Lock()
         self._history: deque[Received] = deque()
@@ -124,21 +125,21 @@ class EpisodeRecorder:
         """Note what of another type is published on a topic now (empty: nothing), which nobody can receive here."""
         self._queue.put(lambda: self._note_type(topic, foreign))
 
-    def start(self, info: EpisodeInfo, now_ns: int) -> Future:
+    def start(self, info: EpisodeInfo, now_ns: int) -> Future[Path]:
         """Record everything from now on; result: path of the bag once it is closed. Empty id: one is chosen."""
         if not info.episode_id:
             info = replace(info, episode_id=unique_episode_id())
         return self._request(lambda: self._start(info, now_ns, manual=True).bag.path)
 
-    def stop(self, outcome: Outcome = Outcome.UNKNOWN, reason: str = "stopped") -> Future:
+    def stop(self, outcome: Outcome = Outcome.UNKNOWN, reason: str = "stopped") -> Future[Closed]:
         """Close the newest bag; result: Closed."""
         return self._request(lambda: self._close(self._newest(), outcome=outcome, reason=reason))
 
-    def discard(self) -> Future:
+    def discard(self) -> Future[str]:
         """Delete the newest bag that is being written; result: its episode id."""
         return self._request(lambda: self._discard(self._newest()))
 
-    def label(self, episode_id: str, label: str) -> Future:
+    def label(self, episode_id: str, label: str) -> Future[Path]:
         """Label the bag of an episode, being recorded or closed, or delete it (`discarded`); result: its path."""
         return self._request(lambda: self._label(episode_id, label))
 
@@ -178,18 +179,18 @@ class EpisodeRecorder:
                 self._report(True, str(error))
             now = time.monotonic()
             for recording in [r for r in self._recordings if r.close_at is not None and now >= r.close_at]:
-                self._guard(recording, lambda r=recording: self._close(r))
+                self._guard(recording, self._close, recording)
             if now >= next_flush:
                 for recording in list(self._recordings):
                     self._guard(recording, recording.bag.flush)
                 next_flush = now + self.config.flush_period_s
         for recording in list(self._recordings):
-            self._guard(recording, lambda r=recording: self._close(r, reason=r.bag.info.reason or "logger stopped"))
+            self._guard(recording, self._close, recording, reason=recording.bag.info.reason or "logger stopped")
 
-    def _request(self, action) -> Future:
-        future: Future = Future()
+    def _request(self, action: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
 
-        def answer():
+        def answer() -> None:
             try:
                 future.set_result(action())
             except (AmRosError, OSError) as error:
@@ -202,7 +203,10 @@ class EpisodeRecorder:
         path = self.folder / check_name(episode_id, "episode id")
         recording = next((r for r in self._recordings if r.bag.info.episode_id == episode_id), None)
         if label == DISCARDED:
-            _ = delete_bag(path) if recording is None else self._discard(recording)
+            if recording is None:
+                delete_bag(path)
+            else:
+                self._discard(recording)
         elif recording is None:
             set_label(path, label)
         else:
@@ -216,20 +220,20 @@ class EpisodeRecorder:
             if event.type == START:
                 self._start_automatically(event, message.time_ns)
         for recording in list(self._recordings):
-            self._guard(recording, lambda r=recording: self._write(r, message))
+            self._guard(recording, self._write, recording, message)
         self._remember(message)
         if event is not None and event.type in (END, DISCARD):
             self._end(event)
         for recording in [r for r in self._recordings if r.complete()]:
-            self._guard(recording, lambda r=recording: self._close(r))
+            self._guard(recording, self._close, recording)
 
-    def _start_automatically(self, event, time_ns: int) -> None:
+    def _start_automatically(self, event: Any, time_ns: int) -> None:
         if any(r.bag.info.episode_id == event.episode_id for r in self._recordings):
             return  # begun by the start service
         for recording in [r for r in self._recordings if not r.manual]:
             # Its actor died, or its last image is lost: two episodes at once do not happen in one workcell.
             reason = recording.bag.info.reason if recording.close_at else "interrupted"
-            self._guard(recording, lambda r=recording, why=reason: self._close(r, reason=why))
+            self._guard(recording, self._close, recording, reason=reason)
         self._start(EpisodeInfo(event.episode_id, event.task, event.goal_id, event.source, event.seed), time_ns)
 
     def _start(self, info: EpisodeInfo, now_ns: int, manual: bool = False) -> "_Recording":
@@ -252,7 +256,7 @@ class EpisodeRecorder:
         self._recordings.append(recording)
         for message in () if manual else self._history:
             if message.time_ns >= now_ns - self.config.history_s * 1e9:
-                self._guard(recording, lambda m=message: self._write(recording, m))
+                self._guard(recording, self._write, recording, message)
         return recording
 
     def _count_lost(self, topic: str, count: int) -> None:
@@ -271,7 +275,7 @@ class EpisodeRecorder:
             recording.type_changes[topic] = foreign
         self._report(True, f"topic {topic}: {TYPE_CHANGED}: {foreign}; the other topics are recorded")
 
-    def _end(self, event) -> None:
+    def _end(self, event: Any) -> None:
         for recording in [r for r in self._recordings if r.bag.info.episode_id == event.episode_id]:
             if event.type == DISCARD:
                 self._discard(recording)
@@ -328,7 +332,7 @@ class EpisodeRecorder:
             raise AmRosError("no episode is being recorded")
         return self._recordings[-1]
 
-    def _close(self, recording: "_Recording", **changes) -> Closed:
+    def _close(self, recording: "_Recording", **changes: Any) -> Closed:
         self._recordings.remove(recording)
         bag = recording.bag
         marks = recording.marks()
@@ -344,10 +348,12 @@ class EpisodeRecorder:
         self._report(False, f"discarded episode {recording.bag.info.episode_id!r}")
         return recording.bag.info.episode_id
 
-    def _guard(self, recording: "_Recording", action) -> None:
+    def _guard(
+        self, recording: "_Recording", action: Callable[..., object], *arguments: object, **changes: object
+    ) -> None:
         """Do something with one recording; if the disk fails, give up that one and leave it for salvage."""
         try:
-            action()
+            action(*arguments, **changes)
         except OSError as error:
             if recording in self._recordings:
                 self._recordings.remove(recording)
@@ -365,12 +371,12 @@ class EpisodeRecorder:
 class _Recording:
     bag: EpisodeBag
     manual: bool  # started by a service: takes the steps and events of every episode
-    lost: Counter = field(default_factory=Counter)  # messages by topic
+    lost: Counter[str] = field(default_factory=Counter)  # messages by topic
     type_changes: dict[str, str] = field(default_factory=dict)  # by topic
-    steps_seen: set = field(default_factory=set)
+    steps_seen: set[int] = field(default_factory=set)
     newest_image_ns: int = -1
     played: bool = False  # a step or an event of it came: somebody will say when it ends
-    end: object = None  # EpisodeEvent, once it came
+    end: Any = None  # EpisodeEvent, once it came
     close_at: float | None = None  # after END: when to stop waiting for what is missing, by the monotonic clock
 
     def marks(self) -> dict[str, str]:
@@ -387,21 +393,3 @@ class _Recording:
             and len(self.steps_seen) >= self.end.steps
             and self.newest_image_ns >= types.stamp_ns(self.end.observation.image_stamp)
         )
-
-
-def quarantine(folder: Path, report=lambda problem, text: None) -> list[Path]:
-    """Move unfinished bags of dead processes to `folder/quarantine/`; return where they are now."""
-    moved = []
-    for path in sorted(folder.glob("*" + UNFINISHED)):
-        if is_being_written(path):
-            continue
-        target = folder / QUARANTINE / path.name
-        for n in range(1, 1000):
-            if not target.exists():
-                break
-            target = folder / QUARANTINE / f"{path.name.removesuffix(UNFINISHED)}.{n}{UNFINISHED}"
-        target.parent.mkdir(exist_ok=True)
-        path.rename(target)
-        moved.append(target)
-        report(True, f"unfinished bag of an earlier run moved to {target}: `am-ros bags salvage` recovers it")
-    return moved

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,9 +13,10 @@ from am_ros.bags.metadata import with_label
 from am_ros.bags.reader import BagReader
 from am_ros.bags.writer import UNFINISHED, info_to_text, sync_folder
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 
 
-def label_of(bag) -> str:
+def label_of(bag: Folder) -> str:
     """The label of a finished bag, from metadata.yaml alone, so in a fraction of a millisecond.
 
     A bag without metadata.yaml has none. Raises AmRosError that names the bag if its metadata cannot be read.
@@ -27,7 +29,7 @@ def label_of(bag) -> str:
         raise reader.error(str(error)) from None
 
 
-def set_label(bag, label: str) -> None:
+def set_label(bag: Folder, label: str) -> None:
     """Change the label of a finished bag, durably: before this returns it is on the disk, and never half of it.
 
     Raises AmRosError that names the bag if it is not one of ours, or cannot be written.
@@ -39,7 +41,7 @@ def set_label(bag, label: str) -> None:
     path = reader.path / METADATA
     text = with_label(path.read_text(encoding="utf-8"), label)
     if text is None:
-        text = _changed(reader, label)
+        text = _changed(reader, reader.metadata, label)
     temporary = path.with_name(".metadata.yaml.tmp")
     try:
         with open(temporary, "w", encoding="utf-8") as file:
@@ -53,15 +55,15 @@ def set_label(bag, label: str) -> None:
         raise reader.error(f"cannot be labelled: {error.strerror}") from None
 
 
-def _changed(reader: BagReader, label: str) -> str:
+def _changed(reader: BagReader, metadata: dict[str, Any], label: str) -> str:
     """A metadata.yaml that others have written, `ros2 bag reindex` for instance, with the label."""
-    custom = reader.metadata.get("custom_data")
+    custom = metadata.get("custom_data")
     if not isinstance(custom, dict):
         for _ in reader.messages():  # on the way to what the MCAP file says
             pass
         custom = info_to_text(reader.info())
-    content = {**reader.metadata, "custom_data": {**custom, LABEL: label}}
-    return yaml.safe_dump({"rosbag2_bagfile_information": content}, sort_keys=False, allow_unicode=True)
+    content = {**metadata, "custom_data": {**custom, LABEL: label}}
+    return str(yaml.safe_dump({"rosbag2_bagfile_information": content}, sort_keys=False, allow_unicode=True))
 
 
 def delete_bag(bag: Path) -> None:

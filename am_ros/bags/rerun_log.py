@@ -1,6 +1,7 @@
 """An episode for the viewer of Rerun: pictures, poses, steps, gripper and Q on the time lines `step` and `time`."""
 
 from pathlib import Path
+from typing import Any
 
 from am_ros.bags.playback import Moment, read_playback
 from am_ros.errors import AmRosError
@@ -32,7 +33,7 @@ def show_in_rerun(bag: Path, save: Path | None = None) -> str:
     return f"{save}: {len(moments)} moments" if save else f"{bag.name}: {len(moments)} moments sent to Rerun"
 
 
-def log_moments(rerun, recording, moments: list[Moment]) -> None:
+def log_moments(rerun: Any, recording: Any, moments: list[Moment]) -> None:
     """Everything of an episode; positions in metres, in the robot's base frame."""
     recording.log("cell", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     recording.log("cell/way", rerun.LineStrips3D([[moment.position_m for moment in moments]]), static=True)

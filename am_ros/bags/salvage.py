@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from mcap import records
 from mcap.stream_reader import StreamReader, breakup_chunk
@@ -12,11 +13,12 @@ from am_ros.bags import types
 from am_ros.bags.assembler import CONSUMED, END, consumed_name
 from am_ros.bags.finder import natural
 from am_ros.bags.marks import own_name
+from am_ros.bags.quarantine import QUARANTINE
 from am_ros.bags.reader import DAMAGE, Recorded
-from am_ros.bags.recorder import QUARANTINE
 from am_ros.bags.writer import METADATA_RECORD, UNFINISHED, EpisodeBag, Schema, info_from_text, is_being_written
 from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 
 SALVAGED = "salvaged"  # reason of an episode whose end was lost
 
@@ -32,7 +34,7 @@ class Salvage:
     complete: bool = False  # the episode's own END and all it speaks of are there
 
 
-def salvage(path, out=None) -> Salvage:
+def salvage(path: Folder, out: Folder | None = None) -> Salvage:
     """Write what is whole in a bag (folder or .mcap file) to `out/<episode_id>/`; the source is left as it is.
 
     `out` is by default a folder `salvaged` beside the source (beside the quarantine, for a bag in there). An episode
@@ -100,7 +102,9 @@ class _Found:
 
 def _read_what_is_whole(file: Path, found: _Found) -> None:
     """Collect the messages of all chunks whose checksum is right, until the structure of the file breaks off."""
-    channels, schemas, messages = {}, {}, []
+    channels: dict[int, records.Channel] = {}
+    schemas: dict[int, records.Schema] = {}
+    messages: list[records.Message] = []
     try:
         with open(file, "rb") as stream:
             reader = StreamReader(stream, emit_chunks=True, record_size_limit=file.stat().st_size)
@@ -122,8 +126,10 @@ def _read_what_is_whole(file: Path, found: _Found) -> None:
         # A channel is named in the chunk of its first message and again at the end of a closed file. If both are
         # lost, nobody knows what the message is.
         channel = channels.get(message.channel_id)
-        schema = schemas.get(channel.schema_id) if channel else None
-        if channel is not None and channel.message_encoding != "cdr":  # our bags hold nothing else
+        if channel is None:
+            continue
+        schema = schemas.get(channel.schema_id)
+        if channel.message_encoding != "cdr":  # our bags hold nothing else
             found.note(f"topic {channel.topic} is serialised as {channel.message_encoding!r}: left out")
         elif schema is not None:
             type_hash = channel.metadata.get("topic_type_hash", "")
@@ -133,7 +139,7 @@ def _read_what_is_whole(file: Path, found: _Found) -> None:
             found.messages.append(recorded)
 
 
-def _records_of(record, file: Path, found: _Found) -> list:
+def _records_of(record: records.McapRecord, file: Path, found: _Found) -> list[records.McapRecord]:
     """What is in a chunk, nothing if it is damaged; any other record by itself."""
     if not isinstance(record, records.Chunk):
         return [record]
@@ -149,8 +155,8 @@ class _Pieces:
 
     def __init__(self, messages: list[Recorded], episode_id: str):
         self.image_stamps: set[int] = set()
-        self.steps: dict[int, tuple[int, object]] = {}  # position in the list and message, by index of the step
-        self.events: list[tuple[int, object]] = []
+        self.steps: dict[int, tuple[int, Any]] = {}  # position in the list and message, by index of the step
+        self.events: list[tuple[int, Any]] = []
         for position, message in enumerate(messages):
             kind = consumed_name(message.name)
             if kind is None or message.type_name != CONSUMED[kind]:
@@ -166,7 +172,7 @@ class _Pieces:
             else:
                 self.events.append((position, msg))
 
-    def sees(self, observation) -> bool:
+    def sees(self, observation: Any) -> bool:
         """Whether the image of an observation is there."""
         return types.stamp_ns(observation.image_stamp) in self.image_stamps
 
@@ -177,7 +183,7 @@ class _Pieces:
             count += 1
         return count
 
-    def whole_end(self):
+    def whole_end(self) -> Any:
         """The episode's END if everything it speaks of is there, else None."""
         ends = [e for _, e in self.events if e.type == END]
         if ends and ends[-1].steps == self.decisions() == len(self.steps) and self.sees(ends[-1].observation):

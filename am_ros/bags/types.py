@@ -3,8 +3,10 @@
 import os
 import struct
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rosbags.interfaces import Nodetype
@@ -17,7 +19,7 @@ from am_ros.errors import AmRosError
 STAMP = "builtin_interfaces/msg/Time"
 
 
-def message(type_name: str, **fields):
+def message(type_name: str, **fields: Any) -> Any:
     """A message of `type_name`; what is not given is zero, empty or a zero message, as in rclpy."""
     cls, makers = _class_and_defaults(type_name)
     unknown = fields.keys() - makers.keys()
@@ -26,14 +28,15 @@ def message(type_name: str, **fields):
     return cls(**{name: fields[name] if name in fields else make() for name, make in makers.items()})
 
 
-def stamp(nanoseconds: int):
+def stamp(nanoseconds: int) -> Any:
     """builtin_interfaces/msg/Time from nanoseconds."""
     return message(STAMP, sec=int(nanoseconds) // 1_000_000_000, nanosec=int(nanoseconds) % 1_000_000_000)
 
 
-def stamp_ns(time) -> int:
+def stamp_ns(time: Any) -> int:
     """Nanoseconds of a builtin_interfaces Time, rclpy's or rosbags'."""
-    return time.sec * 1_000_000_000 + time.nanosec
+    nanoseconds: int = time.sec * 1_000_000_000 + time.nanosec
+    return nanoseconds
 
 
 @cache
@@ -47,16 +50,18 @@ def header_stamp_ns(raw: bytes) -> int:
     """Nanoseconds of header.stamp of a serialised message whose first field is a std_msgs/Header."""
     if len(raw) < 12 or raw[0] != 0 or raw[1] not in (0, 1):
         raise AmRosError("not a serialised message with a header")
+    sec: int
+    nanosec: int
     sec, nanosec = struct.unpack_from("<iI" if raw[1] else ">iI", raw, 4)
     return sec * 1_000_000_000 + nanosec
 
 
-def serialize(type_name: str, msg) -> bytes:
+def serialize(type_name: str, msg: Any) -> bytes:
     """The message as little-endian CDR, the bytes that travel over DDS."""
     return bytes(_store().serialize_cdr(msg, type_name, little_endian=True))
 
 
-def deserialize(type_name: str, raw: bytes):
+def deserialize(type_name: str, raw: bytes) -> Any:
     """The message in `raw` (CDR); raises AmRosError if the bytes are not a message of this type."""
     if type_name not in _store().fielddefs:
         raise AmRosError(f"message type {type_name} is not known here")
@@ -70,7 +75,7 @@ def deserialize(type_name: str, raw: bytes):
 def definition(type_name: str) -> str:
     """Text of the message definition with all it depends on, as MCAP's `ros2msg` schemas want it."""
     try:
-        return _store().generate_msgdef(type_name, ros_version=2)[0]
+        return str(_store().generate_msgdef(type_name, ros_version=2)[0])
     except TypesysError:
         raise AmRosError(f"message type {type_name} is not known here") from None
 
@@ -78,11 +83,11 @@ def definition(type_name: str) -> str:
 @cache
 def type_hash(type_name: str) -> str:
     """REP 2016 type hash (`RIHS01_...`) as rosbag2's metadata wants it."""
-    return _store().hash_rihs01(type_name)
+    return str(_store().hash_rihs01(type_name))
 
 
 @cache
-def _store():
+def _store() -> Any:
     store = get_typestore(Stores.ROS2_JAZZY)
     found = {}
     for path in sorted(_definitions_folder().glob("*.msg")):
@@ -102,14 +107,14 @@ def _definitions_folder() -> Path:
 
 
 @cache
-def _class_and_defaults(type_name: str):
+def _class_and_defaults(type_name: str) -> tuple[Any, dict[str, Callable[[], Any]]]:
     store = _store()
     if type_name not in store.fielddefs:
         raise AmRosError(f"message type {type_name} is not known here")
     return store.types[type_name], {name: _default(desc) for name, desc in store.fielddefs[type_name][1]}
 
 
-def _default(desc):
+def _default(desc: Any) -> Callable[[], Any]:
     """A function that makes the default value of a field."""
     kind, detail = desc
     if kind == Nodetype.NAME:

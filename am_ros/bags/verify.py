@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +12,11 @@ from am_ros.action import ActionSpace
 from am_ros.bags import types
 from am_ros.bags.assembler import CONSUMED, START, EpisodeAssembler, consumed_name
 from am_ros.bags.marks import marks_of
-from am_ros.bags.reader import BagReader
+from am_ros.bags.reader import BagReader, Recorded
 from am_ros.bags.writer import UNFINISHED
 from am_ros.episode import EpisodeInfo
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 
 # A pause in the images this many times longer than usual is a gap. A camera that skips one image makes 2.
 GAP_FACTOR = 4.0
@@ -32,7 +34,7 @@ class Report:
 
     path: Path
     info: EpisodeInfo | None = None
-    counts: Counter = field(default_factory=Counter)  # messages by topic
+    counts: Counter[str] = field(default_factory=Counter)  # messages by topic
     steps: int = 0
     duration_s: float = 0.0  # from the first to the last message
     bytes: int = 0
@@ -44,28 +46,28 @@ class Report:
         return not self.problems
 
 
-def summarize(path) -> Report:
+def summarize(path: Folder) -> Report:
     """Contents of a bag, with checksums and counts verified but no image decoded."""
     return _examine(path, action_space=None)
 
 
-def verify(path, action_space: ActionSpace) -> Report:
+def verify(path: Folder, action_space: ActionSpace) -> Report:
     """Everything that can be checked: checksums, counts, topics, stamps, gaps, images, and whether it is an episode."""
     return _examine(path, action_space)
 
 
-def _examine(path, action_space: ActionSpace | None) -> Report:
+def _examine(path: Folder, action_space: ActionSpace | None) -> Report:
     report = Report(Path(path))
     try:
         reader = BagReader(path)
         report.bytes = sum(f.stat().st_size for f in reader.files)
         examiner = _Examiner(report, action_space)
-        first = last = None
+        times_ns: tuple[int, int] | None = None  # of the first and the last message
         for message in reader.messages():
-            first = message.log_time_ns if first is None else min(first, message.log_time_ns)
-            last = max(last or 0, message.log_time_ns)
+            first_ns, last_ns = times_ns or (message.log_time_ns, 0)
+            times_ns = min(first_ns, message.log_time_ns), max(last_ns, message.log_time_ns)
             examiner.add(message)
-        report.duration_s = (last - first) / 1e9 if last is not None else 0.0
+        report.duration_s = (times_ns[1] - times_ns[0]) / 1e9 if times_ns else 0.0
         examiner.finish()
         if report.path.name.endswith(UNFINISHED):
             report.problems.append("was never closed: `am-ros bags salvage` makes a bag of it")
@@ -90,7 +92,7 @@ class _Examiner:
         self._topics: dict[str, str] = {}  # topic -> its name in topics.RECORDED, whatever the driver calls it
         self._repeats: Counter[str] = Counter()
 
-    def add(self, message) -> None:
+    def add(self, message: Recorded) -> None:
         """Look at one message."""
         self._report.counts[message.topic] += 1
         kind = consumed_name(message.name)
@@ -138,7 +140,7 @@ class _Examiner:
         except AmRosError as error:
             self._report.problems.append(str(error))
 
-    def _check_image(self, topic: str, kind: str, msg) -> None:
+    def _check_image(self, topic: str, kind: str, msg: Any) -> None:
         stamp = types.stamp_ns(msg.header.stamp)
         self._check_order(topic, stamp)
         try:

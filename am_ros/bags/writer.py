@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mcap.writer import CompressionType, Writer
 
@@ -15,6 +15,7 @@ from am_ros.bags import types
 from am_ros.bags.metadata import in_file, metadata_text
 from am_ros.episode import EpisodeInfo, Outcome, check_name
 from am_ros.errors import AmRosError
+from am_ros.paths import Folder
 
 # While a bag is written its folder has this suffix. Episode names hold no dot, so it cannot be mistaken for one.
 UNFINISHED = ".unfinished"
@@ -44,7 +45,7 @@ class EpisodeBag:
     without, for data that can be made again, only the rename is atomic.
     """
 
-    def __init__(self, folder, info: EpisodeInfo, durable: bool = True):
+    def __init__(self, folder: Folder, info: EpisodeInfo, durable: bool = True):
         self.info = info
         check_name(info.episode_id, "episode id")
         self.path = Path(folder) / info.episode_id
@@ -53,7 +54,8 @@ class EpisodeBag:
         self._durable = durable
         self._channels: dict[str, _Channel] = {}
         self._schemas: dict[str, int] = {}
-        self._first_ns, self._last_ns = None, 0
+        self._first_ns: int | None = None
+        self._last_ns = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             taken = self.path.exists() or self.unfinished_path.exists()
@@ -98,11 +100,11 @@ class EpisodeBag:
     def type_of(self, topic: str) -> str | None:
         """The message type of a topic in this bag; None if it has no message yet."""
         channel = self._channels.get(topic)
-        return channel and channel.type_name
+        return channel.type_name if channel else None
 
     def flush(self) -> None:
         """Hand everything written so far to the system and, if durable, to the disk (about 4 ms on an SSD)."""
-        self._writer.flush()
+        self._writer.flush()  # type: ignore[no-untyped-call]  # mcap's own lacks an annotation
         if self._durable:
             os.fsync(self._file.fileno())
 
@@ -113,14 +115,14 @@ class EpisodeBag:
         self.flush()
         return self.path
 
-    def close(self, **changes) -> Path:
+    def close(self, **changes: Any) -> Path:
         """Finish the bag, with `changes` of its EpisodeInfo, and return its path."""
         self.info = replace(self.info, **changes)
         topics = {t: (c.type_name, c.type_hash, self.counts[t]) for t, c in self._channels.items()}
         metadata = metadata_text(self._file_name, topics, self._first_ns or 0, self._last_ns, info_to_text(self.info))
         self._writer.add_metadata(METADATA_RECORD, info_to_text(self.info))
         self._writer.add_metadata("rosbag2", {"serialized_metadata": metadata})
-        self._writer.finish()
+        self._writer.finish()  # type: ignore[no-untyped-call]  # the same
         self._file.flush()
         if self._durable:
             os.fsync(self._file.fileno())
@@ -192,7 +194,7 @@ def info_to_text(info: EpisodeInfo) -> dict[str, str]:
 def info_from_text(text: dict[str, str]) -> EpisodeInfo:
     """The inverse of info_to_text; raises AmRosError if the text is not that of an episode."""
     try:
-        known = {name: text[name] for name in _INFO_FIELDS}
+        known: dict[str, Any] = {name: text[name] for name in _INFO_FIELDS}
         known["seed"] = int(known["seed"])
         known["outcome"] = Outcome[known["outcome"].upper()]
         check_name(known["episode_id"], "episode id")
