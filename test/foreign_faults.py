@@ -215,6 +215,8 @@ def _redrawn(rec, size: int, encoding: str) -> None:
     def redraw(message):
         if message.encoding != "rgb8" or message.step != 192 or len(message.data) != 64 * 192:
             return message
+        if not message.data.any():  # an image that is black stays black
+            return message
         rgb = numbered(number_in(message.data.reshape(64, 64, 3)), size)
         stamp = message.header.stamp
         return image(stamp.sec + stamp.nanosec * 1e-9, rgb[..., ::-1] if encoding == "bgr8" else rgb, encoding)

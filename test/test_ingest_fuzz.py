@@ -49,6 +49,21 @@ def test_a_type_whose_definition_is_damaged_in_the_file_costs_the_messages_of_it
     judged(path, rec, rules(tmp_path))
 
 
+# What two thousand mutations found, and what came of it since.
+FOUND = [
+    (["arm clock differs"], 6385, "refused"),  # stamps 0.1 s after their reception
+    (["clock is set", "late messages"], 12, "refused"),  # a second before the end
+    (["log times all zero", "arm clock differs"], 134217728, "in part"),
+    (["log times all zero", "camera clock differs"], 114813, "in part"),
+]
+
+
+@pytest.mark.parametrize(("names", "seed", "result"), FOUND)
+def test_what_was_once_wrong_without_a_word(tmp_path, names, seed, result):
+    path, rec = mutated(names, seed, tmp_path)
+    assert judged(path, rec, rules(tmp_path)) == result
+
+
 def test_good_recordings_come_whole(tmp_path):
     path, rec = mutated([], 0, tmp_path)
     assert judged(path, rec, rules(tmp_path)) == "whole"

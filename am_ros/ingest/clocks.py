@@ -19,6 +19,7 @@ CONFIRMED_BY, WITHIN_S = 4, 0.1
 # Two sources with clocks of their own: so many changes to and fro among the last messages.
 ALTERNATIONS, AMONG = 6, 20
 ENOUGH = 8  # messages of each, before two clocks are compared
+AHEAD_S = 0.03  # before its stamp no message is received
 PAIRS = 20  # of an image and the newest message before it, that a comparison takes
 SAME_MOMENT_NS = 250_000_000
 PATIENCE_NS = 1_500_000_000  # after a jump of one clock, the others get so long to follow
@@ -62,6 +63,7 @@ class _Clock:
         self.count, self.last_s, self.last_ns = 0, 0.0, 0
         self.jumps: list[float] = []
         self.pairs: deque[float] = deque(maxlen=PAIRS)  # this delay minus the camera's
+        self._recent: deque[float] = deque(maxlen=PAIRS)  # delays
         self._flips: deque[int] = deque(maxlen=AMONG)
         self._candidate: list[float] = []  # delays since a step that is not confirmed
         self._settled_s: float | None = None  # the delay before it
@@ -78,6 +80,7 @@ class _Clock:
         self.count += 1
         self.last_s, self.last_ns = delay, receive_ns
         self._keep(receive_ns, delay)
+        self._recent.append(delay)
         self._watch_alternation(step)
         if self._candidate:
             if abs(delay - self._candidate[0]) > WITHIN_S:
@@ -94,6 +97,11 @@ class _Clock:
             return 0.0
         self.jumps.append(shift)
         return shift
+
+    @property
+    def latest_s(self) -> float:
+        """The latest of the recent messages, but for a few: reception minus stamp."""
+        return float(np.percentile(self._recent, 75))
 
     @property
     def sure(self) -> bool:
@@ -175,25 +183,29 @@ class Clocks:
         """The end of the bag: compare what there is."""
         for clock in self._clocks.values():
             if clock.role == self.CAMERA:
-                self._compare(clock, enough=1)
+                self._compare(clock, enough=1, patience_ns=0)
 
     def report(self) -> list[TopicClock]:
         """One line of each topic."""
         return [clock.report() for clock in self._clocks.values()]
 
-    def _compare(self, camera: _Clock, enough: int = ENOUGH) -> None:
+    def _compare(self, camera: _Clock, enough: int = ENOUGH, patience_ns: int = PATIENCE_NS) -> None:
         for clock in self._clocks.values():
             if clock is camera:
                 continue
             # Of the same moment, so that simulated time, which runs slower than the recorder's, changes nothing.
             if 0 <= camera.last_ns - clock.last_ns < SAME_MOMENT_NS and clock.sure and camera.sure:
                 clock.pairs.append(clock.last_s - camera.last_s)
-            waits = self._jumped_ns is not None and camera.last_ns - self._jumped_ns < PATIENCE_NS
+            waits = self._jumped_ns is not None and camera.last_ns - self._jumped_ns < patience_ns
             if len(clock.pairs) < enough or waits:
                 continue
             # Messages are late, never early; an image more often than a joint state.
             apart = float(np.percentile(clock.pairs, 75))
-            if abs(apart) > self._max_delay_s:
+            latest = sorted((camera.latest_s, clock.latest_s))
+            # A message that was received before its stamp is of another clock than the recorder's; one that was not, of
+            # the recorder's. Nothing else is needed to tell that those two differ.
+            both = latest[0] < -AHEAD_S and latest[1] >= 0
+            if abs(apart) > (AHEAD_S if both else self._max_delay_s):
                 self._refuse(camera, clock, apart)
 
     def _refuse(self, camera: _Clock, clock: _Clock, apart: float) -> None:

@@ -85,11 +85,17 @@ def ingest_bag(path, name: str, mapping: Mapping, action_space: ActionSpace, rep
             raise error if str(error).startswith("bag ") else bag.error(str(error)) from None
         finally:
             report.notes, report.lost = bag.notes, bag.lost
+            timeless = 2 * bag.timeless > sum(topic.count for topic in bag.topics.values())
     if report.camera_offset is not None and report.camera_offset.disagrees:
         right = mapping.image.offset_s + report.camera_offset.offset_s
         report.doubts.append(
             f"image: picture and tool do not move at the same time: {report.camera_offset}; `offset_s: {right:.3f}` "
             "under image puts that right"
+        )
+    elif timeless and not (report.camera_offset and report.camera_offset.confident):
+        report.doubts.append(
+            "image: without times of reception the pictures alone tell whether the clocks of camera and arm agree, and "
+            "there is too little motion in them"
         )
 
 

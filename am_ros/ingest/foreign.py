@@ -54,6 +54,7 @@ class ForeignBag:
     def __init__(self, path):
         self.path = Path(path)
         self.notes: list[str] = []
+        self.timeless = 0  # messages whose time of reception is zero
         self.dropped = Dropped()
         self._stack = ExitStack()
         self._unreadable: list[str] = []
@@ -156,6 +157,7 @@ class ForeignBag:
             raise AmRosError(what)
         for file in files:
             self.notes += [f"{file.path.name}: {note}" for note in file.notes]
+            self.timeless += file.timeless
             if file.timeless:
                 self.notes.append(f"{file.path.name}: {file.timeless} messages have a time of reception of zero")
         return files
