@@ -274,38 +274,6 @@ def test_the_check_says_what_it_found(cell, open_page):  # noqa: F811
 
 @pytest.mark.timeout(400)
 @pytest.mark.slow
-def test_a_browser_that_sleeps_for_a_minute_comes_back_to_the_page_as_it_is_now(cell, open_page):  # noqa: F811
-    page, other = open_page(cell[0]), open_page(cell[0])
-    page.get_by_text("2 browsers").wait_for()
-    page.get_by_text("you command").wait_for()
-    session = page.context.new_cdp_session(page)
-    session.send("Page.setWebLifecycleState", {"state": "frozen"})
-    asleep_s = time.monotonic()
-    # The other one is left alone, and commands.
-    other.get_by_text("you command").wait_for()
-    other.wait_for_timeout(1000 * max(0.0, 60.0 - (time.monotonic() - asleep_s)))
-    session.send("Page.setWebLifecycleState", {"state": "active"})
-    page.bring_to_front()
-    page.get_by_text("2 browsers").wait_for()
-    page.get_by_text("commands, you look on").wait_for()
-    go(page, "goals")
-    page.wait_for_selector("canvas[data-live][data-frames]")
-
-
-@pytest.mark.timeout(200)
-@pytest.mark.slow
-def test_a_browser_that_is_closed_while_it_teaches_lets_the_arm_go(cell, open_page):  # noqa: F811
-    """Although the next one is there before it counts as gone."""
-    first = open_page(cell[0] + "teach")
-    first.get_by_role("button", name="Take the arm").click()
-    first.locator("button:enabled", has_text="Away (w)").wait_for()
-    first.close()
-    second = open_page(cell[0] + "teach")
-    second.locator("button:enabled", has_text="Take the arm").wait_for()
-
-
-@pytest.mark.timeout(400)
-@pytest.mark.slow
 def test_a_policy_server_that_is_killed_is_named_and_its_successor_takes_goals(ros_env, start_node, ros, open_page, tmp_path):  # noqa: F811,E501
     start_node("sim_workcell", real_time_factor=2.0, variety=0.0)
     start_node("cartesian_controller")
