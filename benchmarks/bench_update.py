@@ -82,11 +82,11 @@ def parts(clock: Clock, trainer: Trainer, sampler: Sampler, step: int) -> None:
         with torch.no_grad():
             target.encode(batch["next_image"], batch["goal_image"], batch["next_state"])
         clock.lap("encoder of the lagged network")
-        td_target(target, batch, method, generator)
+        y = td_target(target, batch, method, generator)
         clock.lap("encoder of the lagged network and CEM")
         encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
         clock.lap("encoder")
-        negative_loss(network, encoding, batch, method, generator)
+        negative_loss(network, encoding, batch, method, generator, y)
         clock.lap("negatives and head")
         loss, _ = methods.loss(network, target, batch, method, generator)
     clock.lap("(the whole loss, forward)")

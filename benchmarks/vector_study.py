@@ -77,7 +77,11 @@ def variant(name: str, updates: int, seed: int) -> LearnerConfig:
     config = find_recipe(recipe)
     network = replace(config.network, preset="state", observation_size=VECTOR_SIZE, width=128)
     trainer = replace(config.trainer, updates=updates, seed=seed)
-    config = replace(config, network=network, trainer=trainer)
+    return changed(replace(config, network=network, trainer=trainer), changes, name)
+
+
+def changed(config: LearnerConfig, changes: list[str], name: str) -> LearnerConfig:
+    """`config` with each change `part.field=value`; `name` is the variant's, for what cannot be."""
     for change in changes:
         path, _, text = change.partition("=")
         config = _changed(config, path.split("."), text, name)

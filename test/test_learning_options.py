@@ -1,12 +1,22 @@
 """Options beyond the paper's text: negatives that a search proposes, random goals skewed to high Q."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
-from am_ros.action import ACTION_DIM, OPEN
+from am_ros.action import ACTION_DIM, CLOSE, OPEN
 from am_ros.errors import AmRosError
+from am_ros.learning.cem import uniform_actions
 from am_ros.learning.methods import MethodConfig, loss
-from am_ros.learning.methods.actionable_models import negative_actions, search_actions, skew_goals
+from am_ros.learning.methods.actionable_models import (
+    _kernel_targets,
+    _ranking,
+    negative_actions,
+    search_actions,
+    skew_goals,
+)
 from am_ros.learning.networks import NetworkConfig, make_network
 
 PEAK = torch.tensor([0.5, -0.5, 0.0, 0.2])
@@ -94,3 +104,42 @@ def test_a_loss_with_both_options_is_finite_and_leaves_the_batch_alone():
     total.backward()
     assert torch.isfinite(total) and all(torch.isfinite(v) for v in parts.values())
     assert torch.equal(goals, batch["goal_image"])
+
+
+def test_near_candidates_share_the_target_of_the_seen_action_and_none_is_dropped():
+    seen = torch.zeros(1, ACTION_DIM)
+    seen[:, OPEN] = 1
+    near, far, other = seen.clone(), seen.clone(), torch.zeros(1, ACTION_DIM)
+    near[:, 0], far[:, 0], other[:, CLOSE] = 0.1, 1.0, 1
+    candidates = torch.stack([near, far, other], dim=1)
+    targets = _kernel_targets(seen, candidates, torch.tensor([0.8]), 0.25)
+    assert targets[0, 0] == pytest.approx(0.8 * np.exp(-0.5 * 0.4**2)) and targets[0, 1] < 1e-3
+    assert targets[0, 2] == 0, "another gripper command is another action"
+    config = MethodConfig(negatives=3, data_share=1.0, perturbed_share=0.0, kernel_std=0.25)
+    assert negative_actions(seen, config, None, None, candidates)[1].all()
+    assert not negative_actions(seen, replace(config, kernel_std=0.0), None, None, candidates)[1][0, 0]
+
+
+def test_ranking_asks_for_an_order_and_ignores_what_is_close():
+    seen, unseen = torch.tensor([1.0]), torch.tensor([[0.0, 50.0]])
+    far = torch.tensor([[True, False]])
+    wanted = -torch.log_softmax(torch.tensor([1.0, 0.0]), dim=0)[0]
+    torch.testing.assert_close(_ranking(seen, unseen, far), wanted[None])
+    assert _ranking(seen, unseen, far & False) == 0, "nothing to be better than"
+
+
+@pytest.mark.parametrize("prior", [False, True])
+def test_q_sees_actions_beside_points_that_the_encoding_names(prior):
+    torch.manual_seed(0)
+    network = make_network(
+        NetworkConfig(preset="state", observation_size=3, width=16, anchors=2, behaviour_prior=prior)
+    )
+    encoding = network.encode(torch.randn(4, 3), torch.randn(4, 3), torch.zeros(4, 6))
+    actions = uniform_actions(4, 5)
+    together = network.score(encoding, actions)
+    alone = torch.stack([network.score(encoding, actions[:, i : i + 1]).squeeze(1) for i in range(5)], dim=1)
+    torch.testing.assert_close(together, alone)
+    together.sum().backward()
+    assert network.anchors.points.weight.grad.abs().sum() > 0
+    if prior:
+        assert all(p.grad is None for p in network.prior_head.parameters()), "cloning alone moves its proposal"

@@ -1,6 +1,7 @@
-"""am-ros model: what the networks are and cost; a checkpoint in half its size."""
+"""am-ros model: what the networks are and cost; a checkpoint in half its size; when a policy ends by itself."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from am_ros import configuration
@@ -10,7 +11,11 @@ from am_ros.evaluation.outputs import check_file, check_folder
 from am_ros.learning import checkpoint
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.describe import describe
-from am_ros.learning.networks import NetworkConfig
+from am_ros.learning.networks import NetworkConfig, check_fits
+from am_ros.learning.policy import Policy
+from am_ros.learning.stopping import WRONG_SHARE, calibrate
+from am_ros.replay.sampling import GoalConfig
+from am_ros.replay.store import ReplayStore
 
 # What the presets are made for, qt_opt as published; a flag says otherwise.
 USUAL = {"qt_opt": {"image_size": 472, "behaviour_prior": False}, "state": {"observation_size": 32}}
@@ -30,6 +35,14 @@ def register(subparsers) -> None:
     exporting.add_argument("checkpoint", help=CHECKPOINT_HELP)
     exporting.add_argument("out", type=Path, help="folder of the copy; must not be there")
     exporting.set_defaults(act=_export)
+    calibrating = actions.add_parser("calibrate", help="find from which Q of terminating on a policy ends by itself")
+    calibrating.add_argument("checkpoint", help=CHECKPOINT_HELP)
+    calibrating.add_argument("replay", type=Path, help="replay store, as a training leaves it in OUT/replay")
+    calibrating.add_argument("out", type=Path, help="folder of the copy that has the rule; must not be there")
+    calibrating.add_argument(
+        "--wrong-share", type=float, default=WRONG_SHARE, help=f"walks ended wrongly (default {WRONG_SHARE})"
+    )
+    calibrating.set_defaults(act=_calibrate)
 
 
 def run(arguments) -> int:
@@ -42,6 +55,22 @@ def _export(arguments) -> int:
         raise AmRosError(f"out {arguments.out}: is there already")
     check_folder(arguments.out.parent, "out")
     print(f"checkpoint: {checkpoint.export(arguments.checkpoint, arguments.out)}")
+    return 0
+
+
+def _calibrate(arguments) -> int:
+    if arguments.out.exists():
+        raise AmRosError(f"out {arguments.out}: is there already")
+    check_folder(arguments.out.parent, "out")
+    if not 0 <= arguments.wrong_share < 1:
+        raise AmRosError(f"parameter wrong_share: {arguments.wrong_share} is outside 0 ... 1")
+    found = checkpoint.load(arguments.checkpoint)
+    store, policy = ReplayStore.open(arguments.replay), Policy.load(arguments.checkpoint)
+    check_fits(store, policy.network.config)
+    goals = configuration.from_dict(GoalConfig, found.meta["config"]["goals"])
+    rule = calibrate(policy.network, store, goals, wrong_share=arguments.wrong_share)
+    checkpoint.save(arguments.out, found.description | {"stopping": asdict(rule)}, found.tensors)
+    print(f"{rule}\ncheckpoint: {arguments.out}")
     return 0
 
 

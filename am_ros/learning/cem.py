@@ -64,6 +64,11 @@ class CemConfig:
     prior_weight: float = parameter(1.0, "weight of the prior's log-likelihood beside Q", range=(0.0, 100.0))
 
     @property
+    def uses_prior(self) -> bool:
+        """Whether a behaviour prior changes anything of the search."""
+        return bool(round(self.samples * self.prior_share) or self.prior_weight)
+
+    @property
     def elites(self) -> int:
         return max(2, int(self.samples * self.elite_fraction))
 

@@ -29,6 +29,7 @@ class Keeper:
         self._learner, self._out, self._action_space = learner, out, action_space
         self._data_actions: torch.Tensor | None = None
         self._best: float | None = None  # score on held-out episodes
+        self.stopping: dict[str, Any] | None = None  # the rule found when the training was over (stopping.py)
         self._resumed: dict[str, Any] | None = None  # what the checkpoint that the training goes on from says of itself
 
     @property
@@ -85,6 +86,7 @@ class Keeper:
             "transitions": len(store),
             "metrics": progress.metrics,
             "updates_per_s": progress.updates_per_s,
+            **({"stopping": self.stopping} if self.stopping is not None else {}),
         }
 
     def begin(self, start_from: Folder | None = None) -> None:

@@ -40,6 +40,13 @@ class NetworkConfig:
     channels: int = parameter(32, "channels of the encoder (small)", range=(4, 1024))
     # Of all presets alike: the published qt_opt network is the one without.
     behaviour_prior: bool = parameter(True, "a cloning head that proposes CEM's first candidates")
+    # A grasp is right within millimetres of a place that only the observation says. What the head sees of an action is
+    # its own numbers; beside points that the encoding names, it sees how far it is from there.
+    anchors: int = parameter(
+        0, "points in the space of displacements that the encoding names, and Q sees actions beside (small, state); a "
+        "behaviour prior's proposal is one more",
+        range=(0, 64),
+    )  # fmt: skip
     observation_size: int = parameter(0, "numbers per observation and goal (state)", range=(0, 1_000_000))
     displacements: int = parameter(
         CONTINUOUS_DIM, "displacements of an action before its three choices; 4 on the robot", range=(1, 256)
@@ -92,8 +99,12 @@ class FilmHead(QNetwork):
     def _make_head(self, config: NetworkConfig) -> None:
         width = config.width
         self.action_features = ActionFeatures(config.displacements)
+        features = self.action_features.size
+        if config.anchors:
+            self.anchors = Anchors(width, config.displacements, config.anchors)
+            features += self.anchors.size(config.anchors + config.behaviour_prior)
         self.film = nn.Sequential(
-            nn.Linear(self.action_features.size, width // 2), nn.ReLU(), nn.Linear(width // 2, 2 * width)
+            nn.Linear(features, width // 2), nn.ReLU(), nn.Linear(width // 2, 2 * width)
         )
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
         if config.behaviour_prior:
@@ -107,8 +118,13 @@ class FilmHead(QNetwork):
 
     def score(self, encoding: Tensor, actions: Tensor) -> Tensor:
         """Logits [B, N] of actions [B, N, D + 3] given encodings [B, width]."""
-        scale, shift = self.film(self.action_features(actions)).chunk(2, dim=-1)
-        x = functional.relu(encoding.unsqueeze(1) * (1 + scale) + shift)
+        features = self.action_features(actions)
+        if self.config.anchors:
+            prior = self.prior(encoding)
+            features = torch.cat([features, self.anchors(encoding, actions, prior.mean if prior else None)], dim=-1)
+        scale, shift = self.film(features).chunk(2, dim=-1)
+        near = encoding.unsqueeze(1)
+        x = functional.relu(torch.addcmul(near + shift, near, scale))  # encoding * (1 + scale) + shift, in two passes
         logits: Tensor = self.head(x)
         return logits.squeeze(-1)
 
@@ -240,6 +256,35 @@ class ActionFeatures(nn.Module):
         displacement = actions[..., :-DISCRETE_DIM]
         angles = torch.cat([displacement * (f * torch.pi / 2) for f in self.frequencies], dim=-1)
         return torch.cat([actions, angles.sin(), angles.cos()], dim=-1)
+
+
+class Anchors(nn.Module):
+    """Actions as seen from points among the displacements that an encoding names: there Q can have sharp peaks."""
+
+    widths = (0.05, 0.15, 0.5)  # of the bumps around each point [normalised]
+
+    def __init__(self, width: int, displacements: int, count: int):
+        super().__init__()
+        self.displacements = displacements
+        self.points = nn.Linear(width, count * displacements)
+        nn.init.uniform_(self.points.bias, -1, 1)
+
+    def size(self, points: int) -> int:
+        """Features that `forward` gives for so many points, a proposal included."""
+        return points * (self.displacements + len(self.widths))
+
+    def forward(self, encoding: Tensor, actions: Tensor, proposal: Tensor | None) -> Tensor:
+        """Encodings [B, width], actions [B, N, D + 3] and, if there is one, a proposal [B, D]: features [B, N, size].
+
+        No gradient reaches the proposal: it is what cloning says.
+        """
+        points = self.points(encoding).unflatten(-1, (-1, self.displacements))
+        if proposal is not None:
+            points = torch.cat([points, proposal.detach().to(points.dtype).unsqueeze(1)], dim=1)
+        offset = actions[..., None, :-DISCRETE_DIM] - points.unsqueeze(1)  # [B, N, K, D]
+        squared = offset.square().sum(dim=-1, keepdim=True)
+        bumps = [torch.exp(-0.5 * squared / width**2) for width in self.widths]
+        return torch.cat([offset, *bumps], dim=-1).flatten(-2)
 
 
 def check_fits(store: ReplayStore, config: NetworkConfig) -> None:

@@ -41,6 +41,12 @@ class Choice:
         return bool(self.vector[-1] > 0.5)
 
 
+def acting_of(meta: dict[str, Any]) -> CemConfig:
+    """How a checkpoint asks to be searched; it ends episodes by the rule that its training found, if it found one."""
+    acting = configuration.from_dict(CemConfig, meta["config"].get("acting", {}))
+    return acting if acting.stop_q else replace(acting, stop_q=meta.get("stopping", {}).get("stop_q", 0.0))
+
+
 class Policy:
     """A goal-conditioned policy: `policy(observation, goal) -> displacement`, on the robot `policy.act -> Decision`.
 
@@ -87,7 +93,7 @@ class Policy:
             config = configuration.from_dict(NetworkConfig, found.meta["config"]["network"])
             network = make_network(config)
             network.load_state_dict(found.weights)
-            acting = cem or configuration.from_dict(CemConfig, found.meta["config"].get("acting", {}))
+            acting = cem or acting_of(found.meta)
             policy = cls(network.to(device), found.meta, replace(acting, **changes), seed, found.data_actions)
         except (KeyError, TypeError, RuntimeError) as error:
             reason = str(error).splitlines()[0]

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from am_ros import configuration
@@ -15,6 +16,7 @@ from am_ros.learning.keeper import Keeper
 from am_ros.learning.learner import Learner
 from am_ros.learning.progress import Progress
 from am_ros.learning.reporter import Reporter
+from am_ros.learning.stopping import calibrate, teaches_stopping
 from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.paths import Folder
 from am_ros.replay.prefetch import Prefetcher
@@ -156,5 +158,7 @@ class Trainer(Wishes):
                     saved = now
         progress = reporter.end(self.stopping)
         if not group.rank:
+            if learner.share_done() >= 1 and settings.calibrate_stop and teaches_stopping(self.config):
+                self.keeper.stopping = asdict(calibrate(learner.target, store, self.config.goals))
             self.save(store, progress)
         return progress

@@ -41,6 +41,9 @@ class TrainerConfig:
     milestones: int = parameter(
         0, "weights kept along the way, evenly spaced, in out/milestones (for curves)", range=(0, 1000)
     )
+    calibrate_stop: bool = parameter(
+        True, "when the training is over, find from which Q of terminating on the policy ends an episode by itself"
+    )
     tensorboard: bool = parameter(
         False, "log to out/tensorboard, too (needs the package tensorboard, which is optional)"
     )
@@ -48,7 +51,7 @@ class TrainerConfig:
     threads: int = parameter(1, "CPU threads of PyTorch per process; 0: leave as it is", range=(0, 1024))
     device: str = parameter("auto", "cpu, cuda, or auto", choices=("auto", "cpu", "cuda"))
     precision: str = parameter(
-        "auto", "bf16 where the hardware multiplies it, or fp32", choices=("auto", "bf16", "fp32")
+        "auto", "bf16 where the hardware has it and images are encoded, or fp32", choices=("auto", "bf16", "fp32")
     )
 
     @property

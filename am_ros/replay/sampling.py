@@ -205,8 +205,8 @@ class Sampler:
             self._my_share, (row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset)
         )
         beside = np.clip(row + offset, store.first_row[row], last)
-        goal = np.where(at_goal, np.where(self._near(row, beside), beside, row), goal)
-        near = at_goal | (~rewarded & self._near(row, goal))
+        goal = np.where(at_goal, np.where(self.near(row, beside), beside, row), goal)
+        near = at_goal | (~rewarded & self.near(row, goal))
         row = np.where(stop & half, last, row)
         terminates = at_goal | stop
         following = row + ~terminates  # terminate moves nothing
@@ -246,7 +246,7 @@ class Sampler:
         part: np.ndarray = drawn[self.mine]
         return part
 
-    def _near(self, rows: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    def near(self, rows: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Whether the tool is at rows [B] about where it is at `goals` [B], within two steps: bool [B].
 
         Nothing but the tool moves by itself, so what was between is the same. Without proprioception only a row itself

@@ -62,11 +62,17 @@ def negative_actions(
     candidates = torch.cat(parts, dim=1)
     if not config.terminates:
         candidates = without_terminate(candidates)
+    distance, same_choice = _beside(seen, candidates)
+    close = seen[:, -1:] > 0.5  # two terminates are the same action
+    if not config.kernel_std:
+        close = close | (distance < config.close_distance)
+    return candidates, ~(same_choice & close)
+
+
+def _beside(seen: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances of the displacements and whether the choices agree, [B, N], of `seen` [B, D + 3] and the candidates."""
     offset = candidates - seen.unsqueeze(1)
-    distance = offset[..., :-DISCRETE_DIM].norm(dim=-1)
-    same_choice = offset[..., -DISCRETE_DIM:].abs().sum(dim=-1) < 0.5
-    terminates = seen[:, -1:] > 0.5  # two terminates are the same action
-    return candidates, ~(same_choice & ((distance < config.close_distance) | terminates))
+    return offset[..., :-DISCRETE_DIM].norm(dim=-1), offset[..., -DISCRETE_DIM:].abs().sum(dim=-1) < 0.5
 
 
 def flip_one_dimension(seen: Tensor, count: int, generator: Generator = None) -> Tensor:
@@ -127,11 +133,12 @@ def _alone(generator: Generator) -> torch.Generator | None:
 
 
 def negative_loss(
-    network: QNetwork, encoding: Encoding, batch: Tensors, config: MethodConfig, generator: Generator
+    network: QNetwork, encoding: Encoding, batch: Tensors, config: MethodConfig, generator: Generator, y: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return (logits of the seen actions [B], loss of the unseen ones per item [B], their logits [B, N]).
 
-    Candidates are weighted by softmax(Q / temperature); the gradient does not pass through that choice.
+    Candidates are weighted by softmax(Q / temperature); the gradient does not pass through that choice. `y` [B] are
+    the targets of the seen actions, which near ones share with a `kernel_std`.
     """
     action = batch["action"]
     candidates, far = negative_actions(
@@ -144,7 +151,27 @@ def negative_loss(
         sharpness = (unseen.sigmoid() / config.temperature).masked_fill(~far, -torch.inf)
         weights = sharpness.softmax(dim=1).nan_to_num(0.0)  # no candidate is far enough: no negative
     # Cross-entropy with target 0 is softplus of the logit.
-    return seen, (weights * functional.softplus(unseen)).sum(dim=1), unseen
+    unseen_loss = functional.softplus(unseen)
+    if config.kernel_std:
+        unseen_loss = unseen_loss - _kernel_targets(action, candidates, y, config.kernel_std) * unseen
+    negative = (weights * unseen_loss).sum(dim=1)
+    if config.ranking_weight:
+        negative = negative + config.ranking_weight * _ranking(seen, unseen, far) * (batch["steps_to_goal"] >= 0)
+    return seen, negative, unseen
+
+
+def _kernel_targets(seen: Tensor, candidates: Tensor, y: Tensor, std: float) -> Tensor:
+    """Targets [B, N] of candidates: the seen action's y [B], less the farther they are; 0 for another choice."""
+    distance, same_choice = _beside(seen, candidates)
+    return y.unsqueeze(1) * torch.exp(-0.5 * (distance / std).square()) * same_choice
+
+
+def _ranking(seen: Tensor, unseen: Tensor, far: Tensor) -> Tensor:
+    """Cross-entropy [B] of the seen action's logit [B] among those of the far candidates [B, N].
+
+    The regulariser of conservative Q-learning (Kumar et al., 2020): it asks for an order, not for zeros.
+    """
+    return functional.softplus(unseen.masked_fill(~far, -torch.inf).logsumexp(dim=1).clamp_min(-1e4) - seen)
 
 
 def loss(
@@ -155,7 +182,7 @@ def loss(
         batch = skew_goals(lagged, batch, config, generator)
     y = td_target(lagged, batch, config, generator)
     encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
-    seen, negative, unseen = negative_loss(network, encoding, batch, config, generator)
+    seen, negative, unseen = negative_loss(network, encoding, batch, config, generator, y)
     chained = (batch["steps_to_goal"] < 0) & ~batch["rewarded"]
     negative = (negative * torch.where(chained, config.chained_negative_weight, 1.0)).mean()
     positive = functional.binary_cross_entropy_with_logits(seen, y)

@@ -46,20 +46,24 @@ def _next_value(
     following, others = batch["next_action"].unsqueeze(1), batch["other_actions"]
     acted = following[..., -DISCRETE_DIM:].sum(dim=-1, keepdim=True) > 0.5
     data = torch.cat([torch.where(acted, following, others[:, :1]), others], dim=1) if others.shape[1] else None
-    best_action, _ = maximise(
-        lambda a: first.score(encoding, a).float().sigmoid(),
+    final, prior = batch["final"].unsqueeze(1), first.prior(encoding) if config.target_cem.uses_prior else None
+    # Where a chained sub-trajectory ends, the action that was taken there stands in for all candidates.
+    best_action, best = maximise(
+        lambda a: first.score(encoding, torch.where(final.unsqueeze(1), following, a)).float().sigmoid(),
         len(batch["action"]),
         config.target_cem,
         batch["action"].device,
         generator,
-        first.prior(encoding),
+        prior,
         batch["action"].shape[1] - DISCRETE_DIM,
         data,
     )
-    # Where a chained sub-trajectory ends, the action that was taken there stands in for the best one. Scored anew: what
-    # the search maximised may hold the prior's likelihood, and a value of its own is a value in (0, 1).
-    action = torch.where(batch["final"].unsqueeze(1), batch["next_action"], best_action).unsqueeze(1)
-    value = first.score(encoding, action).squeeze(1).float().sigmoid()
+    action = torch.where(final, batch["next_action"], best_action).unsqueeze(1)
+    if prior is not None and config.target_cem.prior_weight:
+        # What the search maximised holds the prior's likelihood; a value of its own is a value in (0, 1).
+        value = first.score(encoding, action).squeeze(1).float().sigmoid()
+    else:
+        value = torch.where(best.isfinite(), best, torch.nan)  # no candidate had a value: the loss has to say so
     for other in networks[1:]:
         value = torch.minimum(value, other.score(other.encode(*inputs), action).squeeze(1).float().sigmoid())
     return value

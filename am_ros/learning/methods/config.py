@@ -52,6 +52,17 @@ class MethodConfig:
     close_distance: float = parameter(
         0.3, "candidates nearer than this to the seen action are dropped", range=(0.0, 4.0)
     )
+    # Dropping what is close leaves Q flat there, negatives there push down the seen action as well. A target that falls
+    # with the distance does neither, and averages the demonstrators' noise as regression does (docs/learner_study.md).
+    kernel_std: float = parameter(
+        0.0, "candidates of the seen choice have the seen action's target times a Gaussian of this standard deviation "
+        "around it [normalised], and none is dropped as too close; 0: target 0, but none too close",
+        range=(0.0, 4.0),
+    )  # fmt: skip
+    ranking_weight: float = parameter(
+        0.0, "weight of the cross-entropy of picking the seen action among its negatives, by softmax of the logits",
+        range=(0.0, 100.0),
+    )  # fmt: skip
     goal_candidates: int = parameter(
         1, "each random goal is drawn from so many, by softmax(Q / goal_temperature); 1: not skewed", range=(1, 256)
     )

@@ -22,7 +22,7 @@ def loss(
     """Return (loss, parts)."""
     y = td_target(lagged, batch, config, generator)
     encoding = network.encode(batch["image"], batch["goal_image"], batch["state"])
-    seen, negative, unseen = negative_loss(network, encoding, batch, config, generator)
+    seen, negative, unseen = negative_loss(network, encoding, batch, config, generator, y)
     positive = functional.binary_cross_entropy_with_logits(seen, y)
     # The mean over the whole batch: with a share xi of relabelled items, negatives weigh xi, as in the paper.
     negative = (negative * torch.where(batch["rewarded"], config.reward_negative_weight, 1.0)).mean()
