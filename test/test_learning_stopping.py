@@ -59,7 +59,7 @@ def _config(**method):
         network=NetworkConfig(preset="state", observation_size=1, displacements=1, width=32),
         method=MethodConfig(**{"negatives": 8, **method}),
         goals=GoalConfig(at_goal_share=0.3, held_out_share=0.3),
-        trainer=TrainerConfig(updates=300, batch_size=64, warmup_updates=10, learning_rate=3e-3),
+        trainer=TrainerConfig(calibrate_stop=True, updates=300, batch_size=64, warmup_updates=10, learning_rate=3e-3),
     )
 
 

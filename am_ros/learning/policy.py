@@ -43,7 +43,7 @@ class Choice:
 
 def acting_of(meta: dict[str, Any]) -> CemConfig:
     """How a checkpoint asks to be searched; it ends episodes by the rule that its training found, if it found one."""
-    acting = configuration.from_dict(CemConfig, meta["config"].get("acting", {}))
+    acting: CemConfig = configuration.from_dict(CemConfig, meta["config"].get("acting", {}))
     return acting if acting.stop_q else replace(acting, stop_q=meta.get("stopping", {}).get("stop_q", 0.0))
 
 

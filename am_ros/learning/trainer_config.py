@@ -42,7 +42,7 @@ class TrainerConfig:
         0, "weights kept along the way, evenly spaced, in out/milestones (for curves)", range=(0, 1000)
     )
     calibrate_stop: bool = parameter(
-        True, "when the training is over, find from which Q of terminating on the policy ends an episode by itself"
+        False, "when the training is over, find from which Q of terminating on the policy ends an episode by itself"
     )
     tensorboard: bool = parameter(
         False, "log to out/tensorboard, too (needs the package tensorboard, which is optional)"
