@@ -187,12 +187,28 @@ class Policy:
         values = torch.where(ends, q_end, q).tolist()
         return [Choice(vector, value) for vector, value in zip(actions, values, strict=True)]
 
+    @torch.no_grad()
+    def q_of_terminating(self, observation: ArrayLike, goal: ArrayLike, state: ArrayLike | None = None) -> float:
+        """Q of ending the episode here, as `choose` takes its arguments."""
+        states = np.zeros(STATE_DIM, np.float32) if state is None else np.asarray(state, np.float32)
+        inputs = [
+            self._checked("image", np.asarray(observation)[None]),
+            self._checked("goal image", np.asarray(goal)[None]),
+            states[None],
+        ]
+        encoding = self.network.encode(*(torch.as_tensor(np.ascontiguousarray(a)).to(self.device) for a in inputs))
+        return float(self._q_of_terminating(encoding, 1))
+
+    def _q_of_terminating(self, encoding: Encoding, batch: int) -> torch.Tensor:
+        """Q of terminating [B]."""
+        return self.network.score(encoding, self._terminate().expand(batch, 1, -1)).float().sigmoid().squeeze(1)
+
     def _stop(self, encoding: Encoding) -> tuple[torch.Tensor, torch.Tensor]:
         """Whether Q of terminating is `stop_q` or more, bool [B], and that Q [B]."""
         batch = len(encoding) if torch.is_tensor(encoding) else len(encoding[0])
         if not (self.cem.stop_q and self.cem.terminate):
             return torch.zeros(batch, dtype=torch.bool, device=self.device), torch.zeros(batch, device=self.device)
-        q = self.network.score(encoding, self._terminate().expand(batch, 1, -1)).float().sigmoid().squeeze(1)
+        q = self._q_of_terminating(encoding, batch)
         return q >= self.cem.stop_q, q
 
     def _terminate(self) -> torch.Tensor:

@@ -1,0 +1,112 @@
+"""What a level of Q of terminating would do, from trials of a policy that no such level ends.
+
+    python benchmarks/stopping.py runs/mine/checkpoint --task pick_place --trials 60 --json docs/data/stopping.json
+
+Of each trial it is known at every step whether the goal is reached there, so that every level is judged by the same
+trials: it ends a trial at its first step with as high a Q, rightly if the goal is reached there.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from am_ros.evaluation.actors import ActorConfig, PolicyActor, searching
+from am_ros.evaluation.statistics import wilson_interval
+from am_ros.evaluation.trials import reset_trial
+from am_ros.learning.checkpoint import load
+from am_ros.sim.camera import CameraConfig
+from am_ros.sim.environment import Environment
+from am_ros.sim.tasks import find_task
+from am_ros.sim.vectors import goal_vector, scene_vector
+from am_ros.sim.workcell import SimConfig
+
+LEVELS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def watched_trial(actor: PolicyActor, environment: Environment, scene: int) -> dict:
+    """Q of terminating before each step and once more at the end, and whether the goal is reached there."""
+    seen, goal_image = reset_trial(environment, scene)
+    actor.begin(environment.task, scene)
+    q: list[float] = []
+    reached: list[bool] = []
+    itself = False
+    for _ in range(environment.task.max_steps):
+        q.append(q_of_terminating(actor, environment, seen, goal_image))
+        reached.append(bool(environment.outcome().reached))
+        action = actor.decide(seen, goal_image, environment).action
+        if action.terminate:
+            itself = True
+            break
+        seen = environment.step(environment.limits.keep_inside(seen.state[[2, 3, 1]], action))
+    else:
+        q.append(q_of_terminating(actor, environment, seen, goal_image))
+        reached.append(bool(environment.outcome().reached))
+    return {"scene": scene, "q": [round(value, 4) for value in q], "reached": reached, "by_itself": itself}
+
+
+def q_of_terminating(actor: PolicyActor, environment: Environment, seen, goal_image: np.ndarray) -> float:
+    """Q of terminating now."""
+    policy = actor.policy
+    inputs = (seen.image, goal_image, seen.state)
+    if not actor.sees:
+        scene = environment.scene()
+        inputs = (scene_vector(scene), goal_vector(scene), seen.state)
+    return policy.q_of_terminating(*inputs)
+
+
+def judged(trials: list[dict], level: float) -> dict:
+    """What the level would have done; 0: no such rule."""
+    right = wrong = missed = success = reached_once = 0
+    for trial in trials:
+        ends = next((i for i, value in enumerate(trial["q"]) if level and value >= level), None)
+        if ends is None and trial["by_itself"]:
+            ends = len(trial["q"]) - 1
+        reached = trial["reached"]
+        at_end = reached[-1] if ends is None else reached[ends]
+        success += at_end
+        right += ends is not None and at_end
+        wrong += ends is not None and not at_end
+        missed += ends is None and at_end
+        reached_once += any(reached)
+    return {"level": level, "trials": len(trials), "success": success, "reached_once": reached_once,
+            "ended_at_goal": right, "ended_wrongly": wrong, "at_goal_not_ended": missed}  # fmt: skip
+
+
+def line(row: dict) -> str:
+    """A level as a line of a table."""
+    shares = []
+    for done, of in (("success", row["trials"]), ("ended_at_goal", row["success"]), ("ended_wrongly", row["trials"])):
+        low, high = wilson_interval(row[done], of)
+        shares.append(f"{row[done]} of {of} ({100 * low:.0f} ... {100 * high:.0f} %)")
+    return f"| {row['level']:.3g} | {' | '.join(shares)} |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint")
+    parser.add_argument("--task", default="pick_place")
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--first-scene", type=int, default=20_000)
+    parser.add_argument("--json", type=Path)
+    a = parser.parse_args()
+    actor = PolicyActor(ActorConfig(a.checkpoint, search=searching(stop_q=0.0)))
+    config = SimConfig(variety=0.0, camera=CameraConfig(image_size=actor.image_size))
+    with Environment(find_task(a.task), config, sees=actor.sees) as environment:
+        scenes = range(a.first_scene, a.first_scene + a.trials)
+        trials = [watched_trial(actor, environment, scene) for scene in scenes]
+    calibrated = load(a.checkpoint).meta.get("stopping", {}).get("stop_q", 0.0)
+    rows = [judged(trials, level) for level in sorted({0.0, calibrated, *LEVELS})]
+    print("| level | success | of them ended by itself | of all ended wrongly |\n|---|---|---|---|")
+    print("\n".join(map(line, rows)))
+    print(f"level of the checkpoint: {calibrated:.3f}")
+    if a.json:
+        answer = {"checkpoint": a.checkpoint, "task": a.task, "calibrated": calibrated, "levels": rows}
+        a.json.write_text(json.dumps(answer | {"trials": trials}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
