@@ -147,17 +147,30 @@ def as_sqlite(folder, messages):
     return path
 
 
-def as_ros1(folder, messages):
-    """The same recording as a ROS 1 bag."""
+def as_ros1(folder, messages, publisher=lambda number: None):
+    """The same recording as a ROS 1 bag; `publisher` names the node of the so-manyth message."""
     path = folder / "bag.bag"
     store, connections = get_typestore(Stores.ROS1_NOETIC), {}
     with Writer1(path) as writer:
-        for topic, kind, at, message in messages:
-            if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=store)
+        for number, (topic, kind, at, message) in enumerate(messages):
+            key = topic, publisher(number)
+            if key not in connections:
+                connections[key] = writer.add_connection(topic, kind, typestore=store, callerid=key[1])
             message.header = store.types["std_msgs/msg/Header"](0, message.header.stamp, message.header.frame_id)
-            writer.write(connections[topic], round(at * 1e9), store.serialize_ros1(message, kind))
+            writer.write(connections[key], round(at * 1e9), store.serialize_ros1(message, kind))
     return path
+
+
+def test_two_publishers_are_named_where_the_bag_knows_them(tmp_path):
+    arm = [m for a, b in zip(poses(10), poses(10), strict=True) for m in (a, b)]
+    for *_, message in arm[1::2]:
+        message.pose.position.y = 0.2
+        message.header.stamp.nanosec += 1000
+    messages = [*arm, *camera(10)]
+    bag = as_ros1(tmp_path, messages, lambda k: ("/iiwa/driver", "/fake_arm")[k % 2] if k < len(arm) else "/camera")
+    said = refusal(bag, rules(tmp_path))
+    assert "pose: /pose: two sources alternate" in said
+    assert said.endswith("the bag has it from /fake_arm and /iiwa/driver")
 
 
 @pytest.mark.parametrize("which, by", [("cam", -3.0), ("cam", 0.5), ("arm", -0.7), ("arm", 2.0)])

@@ -82,7 +82,7 @@ def ingest_bag(path, name: str, mapping: Mapping, action_space: ActionSpace, rep
         except ClocksDiffer as differ:
             raise bag.error(f"{differ}. {_mend(bag, mapping, differ)}") from None
         except AmRosError as error:
-            raise error if str(error).startswith("bag ") else bag.error(str(error)) from None
+            raise error if str(error).startswith("bag ") else bag.error(_with_publishers(str(error), bag)) from None
         finally:
             report.notes, report.lost = bag.notes, bag.lost
             timeless = 2 * bag.timeless > sum(topic.count for topic in bag.topics.values())
@@ -97,6 +97,14 @@ def ingest_bag(path, name: str, mapping: Mapping, action_space: ActionSpace, rep
             "image: without times of reception the pictures alone tell whether the clocks of camera and arm agree, and "
             "there is too little motion in them"
         )
+
+
+def _with_publishers(sentence: str, bag: ForeignBag) -> str:
+    """Two sources by their names, where the bag has them."""
+    for topic in bag.topics.values():
+        if "two sources" in sentence and topic.name in sentence and len(topic.publishers) > 1:
+            return f"{sentence}; the bag has it from {' and '.join(topic.publishers)}"
+    return sentence
 
 
 def _mend(bag: ForeignBag, mapping: Mapping, differ: ClocksDiffer) -> str:

@@ -33,6 +33,7 @@ class Topic(NamedTuple):
     type_name: str  # as ROS 2 writes it, of ROS 1 too; empty if several types were recorded, or none is known
     count: int
     encoding: str = "cdr"  # of its messages; empty if several
+    publishers: tuple[str, ...] = ()  # the nodes that it was recorded from, where the bag says them (ROS 1)
 
 
 class Received(NamedTuple):
@@ -174,7 +175,10 @@ class ForeignBag:
             return values.pop() if len(values) == 1 else ""
 
         return {
-            name: Topic(name, only({c.type_name for c in found}), counts[name], only({c.encoding for c in found}))
+            name: Topic(
+                name, only({c.type_name for c in found}), counts[name], only({c.encoding for c in found}),
+                tuple(sorted({c.publisher for c in found if c.publisher})),
+            )
             for name, found in sorted(channels.items())
         }
 

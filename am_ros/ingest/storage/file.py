@@ -16,6 +16,7 @@ class Channel(NamedTuple):
     encoding: str  # of the messages: CDR, ROS1, or another one, which is not read
     definition_format: str  # ros2msg, ros2idl, omgidl, ros1msg, or empty: there is none
     definition: str
+    publisher: str = ""  # the node whose messages these are, where the file says it (ROS 1)
 
 
 class Stored(NamedTuple):

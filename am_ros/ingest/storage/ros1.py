@@ -26,7 +26,8 @@ class Ros1File(StorageFile):
             raise AmRosError(f"cannot be read ({reason}): `rosbag reindex` makes a new index") from None
         for connection in self._reader.connections:
             text = connection.msgdef.data if connection.msgdef.format == MessageDefinitionFormat.MSG else ""
-            channel = Channel(connection.topic, connection.msgtype, ROS1, "ros1msg" if text else "", text)
+            who = getattr(connection.ext, "callerid", None) or ""
+            channel = Channel(connection.topic, connection.msgtype, ROS1, "ros1msg" if text else "", text, who)
             self.channels[connection.id] = channel
             self.counts[connection.id] = connection.msgcount
         if self._reader.message_count:
