@@ -59,7 +59,7 @@ def counts(bag) -> dict[str, int]:
         found = dict.fromkeys(opened.topics, 0)
         for received in opened.messages(set(opened.topics)):
             found[received.topic] += 1
-        assert {t.name: t.count for t in opened.topics.values()} == found or opened.dropped or opened.lost
+        assert {t.name: t.messages for t in opened.topics.values()} == found or opened.dropped or opened.lost
         return found
 
 
@@ -136,7 +136,7 @@ def test_one_of_five_loose_files_that_is_cut_off_costs_no_more_than_itself(tmp_p
     assert [len(e) for e in episodes[:2] + episodes[-2:]] == [13] * 4
     file.write_bytes(b"")
     with ForeignBag(tmp_path / "loose") as bag:
-        assert "demo_2.mcap: is empty" in bag.lost and bag.topics["/cam"].count == 240
+        assert "demo_2.mcap: is empty" in bag.lost and bag.topics["/cam"].messages == 240
 
 
 def test_files_of_one_folder_that_ran_at_the_same_time_are_one_stream(tmp_path):

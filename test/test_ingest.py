@@ -323,14 +323,14 @@ def test_a_damaged_bag_is_refused_by_name(bags, tmp_path):
     file.write_bytes(data)
     with ForeignBag(own) as bag:
         read = len(list(bag.messages(set(bag.topics))))
-        assert read < sum(t.count for t in bag.topics.values()) and "wrong checksum of a chunk" in bag.lost[0]
+        assert read < sum(t.messages for t in bag.topics.values()) and "wrong checksum of a chunk" in bag.lost[0]
 
 
 @pytest.mark.skipif(not FOREIGN.is_dir(), reason="bags of other projects are not here")
 @pytest.mark.parametrize("name, messages", [("cdr_test", 7), ("wbag", 6074), ("multiple_files", 3177)])
 def test_bags_of_other_projects_are_opened_counted_and_refused_without_a_camera(name, messages, tmp_path):
     with ForeignBag(FOREIGN / name) as bag:
-        topics = {t.name: t.count for t in bag.topics.values()}
+        topics = {t.name: t.messages for t in bag.topics.values()}
         assert sum(topics.values()) == messages
         assert sum(1 for _ in bag.messages(set(topics))) == messages
     sentence = refused(FOREIGN / name, mapping(tmp_path, "lbr_fri"))

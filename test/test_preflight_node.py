@@ -7,10 +7,10 @@ import cv2
 import pytest
 from am_msgs.msg import ControllerStatus
 from conftest import wait_until
+from preflight_cells import urdf
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header, String
 from test_images import picture
-from test_preflight import urdf
 from test_trainer_node import write_bags
 from trajectory_msgs.msg import JointTrajectory
 

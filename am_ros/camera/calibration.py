@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -77,14 +78,16 @@ def load_calibration(url: str) -> Calibration:
     model = content.get("distortion_model", "plumb_bob")
     if model not in _DISTORTIONS:
         raise AmRosError(f"calibration {path}: distortion_model {model!r} is not one of {', '.join(_DISTORTIONS)}")
-    size = [content.get(name) for name in ("image_width", "image_height")]
+    size: list[Any] = [content.get(name) for name in ("image_width", "image_height")]
     if not all(isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**16 for n in size):
         raise AmRosError(f"calibration {path}: image_width and image_height must be whole numbers, got {size}")
     k = _matrix(content, "camera_matrix", 9, path)
     if k[0] <= 0 or k[4] <= 0:
         raise AmRosError(f"calibration {path}: the focal lengths in camera_matrix must be positive, got {k[0]}, {k[4]}")
+    width, height = size
     return Calibration(
-        *size,
+        width,
+        height,
         k=k,
         distortion_model=model,
         p=_matrix(content, "projection_matrix", 12, path),
@@ -96,9 +99,10 @@ def load_calibration(url: str) -> Calibration:
 def _matrix(content: dict, name: str, count: int, path: Path) -> tuple[float, ...]:
     entry = content.get(name)
     data = entry.get("data") if isinstance(entry, dict) else None
-    numbers = isinstance(data, list) and all(
-        isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x) for x in data
-    )
-    if not numbers or len(data) != count:
+    if not isinstance(data, list) or len(data) != count or not all(map(_is_number, data)):
         raise AmRosError(f"calibration {path}: {name} must have {count} finite numbers under `data`")
     return tuple(map(float, data))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

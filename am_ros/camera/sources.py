@@ -130,7 +130,8 @@ class LiveSource:
     def _ask_device(self) -> None:
         """Set what was asked for, the format first because it decides which sizes there are. The driver may refuse."""
         c = self._config
-        fourcc = cv2.VideoWriter_fourcc(*c.capture_fourcc) if c.capture_fourcc else 0
+        letters = c.capture_fourcc
+        fourcc = cv2.VideoWriter_fourcc(*letters) if letters else 0  # type: ignore[attr-defined]  # not in its stubs
         # One buffer: an image that waited in a queue of four is 130 ms old when it is read.
         for what, value in (
             (cv2.CAP_PROP_FOURCC, fourcc),

@@ -172,7 +172,7 @@ class ImageWatch:
         limit_s = self.config.image_timeout_s
         if now_s - self._last_s > limit_s:
             came = "the newest came before" if self._seen else "none came"
-            if self._bad:
+            if self._bad and self._why:
                 came = f"those that came cannot be used: {self._why.sentence}"
             self._set(Fault("image_stale", f"no new image for {limit_s:g} s ({came})"))
         return self._fault.on(self._topic) if self._fault else None
@@ -238,7 +238,7 @@ class SourceWatch:
 
     def fault(self, now_s: float) -> Fault | None:
         """What is wrong now; an image that only stands still may be that of a scene in which nothing moves."""
-        if self._newest is None:
+        if self._newest is None or self._source_size is None or self._size is None:
             return None
         fault = size_fault(self._source_size, self._size) or pixel_fault(self._newest)
         if fault is None and self._pixels.lasts(2, self._frozen_after_s, now_s):

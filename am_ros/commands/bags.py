@@ -60,7 +60,8 @@ def _info(arguments) -> int:
         return _print_one(summarize(arguments.path))
     names = f"{'task':12} {'outcome':8} {'label':5} {'source':13} reason"
     print(f"{'bag':32} {'steps':>5} {'seconds':>8} {'MB':>7}  {names}")
-    total, damaged = Counter(), 0
+    total: Counter[str] = Counter()
+    damaged = 0
     for bag in bags:
         report = summarize(bag)
         total.update(bags=1, steps=report.steps, bytes=report.bytes)

@@ -42,14 +42,14 @@ def topics(arguments) -> int:
     for path in found.bags:
         try:
             with ForeignBag(path) as bag:
-                duration_s, total = bag.duration_s, sum(t.count for t in bag.topics.values())
+                duration_s, total = bag.duration_s, sum(t.messages for t in bag.topics.values())
                 print(f"{path}: {bag.storage}, {duration_s:.1f} s, {total} messages")
                 width = max((len(name) for name in bag.topics), default=0)
                 for topic in bag.topics.values():
-                    rate = f"{topic.count / duration_s:8.1f} Hz" if duration_s > 0.01 else " " * 11
+                    rate = f"{topic.messages / duration_s:8.1f} Hz" if duration_s > 0.01 else " " * 11
                     told = "" if topic.encoding in ("cdr", "ros1") else f"  serialised as {topic.encoding or 'several'}"
                     kind = topic.type_name or "several types, or none named"
-                    print(f"  {topic.name:{width}}  {topic.count:8} {rate}  {kind}{told}")
+                    print(f"  {topic.name:{width}}  {topic.messages:8} {rate}  {kind}{told}")
                 _print_files(bag.notes, bag.lost)
                 unreadable += bool(bag.lost)
         except AmRosError as error:

@@ -1,5 +1,7 @@
 """The learner's configuration as flags, for the verbs that learn. No verb itself."""
 
+from typing import Any
+
 from am_ros import configuration
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig
@@ -18,7 +20,7 @@ def add_learner_flags(parser, skip: tuple[str, ...] = ()) -> None:
 def learner_config(arguments, base: LearnerConfig, **trainer) -> LearnerConfig:
     """`base` (a recipe) changed by the flags that were given; `trainer` fixes fields of its TrainerConfig."""
     fixed = {"trainer": trainer}
-    parts = {
+    parts: dict[str, Any] = {
         name: configuration.from_flags(part, arguments, getattr(base, name), **fixed.get(name, {}))
         for name, part in _PARTS.items()
     }

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from am_ros import configuration
 from am_ros.commands.shared_flags import CHECKPOINT_HELP
@@ -18,7 +19,10 @@ from am_ros.replay.sampling import GoalConfig
 from am_ros.replay.store import ReplayStore
 
 # What the presets are made for, qt_opt as published; a flag says otherwise.
-USUAL = {"qt_opt": {"image_size": 472, "behaviour_prior": False}, "state": {"observation_size": 32}}
+USUAL: dict[str, dict[str, Any]] = {
+    "qt_opt": {"image_size": 472, "behaviour_prior": False},
+    "state": {"observation_size": 32},
+}
 
 
 def register(subparsers) -> None:

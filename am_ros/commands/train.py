@@ -14,6 +14,7 @@ from am_ros.evaluation.outputs import check_file
 from am_ros.learning.group import launched
 from am_ros.learning.parallel import train
 from am_ros.learning.recipes import RECIPES, find_recipe
+from am_ros.learning.trainer import Trainer
 from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
 from am_ros.signals import held_back
@@ -73,7 +74,8 @@ def run(arguments) -> int:
     if not len(store):
         raise AmRosError(f"{arguments.out}: there is no episode to learn from")
     _say(f"{len(store.episodes)} episodes, {len(store)} transitions")
-    trainers, stopped = [], []
+    trainers: list[Trainer] = []
+    stopped: list[bool] = []
 
     def stop() -> None:
         stopped.append(True)

@@ -22,8 +22,8 @@ def draw(goal: np.ndarray, now: np.ndarray, found: Consistency) -> np.ndarray:
     In the third what is darker in the goal is red and what is darker now is cyan, so that what lies in the same place
     is grey; patches that agree at the estimated shift are framed green, and an arrow says where they went.
     """
-    tiles = [_tile(rgb) for rgb in (goal, now)]
-    rows = [np.hstack([_titled(t, name) for t, name in zip([*tiles, _overlay(*tiles, goal, found)],
+    then, today = _tile(goal), _tile(now)
+    rows = [np.hstack([_titled(t, name) for t, name in zip([then, today, _overlay(then, today, goal, found)],
             ("goal", "now", "dark in goal: red, dark now: cyan"), strict=True)])]  # fmt: skip
     foot = np.full((FOOT_PX, rows[0].shape[1], 3), 255, np.uint8)
     text = found.sentence.replace("°", " deg").replace("±", "+-")

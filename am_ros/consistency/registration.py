@@ -119,10 +119,10 @@ def _candidates(a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
             peaks.append((float(score[y, x]), warp))
             rows, columns = ((np.arange(-4, 5) + at) % n for at, n in zip((y, x), padded))
             score[np.ix_(rows, columns)] = -1
-    best = []
+    best: list[tuple[int, np.ndarray]] = []
     for _, warp in sorted(peaks, key=lambda p: -p[0]):
         if all(_distance(warp, other, height) > 3 for _, other in best):
-            best.append((_judge(grey_a, grey_b, warp).agrees.sum(), warp))
+            best.append((int(_judge(grey_a, grey_b, warp).agrees.sum()), warp))
         if len(best) == CANDIDATES:
             break
     up = np.array([[1 / scale, 0, (1 / scale - 1) / 2], [0, 1 / scale, (1 / scale - 1) / 2], [0, 0, 1]])
@@ -158,7 +158,7 @@ def _ecc(a: np.ndarray, b: np.ndarray, start: Registration, motion: int) -> np.n
     mask = cv2.resize(agrees.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_NEAREST)
     mask = cv2.warpPerspective(mask, start.warp, (width, height), flags=cv2.INTER_NEAREST)
     rows = 3 if motion == cv2.MOTION_HOMOGRAPHY else 2
-    matrix = np.ascontiguousarray(start.warp[:rows], np.float32)
+    matrix: np.ndarray = np.ascontiguousarray(start.warp[:rows], np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 1e-4)
     try:
         _, matrix = cv2.findTransformECC(a, b, matrix, motion, stop, mask, 3)

@@ -10,7 +10,7 @@ from am_ros import configuration
 from am_ros.action import CONTINUOUS_DIM, DISCRETE_DIM, ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
-from am_ros.learning.planning import PlanConfig, plan_through
+from am_ros.learning.planning import PlanConfig, PlanningPolicy, plan_through
 from am_ros.learning.policy import Decision, Policy
 from am_ros.pretrained import checkpoint_names, find_checkpoint
 from am_ros.sim.camera import CameraConfig
@@ -56,23 +56,24 @@ class PolicyActor:
 
     def __init__(self, config: ActorConfig):
         torch.set_num_threads(1)  # one decision is too small to share among cores
-        self.policy = load_policy(config.name, config.image_size, SCRIPTED, **dict(config.search))
+        self.policy = policy = load_policy(config.name, config.image_size, SCRIPTED, **dict(config.search))
+        self._acts: Policy | PlanningPolicy = policy  # the same, or by way of waypoints
         if config.plan_through:
-            self.policy = plan_through(self.policy, config.plan_through, PlanConfig(config.waypoints))
-        self.image_size = self.policy.image_size
-        self.sees = self.policy.network.config.preset != "state"
+            self._acts = plan_through(policy, config.plan_through, PlanConfig(config.waypoints))
+        self.image_size = policy.image_size
+        self.sees = policy.network.config.preset != "state"
 
     def begin(self, task: Task, scene: int) -> None:
         """Start a trial."""
-        self.policy.reset(scene)
+        self._acts.reset(scene)
 
     def decide(self, seen: Observation, goal_image: np.ndarray, environment: Environment) -> Decision:
         """The next action. Raises AmRosError if the network gives no finite value."""
         if not self.sees:
             scene = environment.scene()
             goal = goal_vector(scene) * bool(environment.task.goal_image)
-            return self.policy.act(scene_vector(scene), goal, seen.state)
-        return self.policy.act(seen.image, goal_image, seen.state)
+            return self._acts.act(scene_vector(scene), goal, seen.state)
+        return self._acts.act(seen.image, goal_image, seen.state)
 
 
 class ExpertActor:
@@ -115,8 +116,9 @@ class RandomActor:
 
 def make_actor(config: ActorConfig) -> PolicyActor | ExpertActor | RandomActor:
     """The actor; raises AmRosError in one sentence if it cannot be had or does not fit the simulated cell."""
-    scripted = {"expert": ExpertActor, "random": RandomActor}
-    return scripted.get(config.name, PolicyActor)(config)
+    if config.name == "expert":
+        return ExpertActor(config)
+    return RandomActor(config) if config.name == "random" else PolicyActor(config)
 
 
 def load_policy(folder, image_size: int | None = None, others: tuple[str, ...] = (), **search) -> Policy:

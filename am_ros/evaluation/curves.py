@@ -19,7 +19,7 @@ def find_checkpoints(folder) -> list[Path]:
     """
     folder = Path(folder)
     found = [p.parent for depth in ("", "*/", "*/*/") for p in folder.glob(f"{depth}checkpoint.json")]
-    by_update = {}
+    by_update: dict[int, Path] = {}
     for path in found:
         if not any(part.startswith(".") for part in path.relative_to(folder).parts):  # of a save that was cut off
             by_update.setdefault(checkpoint.load(path).meta["update"], path)

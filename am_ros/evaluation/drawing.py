@@ -21,8 +21,10 @@ def tile(rgb: np.ndarray, label: str, colour, size: int = TILE) -> np.ndarray:
     return picture
 
 
-def goal_tile(goal_image: np.ndarray, size: int = TILE) -> np.ndarray:
-    """The goal image; one of zeros is what a task without goal image gives its policy."""
+def goal_tile(goal_image: np.ndarray | None, size: int = TILE) -> np.ndarray:
+    """The goal image; one of zeros, or none, is what a task without goal image gives its policy."""
+    if goal_image is None:
+        goal_image = np.zeros((size, size, 3), np.uint8)
     return tile(goal_image, "GOAL" if goal_image.any() else "no goal image", BLUE, size)
 
 

@@ -83,7 +83,8 @@ def play(environment: Environment, explorer: Explorer, seed: int, name: str) -> 
     task, goal_image = environment.task, None
     if task.goal_image:
         goal_image = environment.reset(seed, "goal").image
-    observations, vectors, end = [environment.reset(seed)], [], STEP_LIMIT
+    observations, end = [environment.reset(seed)], STEP_LIMIT
+    vectors: list[np.ndarray] = []
     scenes = [environment.scene()]
     if goal_image is None:
         goal_image = np.zeros_like(observations[0].image)

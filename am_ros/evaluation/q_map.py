@@ -63,11 +63,11 @@ def q_map(policy: Policy, image, goal_image, state, config: QMapConfig | None = 
     encoding = policy.network.encode(*tensors)
     actions = _actions(config)  # [grid, grid, 2, candidates, ACTION_DIM]
     flat = torch.as_tensor(actions.reshape(-1, ACTION_DIM)).to(policy.device)
-    q = torch.cat([policy.network.score(encoding, part[None])[0].float() for part in flat.split(CHUNK)]).sigmoid()
+    scores = torch.cat([policy.network.score(encoding, part[None])[0].float() for part in flat.split(CHUNK)]).sigmoid()
     end = torch.zeros(1, 1, ACTION_DIM, device=policy.device)
     end[..., TERMINATE] = 1
     terminate = float(policy.network.score(encoding, end).sigmoid())
-    q = q.cpu().numpy().reshape(actions.shape[:-1])
+    q: np.ndarray = scores.cpu().numpy().reshape(actions.shape[:-1])
     moves = _numbers(q)
     best = actions.reshape(-1, ACTION_DIM)[moves.argmax()] if moves.max() >= terminate else end.cpu().numpy().ravel()
     axis, scale = np.linspace(-1, 1, config.grid), policy.action_space.scale

@@ -86,7 +86,8 @@ class ArmRecord:
             states = [state for state in self._states if state[0] >= begin_s]
         if not states:
             return np.empty(0), np.empty((0, 7)), np.empty((0, 7))
-        return tuple(np.array(column) for column in zip(*states))
+        times, angles, velocities = (np.array(column) for column in zip(*states))
+        return times, angles, velocities
 
     def tool(self, begin_s: float) -> tuple[np.ndarray, np.ndarray]:
         """Times [N] and positions of the tool [N, 3] in metres."""

@@ -13,7 +13,7 @@ from am_ros.cell.processes import NodeProcess, stop_all
 from am_ros.cell.shared_memory import remove_stale_segments
 from am_ros.errors import AmRosError
 from am_ros.faults.domain import claim_domain
-from am_ros.ros.introspection.client import RosClient
+from am_ros.ros.introspection.client import GoalRun, RosClient
 
 
 class Bench:
@@ -98,6 +98,11 @@ class Bench:
     def at_end(self, undo: Callable[[], None]) -> None:
         """Call `undo` when the bench ends, the last one first."""
         self._at_end.append(undo)
+
+
+def wait_for_end(run: GoalRun, timeout_s: float, what: str) -> float:
+    """Until a goal has ended; as `wait_until`."""
+    return wait_until(lambda: run.done, timeout_s, what)
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> float:

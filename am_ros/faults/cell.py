@@ -53,6 +53,11 @@ class Cell:
     all nodes.
     """
 
+    simulator: NodeProcess
+    policy: NodeProcess
+    camera: NodeProcess
+    controller: NodeProcess
+
     def __init__(
         self, bench: Bench, size_px: int = 64, rate_hz: float = 20.0, relayed: bool = True, parts=PARTS,
         simulated=MappingProxyType({}), controlled=CONTROLLER, **everywhere,
@@ -185,13 +190,15 @@ class Cell:
         """Have the policy server pursue a goal image that shows nothing in particular."""
         goal, shape = Image(), (self._size_px, self._size_px, 3)
         images.fill_image(goal, np.random.default_rng(seed).integers(0, 255, shape, dtype=np.uint8))
-        for left in reversed(range(PURSUITS)):
+        tries = PURSUITS
+        while True:
+            tries -= 1
             try:
                 return self.bench.client.send_goal(
                     ReachGoal, "policy_server/reach_goal", 10.0, goal_image=goal, max_steps=max_steps
                 )
             except AmRosError:
-                if not left:
+                if not tries:
                     raise
 
     def policy_serves(self, steps: int = 2) -> str:

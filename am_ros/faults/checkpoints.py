@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from am_msgs.srv import LoadCheckpoint
@@ -27,14 +28,14 @@ SMALL = {"width": 32, "channels": 4}
 def aimless_checkpoint(folder: Path, change=lambda weights: weights, update: int = 5, image_size: int = 64) -> Path:
     """A checkpoint of an untrained network: it moves without aim and never terminates."""
     torch.manual_seed(0)
-    network = {**SMALL, "image_size": image_size}
+    network: dict[str, Any] = {**SMALL, "image_size": image_size}
     meta = {
         "update": update, "image_size": image_size,
         "action_space": {"max_translation_m": [0.08] * 3, "max_rotation_rad": 0.5},
         "config": {"network": network, "acting": {"terminate": False}},
     }  # fmt: skip
-    network = make_network(NetworkConfig(**network))
-    return checkpoint.save(folder, meta, {"model": change(network.state_dict())})
+    untrained = make_network(NetworkConfig(**network))
+    return checkpoint.save(folder, meta, {"model": change(untrained.state_dict())})
 
 
 def trainer_killed(bench: Bench) -> Iterator[Result]:
@@ -44,11 +45,10 @@ def trainer_killed(bench: Bench) -> Iterator[Result]:
     count, loaded, hit_a_save, updates = bench.pick(20, 1), 0, 0, []
     out = bench.folder / "out"
     place = out / "checkpoint"
-    settings = {"batch_size": 8, "updates": 1_000_000, "precision": "fp32", "checkpoint_every_s": 0.1}
+    settings: dict[str, Any] = {"batch_size": 8, "updates": 1_000_000, "precision": "fp32", "checkpoint_every_s": 0.1}
     for _ in bench.rounds(count, "kills"):
         node = bench.start("trainer", bags=str(bench.folder / "bags"), out=str(out), min_episodes=4, **settings)
-        before = _changed(place)
-        wait_until(lambda before=before: _changed(place) > before, 60, "trainer: a first checkpoint")
+        _wait_for_change(place)
         time.sleep(bench.random.uniform(0.0, 0.3))
         # A save is under way whenever its temporary folder is there: three of four kills wait for that moment.
         if bench.random.random() < 0.75:
@@ -66,6 +66,11 @@ def trainer_killed(bench: Bench) -> Iterator[Result]:
         f"{loaded} of {count} loaded ({hit_a_save} kills hit a save), updates {updates[0]} ... {updates[-1]}",
         loaded == count and updates == sorted(updates),
     )
+
+
+def _wait_for_change(place: Path) -> None:
+    before = _changed(place)
+    wait_until(lambda: _changed(place) > before, 60, "trainer: a first checkpoint")
 
 
 def _changed(place: Path) -> float:

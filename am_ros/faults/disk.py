@@ -100,7 +100,7 @@ def _mount(bench: Bench) -> Path | None:
     return place
 
 
-def _fill(disk: Path | None, logger: NodeProcess) -> Callable[[], None]:
+def _fill(disk: Path | None, logger: NodeProcess) -> Callable[[], object]:
     """Leave little room to write in; what is returned takes that back."""
     if disk is None:  # Python ignores SIGXFSZ, so a write beyond the limit is an error like that of a full disk
         limits = resource.prlimit(logger.pid, resource.RLIMIT_FSIZE)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from am_msgs.action import MoveCartesian
@@ -13,7 +14,7 @@ from am_ros.cell.environment import share_directory
 from am_ros.control.robot import robot_model
 from am_ros.errors import AmRosError
 from am_ros.faults.arm import CommandRecord
-from am_ros.faults.bench import Bench, wait_until
+from am_ros.faults.bench import Bench, wait_for_end, wait_until
 from am_ros.faults.cell import CONTROLLER, NAME, Cell
 from am_ros.faults.suite import Result
 from am_ros.preflight.cell import read_parameter_file
@@ -121,7 +122,7 @@ def driver_stops(bench: Bench) -> Iterator[Result]:
         wait_until_moving(cell)
         _switch(bench, service, stops)
         stopped_s = time.monotonic()
-        wait_until(lambda run=run: run.done, 30.0, "the end of the episode")
+        wait_for_end(run, 30.0, "the end of the episode")
         ended_s, reason = time.monotonic() - stopped_s, run.result().reason
         time.sleep(0.5)
         stands = cell.arm.tool_now()
@@ -139,7 +140,7 @@ def driver_stops(bench: Bench) -> Iterator[Result]:
 
 def driver_states(bench: Bench) -> Iterator[Result]:
     """Joint states as drivers give them: no false stop, no step that ends short"""
-    cases = {
+    cases: dict[str, dict] = {
         "velocities not-a-number, 20 urad of noise": {"driver_velocities": "nan", "driver_noise_rad": 2e-5},
         "velocities always zero": {"driver_velocities": "zero"},
         "stamps zero": {"driver_stamps": "zero"},
@@ -184,7 +185,7 @@ def driver_foreign(bench: Bench) -> Iterator[Result]:
             time.sleep(0.5)
             reason, named_s = cell.send(cell.inward(0.03)).result(30.0).reason, 0.0
         else:
-            wait_until(lambda seen=seen: cell.stops(seen), 10.0, "a protective stop")
+            wait_until(partial(cell.stops, seen), 10.0, "a protective stop")
             named_s, reason = time.monotonic() - began_s, run.result(30.0).reason
         time.sleep(max(0.0, began_s + FOREIGN_S + 1.0 - time.monotonic()))
         cell.clear_stop()

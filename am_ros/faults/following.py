@@ -52,7 +52,8 @@ class Cell:
         self.q = self.kinematics.home((0.55, 0.0, 0.17))
         self.driver.reset(self.q)
         self.qd, self.now_s, self._tick_s = np.zeros(7), 0.0, self.driver.period_s
-        self._states, self._sent = collections.deque(), collections.deque()
+        self._states: collections.deque = collections.deque()
+        self._sent: collections.deque[tuple[float, TrajectoryCommand]] = collections.deque()
         self.commands: list[np.ndarray] = []
         self.said: list[str] = []
         self.ended: tuple[End, str] | None = None
@@ -65,10 +66,10 @@ class Cell:
         )  # fmt: skip
 
     def _follow(self, trajectory) -> None:
-        rows = [tuple(map(tuple, part)) for part in (trajectory.positions, trajectory.velocities)]
+        positions, velocities = (tuple(map(tuple, part)) for part in (trajectory.positions, trajectory.velocities))
         command = TrajectoryCommand(
-            self.config.joint_names, tuple(trajectory.times_s), *rows, ((),) * len(trajectory.times_s),
-            trajectory.stamp_s,
+            self.config.joint_names, tuple(trajectory.times_s), positions, velocities,
+            ((),) * len(trajectory.times_s), trajectory.stamp_s,
         )  # fmt: skip
         self._sent.append((self.now_s + self.rng.uniform(*self._latency_s), command))
 

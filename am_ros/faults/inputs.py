@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ def _bad_step(cell: Cell, random) -> str:
 
 def _bad_goal(cell: Cell, random) -> str:
     """Name of the refusal of a goal that makes no sense; empty if it was pursued."""
-    fields = {"max_steps": int(random.integers(2**32)), "seed": int(random.integers(-(2**62), 2**62))}
+    fields: dict[str, Any] = {"max_steps": int(random.integers(2**32)), "seed": int(random.integers(-(2**62), 2**62))}
     kind = int(random.integers(4))
     if kind == 0:
         letters = list("../ ä%$\n;'\"" + "a" * 80)
@@ -146,6 +147,7 @@ def unsafe_poses(bench: Bench) -> Iterator[Result]:
     untyped, done, use, random = [], 0, 0.0, np.random.default_rng(18)
     # With the box as it is, and with one as large as the room, in which the arm's own reach is what stops it.
     room = {f"workspace_{axis}_m": [-2.0, 2.0] for axis in "xyz"}
+    plans: tuple[tuple[str, dict, int], ...]
     plans = (("its own box", {}, bench.pick(150, 5)), ("a box larger than the arm", room, bench.pick(350, 20)))
     cell = cell_of(bench)
     for what, parameters, count in plans:

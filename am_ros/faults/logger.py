@@ -35,7 +35,8 @@ def logger_killed(bench: Bench) -> Iterator[Result]:
         lengths = [int(n) for n in bench.random.integers(5, 120, 5)]
         episodes = [stream.messages(f"k{round_}_{i}", n, 10 * round_ + i) for i, n in enumerate(lengths)]
         messages = [message for episode in episodes for message in episode]
-        stop, sent_ns = threading.Event(), []
+        stop = threading.Event()
+        sent_ns: list[int] = []
 
         def publish(stream=stream, messages=messages, stop=stop, sent_ns=sent_ns):
             for message in messages:

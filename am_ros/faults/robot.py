@@ -11,7 +11,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from am_ros import topics
 from am_ros.errors import AmRosError
-from am_ros.faults.bench import Bench, wait_until
+from am_ros.faults.bench import Bench, wait_for_end
 from am_ros.faults.cell import NAME, Cell, cell_of
 from am_ros.faults.suite import Result
 from am_ros.nodes.image_relay import set_relay
@@ -173,7 +173,7 @@ def clock_jump(bench: Bench) -> Iterator[Result]:
         cell.wait_until_it_moves()
         jumped_s = time.monotonic()
         offset_ns += hours * 3600 * 1_000_000_000
-        wait_until(lambda run=run: run.done, 30, "the end of the goal")
+        wait_for_end(run, 30, "the end of the goal")
         reason = run.result().reason
         time.sleep(1.0)
         still, extra = cell.arm.stands_after(jumped_s)

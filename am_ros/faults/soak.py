@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from am_msgs.srv import CountImages
@@ -13,6 +14,7 @@ from am_ros.faults.bench import Bench
 from am_ros.faults.cell import Cell
 from am_ros.faults.suite import Result
 from am_ros.faults.usage import Usage, usage
+from am_ros.ros.introspection.client import GoalRun
 
 SIZE_PX, RATE_HZ = 472, 30.0
 FULL_RATE_HZ = 28.5  # a folder of pictures is played a little slower than asked for
@@ -31,8 +33,11 @@ def soak(bench: Bench) -> Iterator[Result]:
     nodes = {"camera": cell.camera, "policy_server": cell.policy, "cartesian_controller": cell.controller}
     nodes |= {"sim_workcell": cell.simulator, "episode_logger": logger}
     samples: dict[str, list[Usage]] = {name: [] for name in nodes}
-    run, goals, faults, recorded, flawed = None, 0, [], 0, []
-    warm = None
+    run: GoalRun | None = None
+    warm: Any = None
+    goals, recorded = 0, 0
+    faults: list[str] = []
+    flawed: list[str] = []
     for elapsed_s in bench.during(seconds, "seconds"):
         time.sleep(SAMPLE_S)
         if elapsed_s > warm_up_s:
@@ -50,8 +55,9 @@ def soak(bench: Bench) -> Iterator[Result]:
             recorded += 1
             flawed += [f"{bag.name}: {problem}" for problem in summarize(bag).problems]
             shutil.rmtree(bag)
-    run.cancel()
-    run.result(30.0)
+    if run is not None:
+        run.cancel()
+        run.result(30.0)
     until = bench.client.call(CountImages, "policy_server/count_images").last
     received = bench.client.call(CountImages, "policy_server/count_images", first=warm.last, last=until)
     published = bench.client.call(CountImages, "camera/count_images", first=warm.last, last=until).count
@@ -70,7 +76,8 @@ def soak(bench: Bench) -> Iterator[Result]:
     )  # fmt: skip
     growth = {name: _growth(values) for name, values in samples.items()}
     alive = all(node.returncode is None for node in nodes.values())
-    most = Usage(*(max(g[i] for g in growth.values()) for i in range(3)))
+    memory_mb, handles, threads = (max(g[i] for g in growth.values()) for i in range(3))
+    most = Usage(memory_mb, int(handles), int(threads))
     yield Result(
         f"soak of {seconds:.0f} s: memory, file handles, threads of {len(nodes)} nodes",
         f"every node grows by less than {MOST.memory_mb:.0f} MB, {MOST.handles} handles, {MOST.threads} thread",

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from am_ros.faults.bench import Bench, wait_until
+from am_ros.faults.bench import Bench, wait_for_end
 from am_ros.faults.cell import cell_of
 from am_ros.faults.suite import Result
 from am_ros.nodes.image_relay import set_relay
@@ -31,7 +31,7 @@ def camera_broken(bench: Bench) -> Iterator[Result]:
         cell.wait_until_it_moves()
         set_relay(bench.client, mode=mode)
         broken_s = time.monotonic()
-        wait_until(lambda run=run: run.done, 30, f"the end of the goal with a camera that is {mode}")
+        wait_for_end(run, 30, f"the end of the goal with a camera that is {mode}")
         ended_s, reason = time.monotonic() - broken_s, run.result().reason
         time.sleep(0.5)
         still, extra = cell.arm.stands_after(broken_s)

@@ -37,9 +37,12 @@ def driver_clock(bench: Bench) -> Iterator[Result]:
     """A /clock that stands or never was: what stops the arm goes on, the next step is refused by name"""
     runs = [True]
     clock = bench.client.node.create_publisher(Clock, topics.CLOCK, RELIABLE_QOS)
-    ticks = steady_timer(
-        bench.client.node, 0.01, lambda: runs[0] and clock.publish(Clock(clock=from_ns(time.time_ns())))
-    )
+
+    def tick() -> None:
+        if runs[0]:
+            clock.publish(Clock(clock=from_ns(time.time_ns())))
+
+    ticks = steady_timer(bench.client.node, 0.01, tick)
     runs[0] = False
     cell = Cell(
         bench, parts=("controller",), simulated=driver_set("kuka_drivers"), relayed=False,
@@ -87,6 +90,10 @@ def driver_clock(bench: Bench) -> Iterator[Result]:
     bench.client.node.destroy_publisher(clock)
 
 
+def _wait_for_steps(run: subprocess.Popen, steps: list) -> None:
+    wait_until(lambda: len(steps) >= 2 or run.poll() is not None, 60.0, "steps of am-ros reach")
+
+
 def driver_clients(bench: Bench) -> Iterator[Result]:
     """`am-ros reach` that is told to end, or killed: at most the step under way, the episode ends and says why"""
     cell = driver_cell(bench, driver_set("kuka_drivers"), policy=True)
@@ -100,7 +107,7 @@ def driver_clients(bench: Bench) -> Iterator[Result]:
         steps.clear()
         events.clear()
         run = subprocess.Popen(command, env=bench.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        wait_until(lambda run=run: len(steps) >= 2 or run.poll() is not None, 60.0, "steps of am-ros reach")
+        _wait_for_steps(run, steps)
         wait_until_moving(cell)
         run.send_signal(number)
         told_s, seen = time.monotonic(), len(steps)
@@ -128,7 +135,8 @@ def driver_second_cell(bench: Bench) -> Iterator[Result]:
 
     first = up("first")
     try:
-        said = []
+        assert first.stdout  # a pipe, as asked for
+        said: list[str] = []
         while not (said and said[-1].startswith("up: ")):
             said.append(first.stdout.readline())
             if not said[-1]:

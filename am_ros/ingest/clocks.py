@@ -66,7 +66,7 @@ class _Clock:
         self._recent: deque[float] = deque(maxlen=PAIRS)  # delays
         self._flips: deque[int] = deque(maxlen=AMONG)
         self._candidate: list[float] = []  # delays since a step that is not confirmed
-        self._settled_s: float | None = None  # the delay before it
+        self._settled_s = 0.0  # the delay before it
         self._all: list[tuple[int, float]] = []
         self._thinned = 1
 

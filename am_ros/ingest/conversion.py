@@ -71,7 +71,7 @@ def ingest_bag(path, name: str, mapping: Mapping, action_space: ActionSpace, rep
         report.storage, report.duration_s = bag.storage, bag.duration_s
         try:
             synchroniser = Synchroniser(bag, mapping)
-            report.messages = {topic: bag.topics[topic].count for topic in synchroniser.topics}
+            report.messages = {topic: bag.topics[topic].messages for topic in synchroniser.topics}
             try:
                 yield from _cut(synchroniser, name, Path(path), mapping, action_space, report)
             finally:
@@ -85,7 +85,7 @@ def ingest_bag(path, name: str, mapping: Mapping, action_space: ActionSpace, rep
             raise error if str(error).startswith("bag ") else bag.error(_with_publishers(str(error), bag)) from None
         finally:
             report.notes, report.lost = bag.notes, bag.lost
-            timeless = 2 * bag.timeless > sum(topic.count for topic in bag.topics.values())
+            timeless = 2 * bag.timeless > sum(topic.messages for topic in bag.topics.values())
     if report.camera_offset is not None and report.camera_offset.disagrees:
         right = mapping.image.offset_s + report.camera_offset.offset_s
         report.doubts.append(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from am_ros.bags.finder import METADATA, find_bags, storage_files
 from am_ros.bags.types import stamp_ns
@@ -31,7 +31,7 @@ class Topic(NamedTuple):
 
     name: str
     type_name: str  # as ROS 2 writes it, of ROS 1 too; empty if several types were recorded, or none is known
-    count: int
+    messages: int
     encoding: str = "cdr"  # of its messages; empty if several
     publishers: tuple[str, ...] = ()  # the nodes that it was recorded from, where the bag says them (ROS 1)
 
@@ -41,7 +41,7 @@ class Received(NamedTuple):
 
     topic: str
     receive_ns: int  # when the recorder got it; its own stamp where the recorder had no clock
-    message: object
+    message: Any
 
 
 class ForeignBag:
@@ -131,7 +131,7 @@ class ForeignBag:
         except AmRosError as error:
             raise self._named(error) from None
         for topic in sorted(topics):
-            missing = self.topics[topic].count - delivered[topic]
+            missing = self.topics[topic].messages - delivered[topic]
             if missing > 0:
                 self.dropped.note(f"messages on {topic} that the index counts and the files do not hold", count=missing)
 
@@ -186,7 +186,7 @@ class ForeignBag:
         """What metadata.yaml says that is not so; files that it names and that hold what is missing are `lost`."""
         if not self.path.is_dir() or not (self.path / METADATA).is_file():
             return []
-        counts = {topic.name: topic.count for topic in self.topics.values()}
+        counts = {topic.name: topic.messages for topic in self.topics.values()}
         notes, lost = compared(self.path / METADATA, storage_files(self.path), counts, whole=not self.lost)
         self._unreadable += lost
         return notes

@@ -77,7 +77,9 @@ class FramesSource(PoseSource):
         """See PoseSource."""
         self._emitted = None
         for frame in self._frames.values():
-            frame.motion.begin_anew(), frame.history.begin_anew(), frame.cuts.clear()
+            frame.motion.begin_anew()
+            frame.history.begin_anew()
+            frame.cuts.clear()
 
     def rest(self) -> list[Sample]:
         """See PoseSource: a link that stood all the time does so to the end."""
@@ -132,8 +134,9 @@ class FramesSource(PoseSource):
         self._chain = None
 
     def _conflict(self, child: str, frame: _Frame, placement: pin.SE3) -> None:
-        if self._in_chain(child) and not same_placement(frame.static, placement):
-            apart = np.linalg.norm(frame.static.translation - placement.translation)
+        static = frame.static
+        if static is not None and self._in_chain(child) and not same_placement(static, placement):
+            apart = np.linalg.norm(static.translation - placement.translation)
             raise AmRosError(
                 f"pose: frame {child}: two sources, {self.role.static_topic} and {self._topic}, {1e3 * apart:.0f} mm "
                 "apart: record one of them"

@@ -23,7 +23,8 @@ class History:
 
     def begin_anew(self) -> None:
         """Forget the values, but not whether the part moves."""
-        self.stamps.clear(), self._values.clear()
+        self.stamps.clear()
+        self._values.clear()
 
     @property
     def newest(self) -> int:
@@ -34,15 +35,17 @@ class History:
         if self.stamps and stamp <= self.stamps[-1]:
             if self.stamps[-1] - stamp < 1_000_000_000:
                 return
-            self.stamps.clear(), self._values.clear()
+            self.begin_anew()
         if self._first is None:
             self._first = value
         self.moved = self.moved or not self._same(self._first, value)
-        self.stamps.append(stamp), self._values.append(value)
+        self.stamps.append(stamp)
+        self._values.append(value)
         while len(self.stamps) > 2 and stamp - self.stamps[1] > KEPT_S * 1e9:
-            self.stamps.popleft(), self._values.popleft()
+            self.stamps.popleft()
+            self._values.popleft()
 
-    def since(self, stamp: int) -> list[int]:
+    def since(self, stamp: float) -> list[int]:
         """The stamps after that one."""
         return [s for s in self.stamps if s > stamp]
 

@@ -126,9 +126,9 @@ class JointsSource(PoseSource):
         for at in due(self._parts.values(), self._emitted, last):
             self._emitted = at
             q = np.zeros(len(self._index))
-            known = [(list(p), history.at(at, self._max_gap_ns)) for p, history in self._parts.items()]
-            if all(value is not None for _, value in known):
-                for indices, value in known:
+            values = [(list(p), history.at(at, self._max_gap_ns)) for p, history in self._parts.items()]
+            if all(value is not None for _, value in values):
+                for indices, value in values:
                     q[indices] = value
                 found += self._whole(at, q, "in parts")
         return found

@@ -7,6 +7,7 @@ import math
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -187,7 +188,9 @@ class Mapping:
     sha256: str = ""  # of its text
 
 
-SECTIONS = {f.name: f.default_factory for f in dataclasses.fields(Mapping) if f.name not in ("path", "sha256")}
+SECTIONS: dict[str, Any] = {
+    f.name: f.default_factory for f in dataclasses.fields(Mapping) if f.name not in ("path", "sha256")
+}
 
 
 def load_mapping(path) -> Mapping:
@@ -213,7 +216,8 @@ def load_mapping(path) -> Mapping:
 
 def describe_keys() -> str:
     """A mapping file with every key at its default, and beside each, or above it, what it means."""
-    lines, described = [], {}
+    lines: list[str] = []
+    described: dict[Any, str] = {}
     for section, cls in SECTIONS.items():
         if cls in described:
             lines += [f"{section}:  # The same keys as {described[cls]}: what was commanded", "  topic: ''"]
@@ -233,7 +237,7 @@ def describe_keys() -> str:
 def _sections(content) -> dict:
     if not isinstance(content, dict):
         raise AmRosError(f"expected sections {', '.join(SECTIONS)}")
-    sections = {}
+    sections: dict[str, Any] = {}
     for name, values in content.items():
         _check_known(str(name), SECTIONS, "section")
         if not isinstance(values, dict):

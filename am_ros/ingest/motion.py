@@ -69,7 +69,8 @@ class MotionOffset:
         if len(self._pairs) >= 3 * MIN_PAIRS:
             self._left = 0
         else:
-            self._pairs.clear(), self._poses.clear()
+            self._pairs.clear()
+            self._poses.clear()
         self._last = None
 
     def add_image(self, stamp_ns: int, grey: np.ndarray) -> None:

@@ -85,6 +85,7 @@ class Pictures:
     def small(self, message) -> np.ndarray | None:
         """A small grey picture of what is used of a message, in which motion shows; None if it cannot be had."""
         try:
+            grey: np.ndarray | None
             if isinstance(message, Decoded):
                 grey = cv2.cvtColor(message.rgb, cv2.COLOR_RGB2GRAY)
             elif self._type == COMPRESSED:

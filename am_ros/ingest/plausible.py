@@ -76,7 +76,7 @@ class Plausible:
             self._fault(last, sample)
             self._held = sample
             return []
-        if len(self._last) == 2 and self._aside(*self._last, sample):
+        if len(self._last) == 2 and self._aside(self._last[0], self._last[1], sample):
             self._fault(last, sample)
         return self._pass(sample)
 

@@ -85,7 +85,7 @@ class StepPicker:
         return Episode(info, np.stack([k.image for k in kept]), np.array(states), np.array(actions), stamps)
 
     def _pick(self, last: Seen, seen: Seen) -> None:
-        if not self._still(self._anchor, seen):
+        if self._anchor is None or not self._still(self._anchor, seen):
             self._keep(seen)
         # Standing still is no step, but the newest image tells more of what is to come than the one before the pause.
         elif (len(self.kept) < 2 or self._within_reach(self.kept[-2].seen, seen)) and self._keep(seen, replace=True):
@@ -122,16 +122,16 @@ class StepPicker:
 
     def _standing(self, seen: Seen) -> Gripper:
         """What the gripper does where nothing is commanded."""
-        return Gripper.HOLD if seen.command is None else self._commanded(seen)
+        return Gripper.HOLD if seen.command is None else self._commanded(seen.command)
 
     @staticmethod
-    def _commanded(seen: Seen) -> Gripper:
-        return Gripper.OPEN if seen.command > COMMAND_OPENS_ABOVE else Gripper.CLOSE
+    def _commanded(command: float) -> Gripper:
+        return Gripper.OPEN if command > COMMAND_OPENS_ABOVE else Gripper.CLOSE
 
     def _gripper(self, a: Seen, b: Seen) -> Gripper:
         """What was commanded between two images, or what its measured opening tells of that."""
         if b.command is not None:
-            return self._commanded(b)
+            return self._commanded(b.command)
         change = b.opening - a.opening
         if abs(change) <= self._config.gripper_moves:
             return Gripper.HOLD

@@ -1,8 +1,8 @@
 """Brings images together with where the tool and the gripper were at their stamps, in the order of the stamps."""
 
 from collections import Counter, deque
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Seen(NamedTuple):
     """One image with what was measured at its stamp."""
 
     stamp_ns: int
-    message: object
+    message: Any
     pose: ToolPose
     opening: float  # of the gripper, 0 closed ... 1 open
     command: float | None  # the newest command before that time; None: there was none
@@ -70,7 +70,8 @@ class Synchroniser:
         pose = mapping.pose
         image_topic = bag.find(mapping.image.topic, "image")
         pose_topic = bag.find(pose.topic or ("/tf" if pose.source == TF else ""), "pose")
-        self._readers = {}  # by topic: one method or several, for one topic may hold the arm and the gripper
+        # By topic: one method or several, for one topic may hold the arm and the gripper.
+        self._readers: dict[str, list[Callable[[Received], None]]] = {}
         self._pictures = Pictures(mapping.image, self._typed(image_topic, mapping.image, "image"))
         self._source = pose_source(pose, self._typed(pose_topic, pose, "pose"))
         self._track = Track(pose.max_gap_s)
@@ -201,7 +202,9 @@ class Synchroniser:
         self._out.extend([*self._markers, Jump(stamp, reason)])
         self._markers.clear()
         self._cuts.clear()
-        self._track.clear(), self._source.begin_anew(), self.motion.begin_anew()
+        self._track.clear()
+        self._source.begin_anew()
+        self.motion.begin_anew()
         for values in (self._opening, self._command):
             if values is not None:
                 values.clear()
@@ -339,12 +342,16 @@ class Synchroniser:
                 "tool_offset or base_offset is wrong, or it was held so"
             )
             return Unusable(stamp, "tool tilted")
-        opening = 1.0 if self._opening is None else self._opening.at(stamp)
-        if opening is None:
-            self.hint = self._opening.missing(stamp)
-            return Unusable(stamp, "no gripper opening yet")
+        opening = 1.0
+        if self._opening is not None:
+            measured = self._opening.at(stamp)
+            if measured is None:
+                self.hint = self._opening.missing(stamp)
+                return Unusable(stamp, "no gripper opening yet")
+            opening = measured
         # What is commanded at the stamp of an image was decided on that image, so it is of the step that follows.
-        return Seen(stamp, message, pose, opening, self._command and self._command.at(stamp - 1))
+        command = None if self._command is None else self._command.at(stamp - 1)
+        return Seen(stamp, message, pose, opening, command)
 
 
 class _Waiting(NamedTuple):
@@ -352,4 +359,4 @@ class _Waiting(NamedTuple):
 
     stamp_ns: int
     receive_ns: int
-    message: object
+    message: Any

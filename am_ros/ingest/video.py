@@ -3,6 +3,7 @@
 import re
 import statistics
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Video:
                 f"image: {codec} video needs PyAV, which is not installed: pip install 'am_ros[video]'"
             ) from None
         self._av = av
-        self._decoder = av.CodecContext.create(codec, "r")
+        self._decoder: Any = av.CodecContext.create(codec, "r")
         self._decoder.thread_type = "NONE"  # threads would hold back as many pictures as there are of them
         self._decoder.flags |= int(av.codec.context.Flags.low_delay)
         self._count, self._out_of_order = 0, False

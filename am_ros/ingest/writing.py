@@ -70,7 +70,7 @@ class Writer:
             stem = self._bag.name.removesuffix(f"_{self._bag.recording[:6]}")
             for path in sorted(self._out.glob(f"{stem}_*"), key=natural) if self._out.is_dir() else ():
                 try:
-                    start = BagReader(path).metadata["starting_time"]["nanoseconds_since_epoch"]
+                    start = (BagReader(path).metadata or {})["starting_time"]["nanoseconds_since_epoch"]
                     self._relatives.setdefault(int(start), []).append(path)
                 except (AmRosError, TypeError, KeyError, ValueError):  # unfinished, or none of ours
                     continue

@@ -107,7 +107,7 @@ class CameraNode(Node):
         if time.monotonic() < self._view_due_s or not self._views.get_subscription_count():
             return
         self._view_due_s = time.monotonic() + 1 / self.config.view_rate_hz
-        view = larger_view(frame.whole, *frame.rgb.shape[:2], self.config.view_px)
+        view = larger_view(frame.whole, frame.rgb.shape[0], frame.rgb.shape[1], self.config.view_px)
         if view is not None:
             message = CompressedImage(header=header, format="rgb8; jpeg compressed bgr8")
             message.data.frombytes(encode_jpeg(view, self.config.jpeg_quality))

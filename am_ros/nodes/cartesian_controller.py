@@ -1,6 +1,7 @@
 """Executes Cartesian steps: action ~/move_cartesian -> joint_trajectory, gripper_command; watches joint_states."""
 
 import time
+from typing import Any
 
 from am_msgs.action import MoveCartesian
 from am_msgs.msg import Heartbeat
@@ -36,8 +37,8 @@ class CartesianController(ActingNode):
     def __init__(self):
         super().__init__("cartesian_controller")
         self.config = declare(self, ControllerConfig)
-        self._safety: Supervision | None = None  # before the node is configured
-        self._goal = None  # rclpy's ServerGoalHandle of the step under way
+        self._configured = False
+        self._goal: Any = None  # rclpy's ServerGoalHandle of the step under way
         self._state_came = Future()  # when the next joint state was taken
         self._stamp_clock = StampClock(self)
         if self.config.autostart:
@@ -45,7 +46,7 @@ class CartesianController(ActingNode):
 
     def configure(self) -> None:
         """Check names, limits and shapes of the arm against its description; then listen."""
-        if self._safety is not None:
+        if self._configured:
             return
         config, stepper = self.config, make_stepper(self.config)
         safety = Supervision(config, stepper.kinematics)
@@ -56,7 +57,7 @@ class CartesianController(ActingNode):
         self._report = ControllerReport(self, config, stepper.kinematics, safety)
         self._others = OthersWatch(self, topics.JOINT_TRAJECTORY, self._backend.publisher)
         self._steps = StepExecution(config, stepper, guard, self._backend, safety, self._report.start)
-        self._safety = safety
+        self._safety, self._configured = safety, True
         subscribe_joints(self, self._on_joint_state)
         self.create_subscription(Heartbeat, topics.COMMANDER_HEARTBEAT, self._on_heartbeat, RELIABLE_QOS)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -76,7 +77,7 @@ class CartesianController(ActingNode):
 
     def close(self) -> None:
         """Brake; the arm does not go on when the node ends."""
-        if self._safety is not None:
+        if self._configured:
             if self._steps.stop("inactive: the controller ends"):
                 self._arm.wait_until_taken(0.5)
             self._backend.close()
@@ -167,10 +168,9 @@ class CartesianController(ActingNode):
     # -- what is watched ---------------------------------------------------------------------------------------------
 
     def _on_joint_state(self, msg: JointState, info: dict) -> None:
-        now_s, safety, number = time.monotonic(), self._safety, info.get("publication_sequence_number") or 0
+        now_s, safety, nth = time.monotonic(), self._safety, info.get("publication_sequence_number") or 0
         self._look(now_s)
-        stamp_ns, names = to_ns(msg.header.stamp), msg.name
-        if not safety.take(names, msg.position, msg.velocity, stamp_ns, now_s, self._now_ns(), number):
+        if not safety.take(msg.name, msg.position, msg.velocity, to_ns(msg.header.stamp), now_s, self._now_ns(), nth):
             return
         fault = safety.fault(now_s)
         if fault and self.active and not fault.startswith("joint_states_stale"):

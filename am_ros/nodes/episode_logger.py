@@ -74,7 +74,7 @@ class EpisodeLogger(Node):
         """What we call the topics that are remapped, by the names that they have here."""
         pairs = [(self.resolve_topic_name(t), f"{self.get_namespace().rstrip('/')}/{t}") for t in recorded]
         if topics.IMAGE in recorded:  # they are recorded compressed
-            pairs += [tuple(f"{name}/compressed" for name in pair) for pair in pairs if pair[1].endswith(topics.IMAGE)]
+            pairs += [(f"{a}/compressed", f"{b}/compressed") for a, b in pairs if b.endswith(topics.IMAGE)]
         return {name: ours for name, ours in pairs if name != ours}
 
     def _receive(self, topic: str, type_name: str, raw: bytes, info: dict) -> None:

@@ -11,11 +11,10 @@ import numpy as np
 from am_msgs.srv import DeleteGoal, GetGoal, ListGoals, RecordGoal
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
-from rclpy.task import Future
 from sensor_msgs.msg import Image, JointState
 
 from am_ros import topics
-from am_ros.camera.watchdog import pixel_fault, stamp_fault
+from am_ros.camera.watchdog import pixel_fault
 from am_ros.configuration import parameter
 from am_ros.episode import (
     FINGER_CLOSED,
@@ -28,12 +27,10 @@ from am_ros.episode import (
 from am_ros.errors import AmRosError
 from am_ros.goals import Goal, GoalLibrary
 from am_ros.images import array_from_image, fill_image
+from am_ros.ros.introspection.current_image import ANY_TIME, CurrentImage, Received
 from am_ros.ros.introspection.goal_check import GoalCheck
 from am_ros.ros.messages.goal import goal_message
-from am_ros.ros.node.clocks import steady_timer
-from am_ros.ros.node.common import SENSOR_QOS, declare, from_ns, run, subscribe_joints, to_ns
-
-ANY_TIME = -1  # before every stamp
+from am_ros.ros.node.common import declare, from_ns, run, subscribe_joints, to_ns
 
 
 @dataclass(frozen=True)
@@ -54,19 +51,6 @@ class GoalRegistryConfig:
     finger_closed: float = parameter(0.0, FINGER_CLOSED, range=FINGER_RANGE)
 
 
-@dataclass(frozen=True)
-class Received:
-    """A message and the time.monotonic() of its arrival."""
-
-    message: Image | JointState
-    arrived_s: float
-
-    @property
-    def age_s(self) -> float:
-        """Seconds since it arrived."""
-        return time.monotonic() - self.arrived_s
-
-
 class GoalRegistry(Node):
     """Wiring between the services and the GoalLibrary; every refusal is one sentence in `message`."""
 
@@ -75,18 +59,15 @@ class GoalRegistry(Node):
         self.config = declare(self, GoalRegistryConfig)
         check_fingers(self.config.finger_open, self.config.finger_closed)
         self._library = GoalLibrary(self.config.folder)
-        self._image: Received | None = None
         self._joints: dict[tuple[str, ...], Received] = {}  # by their names
-        self._waiting: list[Future] = []
-        self.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
+        self._image = CurrentImage(self, self.config.fresh_timeout_s, self.config.max_age_s, self._lacks_joints)
         subscribe_joints(self, self._on_joints)
         # A group of its own: while a record waits for its image, the other callbacks go on and the next record waits.
         self.create_service(RecordGoal, "~/record", self._record, callback_group=MutuallyExclusiveCallbackGroup())
         self.create_service(ListGoals, "~/list", self._list)
         self.create_service(GetGoal, "~/get", self._get)
         self.create_service(DeleteGoal, "~/delete", self._delete)
-        self._check = GoalCheck(self, self._library, self._current_image, self._pixels, self.config.max_age_s)
-        steady_timer(self, 0.1, self._wake)  # so that a record gives up when no image comes at all
+        self._check = GoalCheck(self, self._library, self._image.after, self._pixels, self.config.max_age_s)
         self._named: set[str] = set()
         self.get_logger().info(f"ready: {len(self._whole_goals())} goals in {self._library.folder.resolve()}")
 
@@ -94,21 +75,17 @@ class GoalRegistry(Node):
         """End the thread that compares."""
         self._check.close()
 
-    def _on_image(self, message: Image) -> None:
-        self._image = Received(message, time.monotonic())
-        self._wake()
-
     def _on_joints(self, message: JointState) -> None:
         """Arm and gripper may publish their joints apart."""
         kept = {names: last for names, last in self._joints.items() if last.age_s <= self.config.max_age_s}
         self._joints = {**kept, tuple(message.name): Received(message, time.monotonic())}
-        self._wake()
+        self._image.wake()
 
     async def _record(self, request, response):
         try:
             if request.goal_id:
                 check_name(request.goal_id, "goal id")  # before waiting: a typing error is told at once
-            image = await self._current_image(self._now_ns() if self.config.fresh else ANY_TIME)
+            image = await self._image.after(self._now_ns() if self.config.fresh else ANY_TIME)
             rgb, about = self._pixels(image), self._metadata(request, image)
             goal = self._library.record(request.goal_id, rgb, about, self._check.view())
             response.success, response.goal = True, goal_message(goal)
@@ -121,56 +98,9 @@ class GoalRegistry(Node):
             self.get_logger().warning(f"not recorded: {error}")
         return response
 
-    async def _hear(self, after_ns: int) -> None:
-        """Wait for an image captured after `after_ns` and for joint states, but not for long; the executor goes on.
-
-        Whoever asks right after the start would be refused otherwise: DDS takes a while to find the publishers.
-        """
-        deadline_s = time.monotonic() + self.config.fresh_timeout_s
-        while self._lacks_image(after_ns) or self._lacks_joints():
-            if time.monotonic() >= deadline_s:
-                break
-            self._waiting.append(Future())
-            await self._waiting[-1]
-
-    def _lacks_image(self, after_ns: int) -> bool:
-        return self._image is None or to_ns(self._image.message.header.stamp) <= after_ns
-
     def _lacks_joints(self) -> bool:
         expected = self.config.require_joint_state or self.count_publishers(topics.JOINT_STATES)
         return bool(expected and not self._joints)
-
-    def _wake(self) -> None:
-        """Let those that wait look again: something came, or time passed."""
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            future.set_result(None)
-
-    def _no_fresh_image(self, after_ns: int) -> str:
-        timeout_s = self.config.fresh_timeout_s
-        if self._image is None:
-            return f"no image came yet (waited {timeout_s:g} s)"
-        if self._image.age_s > timeout_s:
-            return f"stale image: the newest came {self._image.age_s:.1f} s ago"
-        behind_s = (after_ns - to_ns(self._image.message.header.stamp)) / 1e9
-        return (
-            f"stale image: the newest is stamped {behind_s:.2f} s before the request, "
-            "though images come (a slow camera, or a clock that differs)"
-        )
-
-    async def _current_image(self, after_ns: int = ANY_TIME) -> Image:
-        """One captured after `after_ns` that is not stale; what else is needed of the cell has been heard then."""
-        await self._hear(after_ns)
-        topic, limit_s = self.resolve_topic_name(topics.IMAGE), self.config.max_age_s
-        if self._lacks_image(after_ns):
-            raise AmRosError(f"topic {topic}: {self._no_fresh_image(after_ns)}")
-        image, age_s = self._image.message, self._image.age_s
-        if age_s > limit_s:
-            raise AmRosError(f"topic {topic}: stale image: the newest came {age_s:.1f} s ago, more than {limit_s:g} s")
-        fault = stamp_fault(to_ns(image.header.stamp), self._now_ns(), limit_s, limit_s)
-        if fault:
-            raise AmRosError(f"topic {topic}: {fault.sentence}")
-        return image
 
     def _pixels(self, image: Image) -> np.ndarray:
         what = f"topic {self.resolve_topic_name(topics.IMAGE)}"

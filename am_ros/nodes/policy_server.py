@@ -26,6 +26,7 @@ from am_ros.ros.node.lifecycle import ActingNode
 from am_ros.ros.node.single_goal import SingleGoalServer
 from am_ros.ros.page.services import CheckpointServices
 
+NO_CHECKPOINT = "no checkpoint is loaded (call ~/load_checkpoint)"
 MAX_STEPS = 1000  # of a goal: a number from the network must not keep the arm for ever
 
 
@@ -61,7 +62,7 @@ class PolicyServer(ActingNode):
         self.acting = declare(self, ActingConfig)
         torch.set_num_threads(self.config.threads)
         self.policy: Policy | None = None
-        self._runner: EpisodeRunner | None = None
+        self._configured = False
         if self.config.autostart:
             self.start_by_itself()
 
@@ -72,11 +73,13 @@ class PolicyServer(ActingNode):
         check(CemConfig(**self._search))
         if self.config.checkpoint:
             self._load(self.config.checkpoint)
-        if self._runner is not None:
+        if self._configured:
             return
         self._runner = EpisodeRunner(self, self.acting)
+        self._configured = True
         self._diagnostics, self._missed = Diagnostics(self), 0
-        self._goals, self._warnings = GoalRequests(self), []
+        self._goals = GoalRequests(self)
+        self._warnings: list[str] = []
         self._candidates = CandidatePublisher(self, self.acting.base_frame)
         steady_timer(self, 1.0, self._report)
         self.create_service(LoadCheckpoint, "~/load_checkpoint", self._on_load)
@@ -90,7 +93,7 @@ class PolicyServer(ActingNode):
 
     def close(self) -> None:
         """Stop what moves."""
-        if self._runner is not None:
+        if self._configured:
             self._server.close()
             self._runner.close("cancelled")
 
@@ -139,7 +142,7 @@ class PolicyServer(ActingNode):
     def _refuse(self) -> str:
         if not self.active:
             return "the node is not active"
-        return "" if self.policy is not None else "no checkpoint is loaded (call ~/load_checkpoint)"
+        return "" if self.policy is not None else NO_CHECKPOINT
 
     @staticmethod
     def _describe(result, sentence: str) -> None:
@@ -147,6 +150,8 @@ class PolicyServer(ActingNode):
 
     def _pursue(self, goal, result, cancelled) -> bool:
         request, policy = goal.request, self.policy
+        if policy is None:
+            raise AmRosError(NO_CHECKPOINT)
         if request.max_steps > MAX_STEPS:
             raise AmRosError(f"max_steps {request.max_steps}: at most {MAX_STEPS}")
         goal_image = self._goals.image(request)

@@ -1,9 +1,11 @@
 """Move the arm by hand and record play data: keys of a terminal or a joystick (topic joy) to steps and episodes."""
 
+import functools
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rclpy.node import Node
@@ -38,13 +40,15 @@ class Teleop(Node):
         acting, wait_s = declare(self, ActingConfig), self.config.logger_timeout_s
         self._hand = Hand(self, self.teleop, acting, self.config.task, wait_s, self._say, self._tell_place)
         self._joystick, self._closing = Joystick(self.teleop), False
-        self._terminal = None
+        self._terminal: KeyTerminal | None = None
         if self.config.source == "keyboard" or (self.config.source == "auto" and sys.stdin.isatty()):
             self._terminal = KeyTerminal().__enter__()
             LAST_ACTS.append(self._terminal.restore)
         if self.config.source != "keyboard":
             self.create_subscription(Joy, "joy", self._on_joy, RELIABLE_QOS)
-        threads = {"hand": self._work} | ({"keys": self._read_keys} if self._terminal else {})
+        threads: dict[str, Callable[[], None]] = {"hand": self._work}
+        if self._terminal is not None:
+            threads["keys"] = functools.partial(self._read_keys, self._terminal)
         self._threads = [NodeThread(self, target, name) for name, target in threads.items()]
         self._say(f"ready: {self._sources()}; step {self.teleop.step_m * 100:g} cm, h for help")
 
@@ -69,10 +73,10 @@ class Teleop(Node):
         wish, pressed = self._joystick.read(joy.axes, joy.buttons, self._hand.factor)
         self._hand.wishes.joy(wish, pressed, time.monotonic(), (tuple(joy.axes), tuple(joy.buttons)))
 
-    def _read_keys(self) -> None:
+    def _read_keys(self, terminal: KeyTerminal) -> None:
         decoder = KeyDecoder()
         while not self._hand.done.is_set():
-            data = self._terminal.read(0.1)
+            data = terminal.read(0.1)
             if data is None:
                 self._hand.wishes.key(Control.QUIT, time.monotonic())
                 return

@@ -215,10 +215,11 @@ class TrainerNode(Node):
         return response
 
     def _on_save(self, _request, response):
-        response.success = self._worker is not None and self._worker.alive
+        worker = self._worker
+        response.success = worker is not None and worker.alive
         response.message = "a checkpoint follows" if response.success else "no training is running"
-        if response.success:
-            self._worker.send("save")
+        if worker is not None and worker.alive:
+            worker.send("save")
         return response
 
     def _on_pause(self, request, response):

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from am_ros.action import ActionSpace
@@ -82,11 +83,13 @@ class DiskSource(Source):
             self._done.wait(max(LOOK_S, LOOK_SHARE * (time.monotonic() - began_s)))
 
     def _look_for_results(self) -> None:
-        libraries, trainings, checkpoints, evaluations = [], [], [], []
+        libraries, checkpoints = [], []
+        trainings: list[TrainingState] = []
+        evaluations: list[tuple[Path, EvaluationCard | None]] = []
         for root in self.folders:
             for folder, names in walk(root):
                 if "metrics.csv" in names:
-                    _keep(trainings, lambda folder=folder, root=root: read_training(folder, root))
+                    _keep(trainings, partial(read_training, folder, root))
                 if "checkpoint.json" in names:
                     checkpoints.append(read_checkpoint(folder, root))
                 if _is_library(names):
@@ -94,7 +97,7 @@ class DiskSource(Source):
                     continue
                 for name in sorted(n for n in names if n.endswith(".json") and n != "checkpoint.json"):
                     path = folder / name
-                    _keep(evaluations, lambda path=path, root=root: (path, read_evaluation(path, root)))
+                    _keep(evaluations, partial(_with_path, path, root))
         goals = {}
         for library in libraries:
             for goal in library.list()[0]:
@@ -188,6 +191,10 @@ class DiskSource(Source):
 def _is_library(names: set[str]) -> bool:
     """Whether a folder holds goals: a JSON with a PNG of its name. To ask GoalLibrary would make one of any folder."""
     return ".lock" in names and any(f"{Path(n).stem}.png" in names for n in names if n.endswith(".json"))
+
+
+def _with_path(path: Path, root: Path) -> tuple[Path, EvaluationCard | None]:
+    return path, read_evaluation(path, root)
 
 
 def _keep(found: list, read: Callable) -> None:

@@ -113,7 +113,7 @@ class Field:
 
     def _draw_options(self) -> None:
         with self.element:
-            for option in self._options:
+            for option in self._options or []:
                 one = ui.element("option")
                 one.props["value"] = option
                 if option == self.value:

@@ -20,8 +20,8 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 def walk(folder: Path, depth: int = MAX_DEPTH) -> Iterator[tuple[Path, set[str]]]:
     """The folder and those below, each with the names in it; but for bags and hidden ones: those hold no results."""
     try:
-        with os.scandir(folder) as entries:
-            entries = list(entries)
+        with os.scandir(folder) as listed:
+            entries = list(listed)
     except OSError:
         return
     names = {entry.name for entry in entries}

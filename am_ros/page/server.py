@@ -66,16 +66,16 @@ class Server:
         port = listener.getsockname()[1]
         guard = Guard(self._make_app(), config, self.token)
         guard.port = port
-        options = {"ssl_certfile": _file(config.page_certificate), "ssl_keyfile": _file(config.page_key)}
+        certificate, key = (_file(config.page_certificate), _file(config.page_key)) if config.secure else (None, None)
         self._uvicorn = uvicorn.Server(
             uvicorn.Config(
                 guard, log_level="warning", access_log=False, ws_max_size=MAX_MESSAGE, ws_max_queue=8,
                 timeout_graceful_shutdown=1, server_header=False, proxy_headers=False, lifespan="on",
                 h11_max_incomplete_event_size=32_768, limit_concurrency=MAX_CLIENTS * 16,
-                **(options if config.secure else {}),
+                ssl_certfile=certificate, ssl_keyfile=key,
             )
         )  # fmt: skip
-        self._thread = threading.Thread(target=self._serve, args=(listener,), daemon=True, name="page")
+        self._thread = threading.Thread(target=self._serve, args=(self._uvicorn, listener), daemon=True, name="page")
         self._thread.start()
         deadline_s = time.monotonic() + START_S
         while not self._uvicorn.started:
@@ -96,7 +96,7 @@ class Server:
     def close(self) -> None:
         """Stop serving, and close the source."""
         self._custody.close()
-        if self._uvicorn is not None:
+        if self._uvicorn is not None and self._thread is not None:
             self._uvicorn.should_exit = True
             self._thread.join(4.0)
         self.source.close()
@@ -110,9 +110,9 @@ class Server:
         shown = f"?token={self.token}" if self.token_is_new else ""
         return f"page: {address}{shown} (the token is kept in {where})"
 
-    def _serve(self, listener: socket.socket) -> None:
+    def _serve(self, server: uvicorn.Server, listener: socket.socket) -> None:
         try:
-            self._uvicorn.run(sockets=[listener])
+            server.run(sockets=[listener])
         except (OSError, SystemExit, ValueError) as error:
             self._failed = str(error)
         finally:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 from nicegui import run, ui
 
@@ -11,6 +12,7 @@ from am_ros.page.parts import Button, Drawn, dot, esc
 from am_ros.page.source import Source
 
 _log = logging.getLogger(__name__)
+Kind: TypeAlias = Literal["positive", "negative", "warning", "info"]  # of a sentence that is shown
 STOP_NOTE = "Stop cancels the motion and brakes. It is no emergency stop."
 
 
@@ -51,7 +53,7 @@ class Page:
             self.tell(answer, "positive")
         return answer
 
-    def tell(self, sentence: str, kind: str = "info") -> None:
+    def tell(self, sentence: str, kind: Kind = "info") -> None:
         """Show a sentence for a while."""
         if self.client.has_socket_connection:
             with self.client:

@@ -1,6 +1,8 @@
 """Which episodes are shown, and in what order."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from am_ros.bags.index import EpisodeRow
 
@@ -26,16 +28,20 @@ class Choice:
 
 def matching(rows: list[EpisodeRow], choice: Choice) -> list[EpisodeRow]:
     """The rows that fit all of it."""
-    tests = []
+    tests: list[Callable[[EpisodeRow], bool]] = []
     for name in ("task", "label", "outcome", "source"):
         wanted = getattr(choice, name)
         if wanted != ANY:
-            tests.append(lambda row, name=name, wanted=wanted: (getattr(row, name) or "-") == wanted)
+            tests.append(partial(_has, name, wanted))
     if choice.flaws != ANY:
         tests.append(lambda row: bool(row.flaws) == (choice.flaws == "with flaws"))
     if choice.text:
         tests.append(lambda row: choice.text in " ".join((row.name, row.task, row.goal_id, row.reason)).lower())
     return [row for row in rows if all(test(row) for test in tests)]
+
+
+def _has(name: str, wanted: str, row: EpisodeRow) -> bool:
+    return (getattr(row, name) or "-") == wanted
 
 
 def ordered(rows: list[EpisodeRow], column: str, descending: bool) -> list[EpisodeRow]:

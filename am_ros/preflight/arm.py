@@ -128,16 +128,17 @@ def limits_of(urdf: str) -> dict[str, JointLimits]:
     try:
         root = ElementTree.fromstring(urdf)
         found = {}
-        for joint in root.iter("joint"):
+        for joint in root.findall("joint"):  # those of <ros2_control> lie deeper, and have no limits
             limit = joint.find("limit")
-            if joint.get("type") == "fixed" or joint.get("name") is None:
+            name = joint.get("name")
+            if joint.get("type") == "fixed" or name is None:
                 continue
             given = {} if limit is None else limit.attrib
             velocity = float(given.get("velocity", math.inf))
             if joint.get("type") == "continuous":
-                found[joint.get("name")] = JointLimits(-math.inf, math.inf, velocity)
+                found[name] = JointLimits(-math.inf, math.inf, velocity)
             else:
-                found[joint.get("name")] = JointLimits(
+                found[name] = JointLimits(
                     float(given.get("lower", 0)), float(given.get("upper", 0)), velocity
                 )
     except (ElementTree.ParseError, ValueError) as error:

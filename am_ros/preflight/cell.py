@@ -154,7 +154,7 @@ _WILD = {"/**/": "/(?:.*/)?", "/**": "/.*", "*": "[^/]+"}
 
 
 def _flat(values: dict, prefix: str = "") -> dict:
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat

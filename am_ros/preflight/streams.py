@@ -117,7 +117,7 @@ def _lost(stream: Stream, seen: TopicSeen) -> list[Finding]:
 
 def _quality(what: str, seen: TopicSeen) -> list[Finding]:
     """Pairs of publisher and subscriber that will never hear each other, one finding for each reason."""
-    findings = {}
+    findings: dict[tuple[str, str], str] = {}
     for publisher in seen.publishers:
         for subscriber in seen.subscribers:
             why = publisher.type == subscriber.type and incompatible(publisher, subscriber)

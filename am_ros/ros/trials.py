@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from am_msgs.action import ReachGoal, RunExpert
@@ -67,6 +68,7 @@ class RosTrials:
         """
         if find_task(task).goal_image:
             goal_id = goal_id or f"{task}_{scene}"
+            goal: dict[str, Any]
             goal_image, goal = self.record_goal(task, scene, goal_id), {"goal_id": goal_id}
         else:
             goal_image = np.zeros((image_size, image_size, 3), np.uint8)
@@ -220,7 +222,9 @@ def _run_in_cell(plans: Sequence[TrialPlan], arguments: dict, real_time_factor: 
                         trial = trials.run_expert(task, scene, plan.actor.noise)
                     else:
                         trial = trials.run(task, scene, image_size=arguments["image_size"])
-                    pictures = shrink([trial.goal_image, *trial.frames], plan.frames_px) if trial.frames else []
+                    pictures = []
+                    if trial.frames and trial.goal_image is not None:
+                        pictures = shrink([trial.goal_image, *trial.frames], plan.frames_px)
                     yield replace(
                         trial, actor=plan.actor.name, frames=pictures[1:], goal_image=pictures[0] if pictures else None
                     )

@@ -27,11 +27,11 @@ def draw_appearance(rng: np.random.Generator, objects, strength: float = 1.0) ->
     usual = Appearance()
     azimuth, tilt = rng.uniform(-math.pi, math.pi), rng.uniform(0.2, 0.7)
     light = (tilt * math.cos(azimuth), tilt * math.sin(azimuth), 1.0)
-    blend = tuple(float((1 - strength) * a + strength * b) for a, b in zip(usual.light_direction, light, strict=True))
+    x, y, z = (float((1 - strength) * a + strength * b) for a, b in zip(usual.light_direction, light, strict=True))
     wobble = strength * rng.uniform(-1, 1, 8)
     tint = 1 - strength * TINT * (0.5 * rng.uniform() + 0.5 * rng.uniform(0, 1, 3))
     return Appearance(
-        light_direction=blend,
+        light_direction=(x, y, z),
         ambient=float(usual.ambient + AMBIENT * wobble[0]),
         diffuse=float(usual.diffuse + DIFFUSE * wobble[1]),
         camera_shift_m=tuple((CAMERA_SHIFT_M * wobble[2:5]).tolist()),

@@ -77,7 +77,7 @@ class Bodies:
                 colour = colours.get(name) or find_model(name).colour or (1, 1, 1)
                 pybullet.changeVisualShape(body, -1, rgbaColor=(*colour, 1), physicsClientId=c)
             else:
-                position, quaternion = np.add(_AWAY_M, (0.3 * number, 0, 0)), (0, 0, 0, 1)
+                position, quaternion = (_AWAY_M[0] + 0.3 * number, *_AWAY_M[1:]), (0, 0, 0, 1)
             pybullet.resetBasePositionAndOrientation(body, position, quaternion, physicsClientId=c)
             pybullet.resetBaseVelocity(body, (0, 0, 0), (0, 0, 0), physicsClientId=c)
             states = [pybullet.ACTIVATION_STATE_SLEEP]

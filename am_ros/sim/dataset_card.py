@@ -32,7 +32,8 @@ def read_facts(path: Path) -> BagFacts:
     reader = BagReader(path)
     try:
         info = info_from_text(reader.told())
-        listed = {t["topic_metadata"]["name"]: t["message_count"] for t in reader.metadata["topics_with_message_count"]}
+        metadata = reader.metadata or {}
+        listed = {t["topic_metadata"]["name"]: t["message_count"] for t in metadata["topics_with_message_count"]}
         steps = listed["/" + topics.STEP]
         content = b"".join(file.read_bytes() for file in reader.files)
     except (KeyError, TypeError, AmRosError, OSError):

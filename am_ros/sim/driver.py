@@ -98,7 +98,8 @@ class Driver:
 
     def reset(self, q: np.ndarray) -> None:
         """The arm was put at q [joints] and holds there; what it lags behind is gone."""
-        self.ticks, self._held = 0, None
+        self.ticks = 0
+        self._held: np.ndarray | None = None  # where the brakes hold it
         self.sent = np.array(q, float) - self._sag(q)
         self._controller.reset(self.sent)
         self._pipe = deque([self.sent] * round(self.config.driver_lag_s / self.period_s))
@@ -143,7 +144,8 @@ class Driver:
         self._pipe.append(self.sent)
         late = self._pipe.popleft()
         if self.emergency_stop:
-            self._held = np.array(q) if self._held is None else self._held
+            if self._held is None:
+                self._held = np.array(q)
             return self._held
         return late + self._sag(late)
 

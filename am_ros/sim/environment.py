@@ -44,6 +44,7 @@ class Environment:
         """`sees`: whether observations hold a picture, a fifth of the time of a step; without it they have none."""
         self.task, self.sees = task, sees
         self.workcell = SimWorkcell(config)
+        self._last: Observation  # since `reset`
         self.limits = limits or MotionLimits()
         self.action_space = action_space or ActionSpace()
         self._stepper = CartesianStepper(self.workcell.kinematics, self.limits, self.action_space)

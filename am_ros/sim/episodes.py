@@ -94,7 +94,8 @@ def perform(environment: Environment, seed: int, mixture: Mixture) -> Performanc
     """One trial: until the demonstrator terminates or the task's step limit."""
     task = environment.task
     demonstrator = mixture.draw(task, demonstrator_rng(task, seed))
-    observations, scenes, vectors = [environment.reset(seed)], [environment.scene()], []
+    observations, scenes = [environment.reset(seed)], [environment.scene()]
+    vectors: list[np.ndarray] = []
     terminated = False
     while not terminated and len(vectors) < task.max_steps:
         action = demonstrator.act(scenes[-1])

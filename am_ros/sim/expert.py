@@ -58,7 +58,8 @@ class NoisyExpert:
         self._lift_watch = LiftWatch()
         self._seen = 0  # states so far
         self._lifted_at: list[int] = []
-        self._kind, self._disturbance = "", None  # what disturbs at the moment,
+        self._disturbance: Callable[[SceneState], CartesianAction]
+        self._kind = ""  # what disturbs at the moment,
         self._left = 0  # for so many steps more
         self._disturbed: Counter[str] = Counter()  # steps by kind of disturbance
 

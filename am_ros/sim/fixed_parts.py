@@ -39,7 +39,7 @@ def add_floor(client: int) -> None:
 def wood(size: int = 256) -> np.ndarray:
     """A pale grain along y, uint8 RGB [size, size, 3]: too soft and wide to flicker in small pictures."""
     noise = np.random.default_rng(0).normal(size=(size, size)).astype(np.float32)
-    grain = cv2.GaussianBlur(noise, (0, 0), sigmaX=5, sigmaY=40)
+    grain: np.ndarray = cv2.GaussianBlur(noise, (0, 0), sigmaX=5, sigmaY=40)
     grain /= np.abs(grain).max()
     shade = 244 + 11 * grain[..., None] * np.array([0.8, 1.0, 1.3])
     return np.clip(shade, 0, 255).astype(np.uint8)
@@ -54,8 +54,9 @@ def essential(urdf: str) -> str:
     root = ElementTree.fromstring(urdf)
     touching = ("palm", "finger")
     for link in root.iter("link"):
-        shapes = link.findall("collision") if not any(t in link.get("name") for t in touching) else []
-        if link.get("name").endswith("table"):
+        name = link.get("name", "")
+        shapes = link.findall("collision") if not any(t in name for t in touching) else []
+        if name.endswith("table"):
             shapes += link.findall("visual")
         for shape in shapes:
             link.remove(shape)

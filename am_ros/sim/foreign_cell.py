@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -52,11 +53,15 @@ def drive(environment: Environment, seed: int, mixture: Mixture, image_rate_hz: 
     """Let a demonstrator act and record it at JOINT_RATE_HZ; `image_rate_hz` 0: an image at each step alone."""
     cell, chunk = environment.workcell, environment.workcell.config.physics_rate_hz // JOINT_RATE_HZ
     advance, command = cell.advance, cell.command_gripper
-    joints, pictures, commands = [], [], []
+    joints: list[tuple[float, np.ndarray, float]] = []
+    pictures: list[tuple[float, np.ndarray]] = []
+    commands: list[tuple[float, float]] = []
 
     def look() -> None:
         if joints and cell.time_s <= joints[-1][0]:  # the scene was reset
-            joints.clear(), pictures.clear(), commands.clear()
+            joints.clear()
+            pictures.clear()
+            commands.clear()
         joints.append((cell.time_s, cell.arm_positions(), cell.gripper_opening()))
         if image_rate_hz and (not pictures or cell.time_s - pictures[-1][0] >= 1 / image_rate_hz - 1e-6):
             pictures.append((cell.time_s, cell.render()))
@@ -72,11 +77,12 @@ def drive(environment: Environment, seed: int, mixture: Mixture, image_rate_hz: 
         commands.append((cell.time_s, opening))
         command(opening)
 
-    cell.advance, cell.command_gripper = advance_and_look, command_and_note
+    watched: Any = cell
+    watched.advance, watched.command_gripper = advance_and_look, command_and_note
     try:
         performance = perform(environment, seed, mixture)
     finally:
-        del cell.advance, cell.command_gripper
+        del watched.advance, watched.command_gripper
     if not image_rate_hz:
         pictures = [(o.time_s, o.image) for o in performance.observations]
     began = max(0.0, joints[0][0])
@@ -98,12 +104,13 @@ class BagOut:
         for name, text in (definitions or {}).items():
             self.store.register(get_types_from_msg(text, name))
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self._writer: Writer1 | Writer2
         if self.ros1:
             self._writer = Writer1(path)
         else:
             self._writer = Writer2(path, version=9, storage_plugin=StoragePlugin[kind.upper()])
         self._writer.open()
-        self._connections = {}
+        self._connections: dict[Any, Any] = {}
 
     def make(self, type_name: str, **fields):
         """A message, all of whose fields are given."""
@@ -262,7 +269,7 @@ def _play(drives: Iterable[Drive], start_ns: int, arm, picture, command, mark) -
     """Hand over everything in the order of the times at which it was received."""
     for one in drives:
         end_s = one.duration_s + 0.1
-        events = [(t, arm, (q, opening)) for t, q, opening in one.joints]
+        events: list[tuple[float, Callable, tuple]] = [(t, arm, (q, opening)) for t, q, opening in one.joints]
         # The arm stands still after its last motion, and its driver goes on to say so.
         events += [(t, arm, one.joints[-1][1:]) for t in np.arange(one.joints[-1][0] + 0.02, end_s + 0.05, 0.02)]
         events += [(t, picture, (rgb,)) for t, rgb in one.pictures]

@@ -92,7 +92,9 @@ def box(size_m, colour: str, centre_m=(0.0, 0.0, 0.0)) -> Mesh:
 def prism(outline, length_m: float, colour: str) -> Mesh:
     """A convex outline [(x, y), ...] (counter-clockwise), extruded along z around z = 0."""
     outline, h = np.asarray(outline, float), length_m / 2
-    vertices, normals, indices = [], [], []
+    vertices: list[tuple[float, ...]] = []
+    normals: list[np.ndarray | tuple[int, ...]] = []
+    indices: list[int] = []
     for a, b in zip(outline, np.roll(outline, -1, axis=0), strict=True):
         normal = np.array([b[1] - a[1], a[0] - b[0], 0.0]) / math.dist(a, b)
         k = len(vertices)
@@ -110,7 +112,10 @@ def prism(outline, length_m: float, colour: str) -> Mesh:
 
 def lathe(profile, colours, segments: int = 16) -> Mesh:
     """A surface of revolution about z: `profile` [(radius, z), ...] from bottom to top, one colour per stretch."""
-    vertices, normals, indices, names = [], [], [], []
+    vertices: list[tuple[float, ...]] = []
+    normals: list[tuple[float, ...]] = []
+    indices: list[int] = []
+    names: list[str] = []
     angles = np.linspace(0, math.tau, segments + 1)
     for (r0, z0), (r1, z1), colour in zip(profile, profile[1:], colours, strict=False):
         slope = math.hypot(r1 - r0, z1 - z0)
@@ -145,7 +150,10 @@ def tube(path, radii_m, colours, segments: int = 8) -> Mesh:
     angles = np.linspace(0, math.tau, segments + 1)
     around = np.cos(angles)[None, :, None] * side[:, None] + np.sin(angles)[None, :, None] * np.array([0.0, 0.0, 1.0])
     rings = path[:, None] + around * np.asarray(radii_m)[:, None, None]
-    vertices, normals, indices, names = [], [], [], []
+    vertices: list[tuple[float, ...]] = []
+    normals: list[tuple[float, ...]] = []
+    indices: list[int] = []
+    names: list[str] = []
     for i, colour in zip(range(len(path) - 1), colours, strict=False):
         first = len(vertices)
         for j in range(segments + 1):

@@ -97,7 +97,7 @@ def _bottle() -> ObjectModel:
     profile = [(0, -0.075), (radius, -0.073), (radius, -0.03), (radius, 0.012), (0.011, 0.042), (0.011, 0.06),
                (0.013, 0.06), (0.013, 0.075), (0, 0.075)]  # fmt: skip
     names = ["bottle_green", "bottle_green", "white", "bottle_green", "bottle_green", "red", "red", "red"]
-    solids = (
+    solids: tuple[Solid, ...] = (
         Solid("cylinder", (radius, 0.087), (-0.0315, 0, 0), "x"),
         Solid("cylinder", (0.018, 0.02), (0.022, 0, 0), "x"),
         Solid("cylinder", (0.012, 0.043), (0.0535, 0, 0), "x"),
@@ -175,6 +175,7 @@ def _fixture() -> ObjectModel:
     wall, high = 0.01, 0.02
     inner, outer = FIXTURE_INNER_M, FIXTURE_INNER_M + 2 * wall
     shift = (inner + wall) / 2
+    parts: list[tuple[tuple[float, ...], tuple[float, float, float]]]
     parts = [((wall, outer, high), (s * shift, 0, high / 2)) for s in (-1, 1)]
     parts += [((inner, wall, high), (0, s * shift, high / 2)) for s in (-1, 1)]
     mesh = join(*(box(size, "black", centre) for size, centre in parts))

@@ -75,6 +75,7 @@ class CellRuntime:
         self._sim, self._clock_ns, self._on_joints, self._on_frame = sim, clock_ns, on_joints, on_frame
         self._on_command = on_command
         self._driver: Driver | None = None  # None: the ideal one
+        self._target: np.ndarray  # of the driver's motors [joints], since `_hold_driver`
         self._commands: queue.SimpleQueue = queue.SimpleQueue()
         self._ready: Future = Future()
         self._error: BaseException | None = None
@@ -116,13 +117,11 @@ class CellRuntime:
 
     def accept(self, command: TrajectoryCommand) -> None:
         """A trajectory for the driver's controller; raises AmRosError for what that refuses."""
-        self._ask(lambda: self._move(lambda: self._driver.accept(command, self._clock_ns() * 1e-9)))
+        self._ask(lambda: self._move(lambda: self._real_driver().accept(command, self._clock_ns() * 1e-9)))
 
     def drive(self, act: Callable[[Driver], None]) -> None:
         """Do something with the driver, in its thread; raises AmRosError if it is the ideal one."""
-        if self.config.driver.driver == IDEAL:
-            raise AmRosError("parameter driver: the ideal one has no emergency stop and no controller")
-        self._ask(lambda: act(self._driver))
+        self._ask(lambda: act(self._real_driver()))
 
     def command_gripper(self, opening: float) -> None:
         """Open or close the gripper: 0 closed ... 1 open."""
@@ -211,7 +210,7 @@ class CellRuntime:
 
     def _advance_driver(self, seconds: float) -> None:
         """Period by period: where the arm is now decides what it is sent next."""
-        cell, driver = self._cell, self._driver
+        cell, driver = self._cell, self._real_driver()
         joints, h = len(self.joint_names), driver.period_s
         now_ns, count = self._clock_ns(), int(seconds / h + 1e-9)
         for left in reversed(range(count)):
@@ -227,6 +226,11 @@ class CellRuntime:
             cell.advance(h)
             self._on_command(driver.ticks, driver.sent)
             self._report_joints(stamp_ns)  # once per period, as joint_state_broadcaster does
+
+    def _real_driver(self) -> Driver:
+        if self._driver is None:
+            raise AmRosError("parameter driver: the ideal one has no emergency stop and no controller")
+        return self._driver
 
     def _hold_driver(self) -> None:
         """The arm was put somewhere: that is where the driver holds it."""

@@ -77,6 +77,13 @@ class ObjectState:
     pose: Pose
     goal: Pose | None = None
 
+    @property
+    def wanted(self) -> Pose:
+        """Where the task wants it; raises ValueError if that is nowhere in particular."""
+        if self.goal is None:
+            raise ValueError(f"{self.name} has no goal")
+        return self.goal
+
 
 @dataclass(frozen=True)
 class SceneState:

@@ -83,10 +83,11 @@ class JointTrajectoryController:
     def _enter(self, command: TrajectoryCommand, start_s: float, before) -> "_Path":
         """The joints in our order, those left out at their command, behind the state from which it is entered."""
         given = [self._names.index(name) for name in command.joint_names]
+        rests: tuple[np.ndarray | float, ...] = (self.command, 0.0, 0.0)
         points = []
         for rows in zip(command.positions, command.velocities, command.accelerations, strict=True):
             full = []
-            for row, rest in zip(rows, (self.command, 0.0, 0.0), strict=True):
+            for row, rest in zip(rows, rests, strict=True):
                 if len(row):
                     values = np.array(np.broadcast_to(rest, len(self._names)), float)
                     values[given] = row

@@ -25,8 +25,8 @@ class TrialScene:
 
     def __init__(self, cell: SimWorkcell):
         self._cell = cell
-        self._task: Task | None = None
-        self._scenario: Scenario | None = None
+        self._task: Task  # since `reset`
+        self._scenario: Scenario
         self._seed = -1
         self._best_m = float("inf")
 

@@ -65,6 +65,7 @@ class SimWorkcell:
             raise RuntimeError("PyBullet: no free physics client")
         self.camera = Camera(self.config.camera, self._client)
         self.time_s = 0.0
+        self._gripper_goal = self._gripper_setpoint = 0.0
         self._build(objects)
         self._hold(np.array(self.robot.comfortable_rad), 1.0)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, replace
+from typing import Any
 
 from am_ros import configuration
 from am_ros.configuration import parameter
@@ -75,7 +76,7 @@ class Plan:
         loop = {
             name: value for name, value in dataclasses.asdict(self.loop).items() if name not in ("rounds", "workers")
         }
-        parts = [self.learner.network, self.learner.method, self.learner.goals, self.learner.acting]
+        parts: list[Any] = [self.learner.network, self.learner.method, self.learner.goals, self.learner.acting]
         learner = {name: value for part in parts for name, value in dataclasses.asdict(part).items()}
         learner |= {f"target_cem.{name}": value for name, value in learner.pop("target_cem").items()}
         trainer = {name: getattr(self.learner.trainer, name) for name in ("learning_rate", "batch_size", "decay_from")}

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mcap.exceptions import McapError
+from mcap.records import Channel as McapChannel
+from mcap.records import Schema
 
 from am_ros.bags import mcap_records as records
 from am_ros.bags.mcap_records import DAMAGE, HEAD
@@ -27,7 +29,7 @@ class _Piece(NamedTuple):
     length: int
     channels: frozenset[int] | None  # None: not known
     chunk: bool
-    index: tuple[int, int] = (0, 0)  # where the index of its messages lies, and how long it is; zeros: there is none
+    indexed_at: tuple[int, int] = (0, 0)  # where the index of its messages lies, how long it is; zeros: there is none
 
 
 class McapFile(StorageFile):
@@ -44,8 +46,8 @@ class McapFile(StorageFile):
             self._file.seek(0)
             if self._file.read(len(records.MAGIC)) != records.MAGIC:
                 raise AmRosError("is no MCAP file")
-            self._schemas: dict[int, object] = {}
-            self._raw_channels: dict[int, object] = {}
+            self._schemas: dict[int, Schema] = {}
+            self._raw_channels: dict[int, McapChannel] = {}
             self._pieces: list[_Piece] = []
             if not self._read_summary():
                 self._schemas, self._raw_channels, self._pieces, self.counts = {}, {}, [], {}
@@ -90,9 +92,9 @@ class McapFile(StorageFile):
         if not self._indexed:
             self._indexed = True
             for piece in sorted(self._pieces, key=lambda p: p.offset):
-                if piece.index[1]:
-                    self._file.seek(piece.index[0])
-                    for channel, times in records.message_times(self._file.read(piece.index[1])):
+                if piece.indexed_at[1]:
+                    self._file.seek(piece.indexed_at[0])
+                    for channel, times in records.message_times(self._file.read(piece.indexed_at[1])):
                         self._order.add(channel, times)
         return self._order.set_back
 
@@ -119,7 +121,10 @@ class McapFile(StorageFile):
             self._file.seek(footer.summary_start)
             statistics, chunks = None, []
             while self._file.tell() < footer.begin:
-                opcode, _, content = records.read_record(self._file, self._size - self._file.tell())
+                record = records.read_record(self._file, self._size - self._file.tell())
+                if record is None:
+                    return False
+                opcode, _, content = record
                 if opcode == records.STATISTICS:
                     statistics = records.statistics_of(content)
                 elif opcode == records.CHUNK_INDEX:
@@ -180,7 +185,8 @@ class McapFile(StorageFile):
 
     def _scan_chunk(self, position: int, length: int, content: bytes, counts: Counter) -> None:
         try:
-            head, inside = records.chunk_head(content), Counter()
+            head = records.chunk_head(content)
+            inside: Counter[int] = Counter()
             for item in records.items_of(records.chunk_data(content)):
                 if isinstance(item, records.Message):
                     inside[item.channel_id] += 1

@@ -1,6 +1,7 @@
 """Opens a storage file by what it is, not by what it is called."""
 
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from am_ros.ingest.storage.ros1 import Ros1File
 from am_ros.ingest.storage.sqlite import SqliteFile
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_KINDS = {MAGIC: McapFile, b"SQLite format 3\0": SqliteFile, b"#ROSBAG V2.0": Ros1File}
+_KINDS: dict[bytes, Callable[[Path], StorageFile]] = {
+    MAGIC: McapFile,
+    b"SQLite format 3\0": SqliteFile,
+    b"#ROSBAG V2.0": Ros1File,
+}
 _PIECE = 1 << 20
 
 

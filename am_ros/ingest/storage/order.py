@@ -5,12 +5,14 @@ they go back, sorting by time would mix two stretches of the recording into one 
 """
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import numpy as np
 
 SET_BACK_NS = 10_000_000
 # A clock is set now and then; times that go back more often are of a file that somebody put together.
 MOST = 20
+T = TypeVar("T")
 
 
 class RecordedOrder:
@@ -37,9 +39,9 @@ class RecordedOrder:
         return bool(self._back) and max(self._back.values()) <= MOST
 
 
-def stretches(entries: Iterable[tuple[int, int, object]]) -> list[list[object]]:
+def stretches(entries: Iterable[tuple[int, int, T]]) -> list[list[T]]:
     """Items as (channel, time [ns], item) in the order of the file, parted where the times of a channel go back."""
-    parts: list[list[object]] = [[]]
+    parts: list[list[T]] = [[]]
     last: dict[int, int] = {}
     for channel, time_ns, item in entries:
         if 0 < time_ns < last.get(channel, 0) - SET_BACK_NS:

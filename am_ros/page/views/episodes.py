@@ -134,7 +134,7 @@ class _Episodes:
         self._about.show(_about(row))
         closed = row is not None and row.state == CLOSED
         for label, button in self._labels.items():
-            button.set(enabled=closed and may, on=closed and row.label == label)
+            button.set(enabled=closed and may, on=row is not None and row.state == CLOSED and row.label == label)
         self._discard.set(enabled=closed and may)
         self._verify.set(enabled=row is not None)
         broken = row is not None and (row.state == BROKEN or any("salvage" in flaw for flaw in row.flaws))

@@ -15,7 +15,8 @@ class Player:
     """Draws itself where it is made; `open` shows another episode."""
 
     def __init__(self, page: Page):
-        self._page, self._row = page, None
+        self._page = page
+        self._row: EpisodeRow | None = None
         self._moments: list[Moment] = []
         self._at = 0
         with ui.element("div") as self._box:
@@ -88,10 +89,11 @@ class Player:
 
     def _show(self) -> None:
         moment, last = self._moments[self._at], len(self._moments) - 1
+        key = self._row.key if self._row else 0
         self._button.set(text="Pause" if self._timer.active else "Play")
         self._screen.show(
             f'<div class="screen pixel"><img alt="what was seen at step {self._at}" '
-            f'src="/picture/episode/{self._row.key}/{self._at}"><div class=note>{self._at} of {last}, {moment.t_s:.1f} s</div></div>'
+            f'src="/picture/episode/{key}/{self._at}"><div class=note>{self._at} of {last}, {moment.t_s:.1f} s</div></div>'
         )
         if self._scrub.props.get("value") != self._at:
             self._scrub.props["value"] = self._at

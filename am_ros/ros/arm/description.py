@@ -105,7 +105,7 @@ class Description:
     def _look(self) -> None:
         """It has read its file by now; and if it ended, that is told once: the cell goes on without TF."""
         self._file.unlink(missing_ok=True)
-        if self._process.poll() is not None:
+        if self._process is not None and self._process.poll() is not None:
             self._node.get_logger().warning(f"{STATE_PUBLISHER} ended with code {self._process.returncode}: no TF")
             self._timer.cancel()
 

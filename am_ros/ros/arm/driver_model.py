@@ -28,7 +28,7 @@ class DriverModel:
     def __init__(self, node, config: DriverConfig, joint_names):
         self.ideal = config.driver == IDEAL
         self._node, self._names, self._config = node, list(joint_names), config
-        self._runtime: CellRuntime | None = None
+        self._runtime: CellRuntime  # since `serve`
         self._goals = 0
         self._goal: GoalStatus | None = None  # of the action, under way
         if self.ideal:

@@ -24,7 +24,8 @@ class ControllerReport:
         self._node, self._config, self._kinematics, self._safety = node, config, kinematics, safety
         self._status = ControllerStatus(reduced=config.guard.reduced)
         self._last_pose_s = float("-inf")
-        self._start, self._noted = "commanded joint angles", set()
+        self._start = "commanded joint angles"
+        self._noted: set[str] = set()
         self._pose_pub = node.create_publisher(PoseStamped, topics.EE_POSE, RELIABLE_QOS)
         self._status_pub = node.create_publisher(ControllerStatus, topics.CONTROLLER_STATUS, LATCHED_QOS)
         self._diagnostics = Diagnostics(node)
@@ -107,7 +108,7 @@ class ControllerReport:
         self._diagnostics.publish("arm", level, message, values)
 
     def _pose(self) -> Pose:
-        position, quaternion = self._kinematics.position_and_quaternion(self._safety.state.q)
+        position, quaternion = self._kinematics.position_and_quaternion(self._safety.state.measured()[0])
         pose = Pose()
         pose.position.x, pose.position.y, pose.position.z = position
         pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w = quaternion

@@ -6,6 +6,7 @@ Names, topics, units and what Servo does with a command are those of moveit_serv
 import time
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
@@ -22,6 +23,7 @@ from am_ros.control.joint_states import JointStateBuffer
 from am_ros.control.motion import MotionMonitor
 from am_ros.control.tool import tcp_in_tip
 from am_ros.control.trajectory import JointTrajectory
+from am_ros.control.types import Plan, Slack
 from am_ros.errors import AmRosError
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS
@@ -50,6 +52,7 @@ class ServoBackend:
     commands_joints = False
 
     def __init__(self, node, config: ControllerConfig, stepper: CartesianStepper, state: JointStateBuffer):
+        self._switch_type: Any
         self._switch_type, status_type = servo_interfaces()
         self._node, self._config, self._stepper, self._state = node, config, stepper, state
         self._servo = config.backend.servo
@@ -68,12 +71,13 @@ class ServoBackend:
         node.create_subscription(status_type, f"{self.publisher}/status", self._on_status, RELIABLE_QOS)
         steady_timer(node, PERIOD_S, self._send)
 
-    def plan(self, q: np.ndarray, action: CartesianAction, slack_m=0.0) -> Future:
+    def plan(self, q: np.ndarray, action: CartesianAction, slack_m: Slack = 0.0) -> Plan:
         """The stepper's line, as soon as Servo takes the kind of command that we send."""
-        trajectory, plan = self._stepper.plan(q, action, slack_m), Future()
+        trajectory = self._stepper.plan(q, action, slack_m)
+        plan: Plan = Future()
         self._asked = plan, time.monotonic() + self._servo.servo_timeout_s
         if self._settings:
-            self._ask_for_type(trajectory, plan)
+            self._ask_for_type(self._settings, trajectory, plan)
         else:
             request = GetParameters.Request(names=NAMES)
             self._call(self._parameters, request, plan, lambda answer: self._on_settings(answer, trajectory, plan))
@@ -90,7 +94,8 @@ class ServoBackend:
             ours, position_tolerance_rad=metres, settled_tolerance_rad=2 * metres, settle_s=settle_s
         )
         measure = tool_measure(self._stepper.kinematics, q)
-        names, goal, lead_s = ("x", "y", "z", "turn"), trajectory.positions[-1], self._settings.latency_s
+        names, goal = ("x", "y", "z", "turn"), trajectory.positions[-1]
+        lead_s = self._settings.latency_s if self._settings else 0.0
         return MotionMonitor(q, goal, trajectory.duration_s, opening, tolerance, names, measure, "m", lead_s=lead_s)
 
     def begin(self, trajectory: JointTrajectory, now_s: float, lead_s: float = 0.0) -> None:
@@ -101,7 +106,8 @@ class ServoBackend:
 
     def brake(self, q: np.ndarray, way: JointTrajectory) -> None:
         """Lead Servo along the way to rest: told to stand still, it would stop at once."""
-        self._stream.halt(q, self._state.qd, way, time.monotonic())
+        _, qd = self._state.measured()
+        self._stream.halt(q, qd, way, time.monotonic())
         self._send()
 
     def end(self) -> None:
@@ -128,28 +134,28 @@ class ServoBackend:
 
     # -- before a step -----------------------------------------------------------------------------------------------
 
-    def _on_settings(self, answer, trajectory: JointTrajectory, plan: Future) -> None:
+    def _on_settings(self, answer, trajectory: JointTrajectory, plan: Plan) -> None:
         # rclcpp answers with nothing at all if one of the names is unknown.
         values = dict(zip(NAMES, map(parameter_value_to_python, answer.values), strict=False))
         command, sim_time = self._servo.servo_command, self._node.get_parameter("use_sim_time").value
         topic = (self._twists if command == "twist" else self._poses).topic_name
         try:
-            self._settings = read_settings(values, self.publisher, command, topic, sim_time)
+            self._settings = settings = read_settings(values, self.publisher, command, topic, sim_time)
         except AmRosError as error:
             self._refuse(plan, str(error))
         else:
-            self._ask_for_type(trajectory, plan)
+            self._ask_for_type(settings, trajectory, plan)
 
-    def _ask_for_type(self, trajectory: JointTrajectory, plan: Future) -> None:
+    def _ask_for_type(self, settings: ServoSettings, trajectory: JointTrajectory, plan: Plan) -> None:
         kind = getattr(self._switch_type.Request, self._servo.servo_command.upper())
         request = self._switch_type.Request(command_type=kind)
-        self._call(self._switch, request, plan, lambda answer: self._on_type(answer, trajectory, plan))
+        self._call(self._switch, request, plan, lambda answer: self._on_type(answer, settings, trajectory, plan))
 
-    def _on_type(self, answer, trajectory: JointTrajectory, plan: Future) -> None:
+    def _on_type(self, answer, settings: ServoSettings, trajectory: JointTrajectory, plan: Plan) -> None:
         if answer.success:
             self._asked = None
             if not plan.done():
-                plan.set_result(self._stream.fit(trajectory, self._settings))
+                plan.set_result(self._stream.fit(trajectory, settings))
         else:
             self._refuse(plan, f"servo_refused: {self.publisher} takes no commands of type {self._servo.servo_command}")
 
@@ -192,4 +198,5 @@ class ServoBackend:
     def _on_status(self, status) -> None:
         self._heard_s = time.monotonic()
         if not self._halted and self._stream.moving:
-            self._halted = self._stream.halted(status.code, status.message, self._state.q, self._heard_s)
+            q, _ = self._state.measured()
+            self._halted = self._stream.halted(status.code, status.message, q, self._heard_s)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from am_msgs.action import MoveCartesian
 from am_msgs.msg import EpisodeEvent, Observation, Step
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import Pose, PoseStamped
 from sensor_msgs.msg import Image, JointState
 
 from am_ros import images, topics
@@ -137,7 +137,8 @@ class EpisodeRunner:
             now_s = time.monotonic()
             # A process that got no processor for a while finds all silent at once: the first to be overdue is told.
             images_s = min(now_s, self._commander.overdue_s)
-            return self._clock_fault(now_s) or self._watch.fault(images_s) or self._commander.fault(now_s)
+            images = self._watch.fault if self._watch else lambda _: None
+            return self._clock_fault(now_s) or images(images_s) or self._commander.fault(now_s)
 
     def _raise_fault(self) -> None:
         fault = self._fault()
@@ -155,21 +156,24 @@ class EpisodeRunner:
         timeout_s = self.config.images.image_timeout_s
         deadline_s = time.monotonic() + timeout_s
         with self._news:
-            while not self._has_seen(after_ns):
+            while (newest := self._newest(after_ns)) is None:
                 self._raise_fault()
                 if time.monotonic() > deadline_s:
                     raise AmRosError(self._unseen(timeout_s))
                 self._news.wait(POLL_S)
             self._raise_fault()
-            (image, rgb), pose, opening = self._image, self._pose.pose, self._opening
+        image, rgb, pose, opening = newest
         p, q = pose.position, pose.orientation
         message = Observation(image_stamp=image.header.stamp, ee_pose=pose, gripper_opening=opening)
         state = state_vector((p.x, p.y, p.z), yaw_of_quaternion(q.x, q.y, q.z, q.w), opening)
         return Seen(rgb, state, (p.x, p.y, p.z), message)
 
-    def _has_seen(self, after_ns: int) -> bool:
-        newer = self._image is not None and to_ns(self._image[0].header.stamp) > after_ns
-        return newer and self._pose is not None and self._opening is not None
+    def _newest(self, after_ns: int) -> tuple[Image, np.ndarray, Pose, float] | None:
+        """Image, pose and opening; None while one has not come, or the image is not later than that."""
+        if self._image is None or self._pose is None or self._opening is None:
+            return None
+        image, rgb = self._image
+        return (image, rgb, self._pose.pose, self._opening) if to_ns(image.header.stamp) > after_ns else None
 
     def _unseen(self, timeout_s: float) -> str:
         """What was waited for in vain."""

@@ -67,7 +67,10 @@ class Hand:
                     self._tell_if_stale()
                     continue
                 try:
-                    _ = self._obey(wish) if isinstance(wish, Control) else self._step(wish)
+                    if isinstance(wish, Control):
+                        self._obey(wish)
+                    else:
+                        self._step(wish)
                 except AmRosError as error:
                     self._say(str(error))
                     self._end(str(error))
@@ -152,7 +155,8 @@ class Hand:
             self._episodes.discard()  # the logger hears it as everybody does
         else:
             self._ask(self._label, LabelEpisode.Request(episode_id=name, label=DISCARDED))
-            self._episodes.withdraw(self._last_label)
+            if self._last_label is not None:
+                self._episodes.withdraw(self._last_label)
         self.state.discarded()
         self._say(f"episode {name}: discarded")
 

@@ -95,6 +95,7 @@ class ManualEpisodes(EpisodeRunner):
         self._until_end.close()
 
     def _record(self, seen: Seen, action: CartesianAction, after: Seen) -> None:
+        assert self.label is not None  # between begin and end
         self._publish_step(self.label, self.steps, seen, action, Choice(action))
         self.steps, self._last = self.steps + 1, after
 

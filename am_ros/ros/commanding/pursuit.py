@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from am_msgs.action import ReachGoal
@@ -29,11 +30,12 @@ class Pursuit:
     """A goal of the registry by name, or a picture by its file."""
 
     def __init__(self, client: RosClient, goal: str, task: str = ""):
-        self._client, self._run = client, None
+        self._client = client
+        self._run: GoalRun | None = None
         self.fault = ""
         self._stamps: list[int] = []  # of the images that the policy says it saw
         self._images: dict[int, np.ndarray] = {}  # those, and the newest ones: a step may come before its image
-        self._goal = {"task": task, "seed": -1}
+        self._goal: dict[str, Any] = {"task": task, "seed": -1}
         path = Path(goal)
         if path.suffix.lower() in (".png", ".jpg", ".jpeg"):
             self._goal["goal_image"] = _read(path)
@@ -46,7 +48,7 @@ class Pursuit:
             self.goal_image = images.array_from_image(answer.image)
         self._ended = ""
         client.node.create_subscription(Image, topics.IMAGE, self._on_image, SENSOR_QOS)
-        client.node.create_subscription(Step, topics.STEP, lambda m: self._see(m.observation), RELIABLE_QOS)
+        client.node.create_subscription(Step, topics.STEP, self._on_step, RELIABLE_QOS)
         client.node.create_subscription(EpisodeEvent, topics.EPISODE_EVENT, self._on_event, RELIABLE_QOS)
 
     @property
@@ -58,18 +60,19 @@ class Pursuit:
         """Send the goal; yield a line for each warning, each step, and the end. `fault` says why, if one ended it."""
         self._client.log.news()  # from now on
         self._wait_until_connected()
-        self._run = self._client.send_goal(ReachGoal, "policy_server/reach_goal", **self._goal, max_steps=max_steps)
+        asked = {**self._goal, "max_steps": max_steps}
+        self._run = run = self._client.send_goal(ReachGoal, "policy_server/reach_goal", **asked)
         told, news_s = 0, time.monotonic()
-        while not self._run.done:
+        while not run.done:
             time.sleep(POLL_S)
             yield from self._others()
-            for feedback in self._run.feedback[told:]:
+            for feedback in run.feedback[told:]:
                 yield _line(feedback)
                 told, news_s = told + 1, time.monotonic()
             if time.monotonic() - news_s > SILENT_S:
                 raise AmRosError(f"action policy_server/reach_goal: nothing came for {SILENT_S:g} s")
-        yield from map(_line, self._run.feedback[told:])
-        yield self._end(self._run, EVENT_TIMEOUT_S)
+        yield from map(_line, run.feedback[told:])
+        yield self._end(run, EVENT_TIMEOUT_S)
         yield from self._others()
 
     def cancel(self, timeout_s: float) -> str:
@@ -124,6 +127,9 @@ class Pursuit:
         idle = [stamp for stamp in self._images if stamp not in self._stamps]
         for stamp in idle[:-KEPT_IMAGES]:
             del self._images[stamp]
+
+    def _on_step(self, step: Step) -> None:
+        self._see(step.observation)
 
     def _see(self, observation) -> None:
         self._stamps.append(to_ns(observation.image_stamp))

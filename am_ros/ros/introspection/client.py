@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from functools import partial
+from typing import Any
 
 import rclpy
 from action_msgs.msg import GoalStatus
@@ -43,7 +44,8 @@ class RosClient:
             self.node = rclpy.create_node(name, context=self.context, namespace=namespace)
         self._services: dict[str, RemoteService] = {}
         self._actions: dict[str, tuple[ActionClient, Greeting]] = {}
-        self._log, self._closing = None, False
+        self._log: CellLog | None = None
+        self._closing = False
         self._beats: GoalBeats | None = None  # from the first goal on
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
@@ -71,7 +73,8 @@ class RosClient:
     @property
     def log(self) -> CellLog:
         """Warnings and errors of the cell's nodes, heard since this was first asked for."""
-        self._log = self._log or CellLog(self.node, Log.WARN)
+        if self._log is None:
+            self._log = CellLog(self.node, Log.WARN)
         return self._log
 
     def close(self) -> None:
@@ -195,7 +198,7 @@ class Received(list):
     def __init__(self, topic: str):
         super().__init__()
         self.topic = topic
-        self.subscription = None
+        self.subscription: Any = None
         self._news = threading.Condition()
 
     def add(self, message) -> None:

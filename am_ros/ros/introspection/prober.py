@@ -36,7 +36,9 @@ class Prober:
         self._positions: dict[str, float] = {}
         self._velocities: dict[str, float] = {}
         self._watch = JointWatch()
-        self._malformed, self._image, self._info, self._description = "", None, None, ""
+        self._malformed, self._description = "", ""
+        self._image: ImageSeen | None = None
+        self._info: tuple[int, int] | None = None  # height and width in camera_info
         self._streams = [
             self._listen(Image, topics.IMAGE, self._on_image, IMAGES_QOS),
             self._listen(CompressedImage, topics.IMAGE_COMPRESSED, lambda _: None, IMAGES_QOS),

@@ -31,7 +31,8 @@ def check_alone(names: Iterable[str]) -> None:
 
 def living(client: RosClient, names: set[str]) -> list[str]:
     """Those of the nodes that are in the graph and answer; what was killed stays in the graph for 20 s, but is mute."""
-    node, deadline_s, greetings = client.node, time.monotonic() + DISCOVERY_S, {}
+    node, deadline_s = client.node, time.monotonic() + DISCOVERY_S
+    greetings: dict[str, Greeting] = {}
     while time.monotonic() < deadline_s:
         found = {full_name(name, space) for name, space in node.get_node_names_and_namespaces()}
         for name in (names & found) - greetings.keys():

@@ -81,5 +81,5 @@ def _point(start_m, way) -> Point:
 
 def _colour(share: float) -> ColorRGBA:
     a, b, t = (LOW, MIDDLE, 2 * share) if share < 0.5 else (MIDDLE, HIGH, 2 * share - 1)
-    r, g, b = (float(x + (y - x) * t) for x, y in zip(a, b, strict=True))
-    return ColorRGBA(r=r, g=g, b=b, a=0.9)
+    red, green, blue = (float(x + (y - x) * t) for x, y in zip(a, b, strict=True))
+    return ColorRGBA(r=red, g=green, b=blue, a=0.9)

@@ -3,6 +3,7 @@
 from am_msgs.msg import CartesianAction as CartesianActionMsg
 from builtin_interfaces.msg import Duration
 from rclpy.duration import Duration as RclpyDuration
+from rclpy.publisher import Publisher
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMsg
 from trajectory_msgs.msg import JointTrajectoryPoint
 
@@ -39,15 +40,16 @@ class ArmCommands:
 
     def __init__(self, node, joint_names, publishes: bool = True):
         self._joint_names = joint_names
-        self._trajectories = publishes and node.create_publisher(
-            JointTrajectoryMsg, topics.JOINT_TRAJECTORY, RELIABLE_QOS
-        )
+        self._trajectories: Publisher | None = None
+        if publishes:
+            self._trajectories = node.create_publisher(JointTrajectoryMsg, topics.JOINT_TRAJECTORY, RELIABLE_QOS)
 
     def follow(self, trajectory: JointTrajectory) -> None:
         """From now on, in place of what was commanded before."""
-        self._trajectories.publish(trajectory_message(trajectory, self._joint_names))
+        if self._trajectories is not None:
+            self._trajectories.publish(trajectory_message(trajectory, self._joint_names))
 
     def wait_until_taken(self, timeout_s: float) -> None:
         """Until the driver has what was sent last."""
-        if self._trajectories:
+        if self._trajectories is not None:
             self._trajectories.wait_for_all_acked(RclpyDuration(seconds=timeout_s))

@@ -180,7 +180,8 @@ class NodeThread:
     """A thread of a node whose death is not silent: what kills it is raised in the executor and ends the node."""
 
     def __init__(self, node, target, name: str):
-        self._target, self._error = target, None
+        self._target = target
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True, name=name)
         steady_timer(node, 0.2, self._check)
         self._thread.start()

@@ -3,6 +3,7 @@
 import time
 
 from am_msgs.msg import Heartbeat
+from rclpy.task import Future
 
 from am_ros import topics
 from am_ros.ros.node.clocks import steady_timer
@@ -26,7 +27,7 @@ class GoalBeats:
 
     def __init__(self, node):
         self._publisher = node.create_publisher(Heartbeat, topics.GOAL_HEARTBEAT, RELIABLE_QOS)
-        self._names: dict[str, object] = {}  # of goals under way, with the futures of their results
+        self._names: dict[str, Future] = {}  # of goals under way, with the futures of their results
         steady_timer(node, HEARTBEAT_S, self._beat)
 
     def add(self, name: str, result) -> None:

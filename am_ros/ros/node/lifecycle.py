@@ -57,7 +57,7 @@ class ActingNode(LifecycleNode, ABC):
     def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:
         """In place of rclpy's, which lets a node die of a transition that its state does not have."""
         try:
-            return super()._LifecycleNodeMixin__change_state(transition_id)
+            return super()._LifecycleNodeMixin__change_state(transition_id)  # type: ignore[misc]  # rclpy's private one
         except rclpy_implementation.RCLError:
             self.get_logger().warning(f"transition {transition_id} refused: the node is {self._state_label()}")
             return TransitionCallbackReturn.FAILURE

@@ -34,7 +34,8 @@ class Greeting:
 
     def wait(self, deadline_s: float, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Greet until the node answers; False at the deadline (time.monotonic()) or when `stopped`."""
-        answered, asked = threading.Event(), []
+        answered = threading.Event()
+        asked: list[Future] = []
         ungreeted_s, again_s = time.monotonic() + UNGREETED_S, 0.0
         try:
             while (now_s := time.monotonic()) < deadline_s and not stopped():

@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 
@@ -46,7 +47,7 @@ class SingleGoalServer:
         self._cancelled = Cancellation(self._clients.heard)
         self._busy = threading.Lock()
         self._work: queue.SimpleQueue = queue.SimpleQueue()
-        self._ended = None
+        self._ended: tuple[Any, bool] | None = None  # result, and whether it succeeded
         self._server = ActionServer(
             node,
             action_type,
@@ -111,7 +112,7 @@ class SingleGoalServer:
 
     def _conclude(self, goal):
         """In the executor: hand over the result of the goal that has ended."""
-        result, succeeded = self._ended
+        result, succeeded = self._ended or (self._action_type.Result(), False)
         self._clients.end()
         if goal.is_cancel_requested:
             goal.canceled()

@@ -84,7 +84,7 @@ class Asking:
             raise AmRosError(f"action {name}: no answer within {TIMEOUT_S:g} s")
         handle = sent.result()
         if not handle.accepted:
-            why = self._log.said(name.rpartition("/")[0], REJECTED, sent_ns)
+            why = self._log.said(name.rpartition("/")[0], REJECTED, sent_ns) if self._log else ""
             raise AmRosError(f"action {name}: the goal was rejected" + (f": {why}" if why else ""))
 
         def end(future) -> None:

@@ -62,7 +62,7 @@ class CellListener:
         """Everything that is known now."""
         now_s, status = time.monotonic(), self._status
         fresh = status is not None and now_s - status[1] < STATUS_STALE_S
-        said = status[0] if fresh else None
+        said = status[0] if status is not None and fresh else None
         pose = self._pose if fresh else None
         arrivals = list(self._arrivals)
         span_s = arrivals[-1] - arrivals[0] if len(arrivals) > 1 else 0.0

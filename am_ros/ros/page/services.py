@@ -137,10 +137,11 @@ class CheckpointServices:
 def find_checkpoints(folder: str) -> list[CheckpointCard]:
     """Checkpoints in a folder and below by the names that LoadCheckpoint takes, then those of the package."""
     root = Path(folder).expanduser() if folder else None
-    found = []
-    for path, names in walk(root) if root and root.is_dir() else ():
-        if "checkpoint.json" in names and path != root and len(found) < MAX_CHECKPOINTS:
-            found.append(read_checkpoint(path, root))
+    found: list[CheckpointCard] = []
+    if root and root.is_dir():
+        for path, names in walk(root):
+            if "checkpoint.json" in names and path != root and len(found) < MAX_CHECKPOINTS:
+                found.append(read_checkpoint(path, root))
     if root and root.resolve() == FOLDER:
         return found
     return found + [read_checkpoint(FOLDER / name, FOLDER) for name in checkpoint_names()]
@@ -186,7 +187,8 @@ class CheckServices:
     def __init__(self, node, arguments: Sequence[str]):
         self._arguments = list(arguments)
         self._thread = ThreadPoolExecutor(1, "check")
-        self._running, self._made, self._findings, self._trouble = False, 0.0, [], ""
+        self._running, self._made, self._trouble = False, 0.0, ""
+        self._findings: list[Finding] = []
         self._process: subprocess.Popen | None = None
         node.create_service(RunCheck, "~/check", self._check, callback_group=MutuallyExclusiveCallbackGroup())
 
@@ -224,7 +226,8 @@ class CheckServices:
             self._findings = [Finding(**finding) for finding in content["findings"]]
             self._made = float(content["time"])
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            if self._process is not None:
+                self._process.kill()
             self._trouble = f"am-ros check did not end within {CHECK_TIMEOUT_S:g} s"
         except (AmRosError, OSError, ValueError, KeyError) as error:
             self._trouble = str(error)
@@ -260,6 +263,6 @@ def _observation(moment: Moment) -> Observation:
 
 def _step(index: int, moment: Moment, seen: Observation) -> Step:
     gripper = {"opens": Gripper.OPEN, "closes": Gripper.CLOSE}.get(moment.gripper, Gripper.HOLD)
-    action = CartesianAction(moment.translation_m, moment.rotation_rad, gripper, moment.terminate)
+    action = CartesianAction(moment.translation_m or (0.0, 0.0, 0.0), moment.rotation_rad, gripper, moment.terminate)
     q = math.nan if moment.q_value is None else moment.q_value
     return Step(index=index, observation=seen, action=action_message(action), q_value=q, decision_ms=moment.decision_ms)

@@ -90,19 +90,22 @@ class Teaching:
     def key(self, key: str) -> None:
         """As `am-ros teleop` has it."""
         hand = self._hand
-        wish = hand and meaning(key, self._teleop, hand.factor)
+        if hand is None:
+            return
+        wish = meaning(key, self._teleop, hand.factor)
         if wish is not None and wish not in (Control.QUIT, Control.HELP):
             hand.wishes.key(wish, time.monotonic())
 
     def pad(self, axes: list[float], buttons: list[bool]) -> None:
         """A browser's standard gamepad, as the topic joy has it: left and up are positive there."""
         hand = self._hand
-        if hand is None or len(axes) < 4 or len(buttons) < 10:
+        joystick = self._joystick
+        if hand is None or joystick is None or len(axes) < 4 or len(buttons) < 10:
             return
         left_x, left_y, right_x, right_y = axes[:4]
         joy_axes = (-left_x, -left_y, 0.0, -right_x, -right_y)
         joy_buttons = (*buttons[:6], buttons[8], buttons[9])  # A B X Y LB RB back start
-        wish, pressed = self._joystick.read(joy_axes, joy_buttons, hand.factor)
+        wish, pressed = joystick.read(joy_axes, joy_buttons, hand.factor)
         hand.wishes.joy(wish, pressed, time.monotonic(), (joy_axes, joy_buttons))
 
     def _release(self) -> None:

@@ -24,11 +24,14 @@ class Task(Protocol):
     """What a task has to say: how its scenes are drawn, how far from the goal a scene is, how it is done."""
 
     name: str
-    objects: tuple[str, ...]  # all that its scenes may show
     max_steps: int
     lifts: bool  # whether an object has to be lifted on the way
     goal_image: bool  # false: a task reward says what is wanted, and the goal image is all zeros
     tolerance_m: float  # a trial counts as reached at this distance or below
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """All that its scenes may show."""
 
     def draw(self, rng: np.random.Generator) -> Scenario:
         """Draw a trial."""

@@ -57,7 +57,7 @@ class ContainerPlacing:
     def distance(self, state: SceneState) -> float:
         """From the object to its place in the container [m], more while it is in the hand."""
         thing = find_wanted(state)
-        return math.dist(thing.pose.position_m, thing.goal.position_m) + grip_penalty_m(state, thing)
+        return math.dist(thing.pose.position_m, thing.wanted.position_m) + grip_penalty_m(state, thing)
 
     def act(self, state: SceneState) -> CartesianAction:
         """Pick the object, put it into the container, let it go."""
@@ -65,7 +65,7 @@ class ContainerPlacing:
         if self.distance(state) < INSIDE_M:
             return let_go(state)
         if is_held(state, thing):
-            return carry(state, thing, thing.goal, DROP_M, ALIGNED_M)
+            return carry(state, thing, thing.wanted, DROP_M, ALIGNED_M)
         return pick(state, thing)
 
 

@@ -49,7 +49,7 @@ class FixturePlacing:
     def distance(self, state: SceneState) -> float:
         """From the block to its place between the walls [m], more while it is in the hand."""
         block = next(o for o in state.objects if o.name == BLOCK)
-        return math.dist(block.pose.position_m, block.goal.position_m) + grip_penalty_m(state, block)
+        return math.dist(block.pose.position_m, block.wanted.position_m) + grip_penalty_m(state, block)
 
     def act(self, state: SceneState) -> CartesianAction:
         """Pick the block near its top, align it over the fixture, put it in, let it go."""
@@ -57,5 +57,5 @@ class FixturePlacing:
         if self.distance(state) < self.tolerance_m:
             return let_go(state)
         if is_held(state, block):
-            return carry(state, block, block.goal, aligned_m=ALIGNED_M, aligned_rad=ALIGNED_RAD)
+            return carry(state, block, block.wanted, aligned_m=ALIGNED_M, aligned_rad=ALIGNED_RAD)
         return pick(state, block, grasp_m=GRASP_M)

@@ -26,6 +26,7 @@ def hop(state: SceneState, thing: ObjectState, goal: Pose) -> CartesianAction:
         return carry(state, thing, goal, DROP_M)
     steps = steps_for(target[:2] - tool[:2], turn)
     yaw = state.end_effector.yaw_rad + turn
+    way: tuple[float, ...] | np.ndarray
     if steps > 1:
         way = (*(tool[:2] + (target[:2] - tool[:2]) / steps), target[2] + HEIGHT_M)
     elif over > ALIGNED_M and height < 0.02:

@@ -44,12 +44,12 @@ class PickPlace:
     def distance(self, state: SceneState) -> float:
         """From the block to its goal [m]."""
         block = state.objects[0]
-        return math.dist(block.pose.position_m, block.goal.position_m)
+        return math.dist(block.pose.position_m, block.wanted.position_m)
 
     def act(self, state: SceneState) -> CartesianAction:
         """Pick the block, carry it, let it go."""
         block = state.objects[0]
-        at_goal = math.dist(block.pose.position_m[:2], block.goal.position_m[:2]) < PLACED_M
+        at_goal = math.dist(block.pose.position_m[:2], block.wanted.position_m[:2]) < PLACED_M
         if at_goal and rise_m(block) < 0.015:
             return let_go(state)
-        return carry(state, block, block.goal) if is_held(state, block) else pick(state, block)
+        return carry(state, block, block.wanted) if is_held(state, block) else pick(state, block)

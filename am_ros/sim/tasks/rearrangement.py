@@ -57,14 +57,14 @@ class Rearrangement:
 
     def distance(self, state: SceneState) -> float:
         """Of the object that is farthest from its goal [m], more while it is in the hand."""
-        return max(math.dist(o.pose.position_m, o.goal.position_m) + grip_penalty_m(state, o) for o in state.objects)
+        return max(math.dist(o.pose.position_m, o.wanted.position_m) + grip_penalty_m(state, o) for o in state.objects)
 
     def act(self, state: SceneState) -> CartesianAction:
         """Place what is in the hand; else fetch the nearest object that is not in its place."""
         tool = state.end_effector.position_m
         held = [o for o in state.objects if is_held(state, o) and not is_placed(o)]
         if held:
-            return hop(state, held[0], held[0].goal)
+            return hop(state, held[0], held[0].wanted)
         left = [o for o in state.objects if not is_placed(o)]
         if not left:
             return let_go(state)
@@ -73,7 +73,7 @@ class Rearrangement:
 
 def is_placed(thing) -> bool:
     """Whether an object lies where it belongs."""
-    return math.dist(thing.pose.position_m[:2], thing.goal.position_m[:2]) < PLACED_M and rise_m(thing) < 0.015
+    return math.dist(thing.pose.position_m[:2], thing.wanted.position_m[:2]) < PLACED_M and rise_m(thing) < 0.015
 
 
 def lying(name: str, place, yaw_rad: float) -> Pose:

@@ -66,7 +66,7 @@ def find(state: SceneState) -> tuple[ObjectState, ObjectState]:
 def on_top(base: ObjectState, block: ObjectState) -> Pose:
     """The place on a block, turned as the goal image shows the other."""
     x, y, z = base.pose.position_m
-    return upright((x, y, z + BLOCK_SIZE_M), block.goal.yaw_rad)
+    return upright((x, y, z + BLOCK_SIZE_M), block.wanted.yaw_rad)
 
 
 def stands_on(upper: ObjectState, lower: ObjectState) -> bool:
@@ -80,8 +80,8 @@ def clear_away(state: SceneState, base: ObjectState, block: ObjectState) -> Cart
     if not is_held(state, base):
         return pick(state, base)
     middle = (np.array(layout.BLOCK_LOW_M) + layout.BLOCK_HIGH_M) / 2
-    away = middle - block.pose.position_m[:2]
-    place = block.pose.position_m[:2] + APART_M * away / max(1e-6, np.linalg.norm(away))
+    away: np.ndarray = middle - block.pose.position_m[:2]
+    x, y = block.pose.position_m[:2] + APART_M * away / max(1e-6, float(np.linalg.norm(away)))
     if math.dist(base.pose.position_m[:2], block.pose.position_m[:2]) >= APART_M:
-        place = base.pose.position_m[:2]
-    return carry(state, base, upright((*place, layout.BLOCK_REST_M), base.pose.yaw_rad))
+        x, y = base.pose.position_m[:2]
+    return carry(state, base, upright((x, y, layout.BLOCK_REST_M), base.pose.yaw_rad))
