@@ -52,6 +52,7 @@ RUN_BY = {
     r"python -m am_ros\.nodes\.camera": "test_camera_node.py",
     r"python -m am_ros\.nodes\.goal_registry": "test_goal_registry.py",
     r"python -m am_ros\.nodes\.(sim_workcell|image_relay)": "test_policy_faults.py",
+    r"python -$": SMALL,
     r"python -m pytest": "the tests themselves",
     r"torchrun --nproc-per-node": "test_learning_parallel.py::test_torchrun_trains_one_model_with_two_processes",
     r"make (setup|test|lint|docs)": ".ci/run",
