@@ -11,7 +11,7 @@ PAGES = ("README.md", "CONTRIBUTING.md", *sorted(str(p.relative_to(ROOT)) for p 
 MARK = "Not run by a test: "
 # Whatever else a page calls is not found by bash, and the test says so.
 PROGRAMS = (
-    "am-ros", "python", "make", "ros2", "torchrun", "git", "rosdep", "pip", "colcon", "sudo", "mkdir", "sed",
+    "am-ros", "python", "make", "ros2", "torchrun", "git", "rosdep", "pip", "colcon", "sudo", "rviz2", "mkdir", "sed",
 )  # fmt: skip
 
 _BLOCK = re.compile(r"^```(bash|console)([^\n]*)\n(.*?)^```\n*((?:[^\n]+\n)*)", re.S | re.M)
