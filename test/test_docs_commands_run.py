@@ -65,7 +65,7 @@ def furnish(folder, world) -> None:
         shutil.copytree(world / "bags", folder / name)
     for name in ("BAGS/EPISODE", "runs/play/EPISODE", "BAGS/quarantine/a.unfinished"):
         shutil.copytree(episode, folder / name)
-    for name in ("runs/a", "runs/b", "runs/mine", "runs/demo"):
+    for name in ("runs/a", "runs/b", "runs/mine", "runs/demo", "runs/best_1"):
         shutil.copytree(world / "run", folder / name, dirs_exist_ok=True)
     shutil.copytree(world / "goals", folder / "goals")
     shutil.copy(world / "now.png", folder)
