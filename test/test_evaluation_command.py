@@ -124,7 +124,7 @@ def test_images_of_another_size_are_drawn_for_a_checkpoint_that_wants_them(tmp_p
         (("expert", "--image-size", 4), "parameter image_size: 4 is outside 16 ... 2048"),
         (("expert", "--samples", 1), "parameter samples: 1 is outside"),
         (("expert", "expert"), "expert: is named twice"),
-        (("expert", "--curve"), "curve: a curve has checkpoints only"),
+        (("expert", "--curve"), "--curve: takes checkpoints only"),
         (("expert", "--json", "/proc/figures.json"), "json /proc/figures.json: cannot be written"),
         (("expert", "--json", "/proc"), "json /proc: is a folder"),
         (("expert", "--pictures", "/proc/pictures"), "pictures /proc/pictures: cannot be written"),

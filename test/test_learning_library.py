@@ -116,7 +116,7 @@ def test_the_command_line_learns_from_a_store_of_vectors(tmp_path, capsys):
     command = ["train", *network, "--out", str(tmp_path), "--updates", "3", "--batch-size", "8"]
     assert cli.main(command) == 0, capsys.readouterr().err
     assert Policy.load(tmp_path / "checkpoint")([50, 50, 50], [40, 40, 40]).shape == (2,)
-    assert cli.main([*command, "bags"]) == 2 and "preset state: bags hold images" in capsys.readouterr().err
+    assert cli.main([*command, "bags"]) == 2 and "preset state: learns from vectors" in capsys.readouterr().err
     assert cli.main(["train", "--out", str(tmp_path)]) == 2
     assert "holds vectors of 3, asked for images of (64, 64)" in capsys.readouterr().err
 

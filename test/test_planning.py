@@ -185,7 +185,7 @@ def test_the_command_line_plans_and_refuses_what_cannot_be(tmp_path, capsys):
     assert trial["end"] in ("terminated", "step_limit") and 0 < trial["final_q"] < 1
     capsys.readouterr()
     for change, sentence in (
-        (["--through-ros"], "through-ros: the policy server does not plan"),
+        (["--through-ros"], "--plan-through: needs trials without --through-ros"),
         (["--waypoints", "0"], "parameter waypoints: 0 is outside"),
         (["--plan-through", str(tmp_path)], f"{tmp_path}: holds no replay store to plan through"),
     ):

@@ -108,7 +108,7 @@ def _actors(arguments) -> dict[str, str]:
     names = [(name, name) for name in arguments.actor]
     if arguments.curve is not None:
         if {"expert", "random"} & set(arguments.actor):
-            raise AmRosError("curve: a curve has checkpoints only; evaluate expert and random by themselves")
+            raise AmRosError("--curve: takes checkpoints only; evaluate expert and random without it")
         names = [(str(path), folder) for folder in arguments.actor for path in find_checkpoints(folder)]
     actors = {}
     for name, folder in names:
@@ -121,11 +121,11 @@ def _actors(arguments) -> dict[str, str]:
 def _plan(arguments, name: str) -> TrialPlan:
     search = searching(**given_flags(CemConfig, arguments))
     if arguments.plan_through and arguments.through_ros:
-        raise AmRosError("through-ros: the policy server does not plan; leave out plan-through or through-ros")
+        raise AmRosError("--plan-through: needs trials without --through-ros: the policy server does not plan")
     if arguments.driver != IDEAL and not arguments.through_ros:
-        raise AmRosError("driver: without through-ros there is none")
+        raise AmRosError("--driver: needs --through-ros")
     if arguments.goal_variety is not None and arguments.through_ros:
-        raise AmRosError("through-ros: the simulated cell records a goal under the light of the trial; leave out one")
+        raise AmRosError("--goal-variety: needs trials without --through-ros: that cell has one light only")
     plan = arguments.plan_through or ""
     actor = ActorConfig(name, arguments.noise, arguments.image_size, search, plan, arguments.waypoints)
     tasks = find_tasks(arguments.task)

@@ -39,7 +39,7 @@ def run(arguments) -> int:
     config = from_flags(QMapConfig, arguments, seed=0)
     policy = load_policy(arguments.checkpoint)
     if policy.network.config.preset == "state":
-        raise AmRosError(f"{arguments.checkpoint}: sees vectors; a map is drawn of policies that see images")
+        raise AmRosError(f"{arguments.checkpoint}: was trained on vectors; qmap draws only policies that see images")
     check_file(arguments.out, "out")
     look = look_inside(policy, task, arguments.seed, arguments.steps, config, arguments.variety)
     print(f"picture: {draw_look(look, arguments.out)}")

@@ -52,7 +52,7 @@ def run(arguments) -> int:
         check_file(arguments.json, "json")
     if config.network.preset == "state":
         if arguments.bags:
-            raise AmRosError("preset state: bags hold images; it learns from a store made of arrays (docs/library.md)")
+            raise AmRosError("preset state: learns from vectors, bags hold images; for arrays see docs/library.md")
         store = ReplayStore.open(arguments.out / "replay")
     else:
         store = ReplayStore.open_or_create(arguments.out / "replay", (config.network.image_size,) * 2)
