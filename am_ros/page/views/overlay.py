@@ -34,8 +34,13 @@ def shares(candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
     ]
 
 
-def overlay(projection: Projection | None, step: PursuitStep | None, candidates: Sequence[Candidate] = ()) -> str:
-    """An SVG to lie over the camera's picture of any size; empty where the camera's pose is not known."""
+def overlay(
+    projection: Projection | None, step: PursuitStep | None, candidates: Sequence[Candidate] = (), weight: float = 1.0
+) -> str:
+    """An SVG to lie over the camera's picture of any size; empty where the camera's pose is not known.
+
+    `weight`: of lines, more than 1 for small pictures.
+    """
     if projection is None or step is None or step.start_m is None:
         return ""
     scale = SIZE / min(projection.width, projection.height)
@@ -54,7 +59,7 @@ def overlay(projection: Projection | None, step: PursuitStep | None, candidates:
     if tool and (tip is None or step.terminate or math.dist(tool, tip) < HALO):
         parts += [_ring(tool, "#fff", 2.4), _ring(tool, "#c9230f", 1.2)]
     elif tool and tip:
-        parts += [_arrow(tool, tip, "#fff", HALO), _arrow(tool, tip, "#c9230f", 0.0)]
+        parts += [_arrow(tool, tip, "#fff", HALO, weight), _arrow(tool, tip, "#c9230f", 0.0, weight)]
     return (
         f'<svg viewBox="0 0 {width:.1f} {height:.1f}" preserveAspectRatio="xMidYMid meet" role=img '
         f'aria-label="the step that the policy chose">{"".join(parts)}</svg>'
@@ -65,18 +70,18 @@ def _ring(at: tuple[float, float], stroke: str, width: float) -> str:
     return f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="3" fill="none" stroke="{stroke}" stroke-width="{width}"/>'
 
 
-def _arrow(tool: tuple[float, float], tip: tuple[float, float], paint: str, halo: float) -> str:
+def _arrow(tool: tuple[float, float], tip: tuple[float, float], paint: str, halo: float, weight: float) -> str:
     """A shaft and a head; drawn first in white and a little larger, it is seen on any picture."""
     length = math.dist(tool, tip)
     along = (tip[0] - tool[0]) / length, (tip[1] - tool[1]) / length
     across = -along[1], along[0]
-    head = min(HEAD, length)
+    head = min(HEAD * weight, length)
     neck = tip[0] - head * along[0], tip[1] - head * along[1]
     wide = head * 0.5
     corners = [tip, *((neck[0] + s * wide * across[0], neck[1] + s * wide * across[1]) for s in (1, -1))]
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
     return (
         f'<line x1="{tool[0]:.1f}" y1="{tool[1]:.1f}" x2="{neck[0]:.1f}" y2="{neck[1]:.1f}" stroke="{paint}" '
-        f'stroke-width="{1.6 + halo:.1f}" stroke-linecap="round"/><polygon points="{points}" fill="{paint}" '
+        f'stroke-width="{1.6 * weight + halo:.1f}" stroke-linecap="round"/><polygon points="{points}" fill="{paint}" '
         f'stroke="{paint}" stroke-width="{halo:.1f}" stroke-linejoin="round"/>'
     )

@@ -76,7 +76,7 @@ def _legend(candidates: list[Candidate]) -> str:
 def _step(step: PursuitStep, projection: Projection | None) -> str:
     picture = ""
     if step.number:
-        picture = f'<div class=shot><img alt="" src="/picture/step/{step.number}">{overlay(projection, step)}</div>'
+        picture = f'<div class=shot><img alt="" src="/picture/step/{step.number}">{overlay(projection, step, weight=2.5)}</div>'
     q = f"Q {step.q_value:.2f}" if math.isfinite(step.q_value) else "no Q"
     action = move(step.translation_m, step.rotation_rad, step.gripper, step.terminate)
     return (
