@@ -35,7 +35,7 @@ def small(words: tuple[str, ...]) -> list[str]:
     evaluates = words[:2] == ["am-ros", "evaluate"]
     if "all" in words or (evaluates and "--task" not in words):
         words += ["--task", "reach"]
-    if evaluates and "--trials" not in words:
+    if (evaluates or words[1] == "improve") and "--trials" not in words:
         words += ["--trials", "1"]
     if words[0] == "am-ros" and words[1] in LEARNS:
         words += ["--batch-size", "8"] + ["--updates", "2"] * ("--updates" not in words)
