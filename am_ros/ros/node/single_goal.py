@@ -2,10 +2,12 @@
 
 import queue
 import threading
+from array import array
 from collections.abc import Callable
 from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from sensor_msgs.msg import Image
 
 from am_ros.errors import AmRosError
 from am_ros.ros.node.clocks import steady_timer
@@ -121,4 +123,13 @@ class SingleGoalServer:
         else:
             goal.abort()
         self._busy.release()
+        _drop_pictures(goal.request)
         return result
+
+
+def _drop_pictures(request) -> None:
+    """rclpy keeps a goal that has ended for a while; its pictures are what takes memory."""
+    for field in request.get_fields_and_field_types():
+        value = getattr(request, field)
+        if isinstance(value, Image):
+            value.data = array("B")
