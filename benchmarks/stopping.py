@@ -3,7 +3,8 @@
     python benchmarks/stopping.py runs/mine/checkpoint --task pick_place --trials 60 --json docs/data/stopping.json
 
 Of each trial it is known at every step whether the goal is reached there, so that every level is judged by the same
-trials: it ends a trial at its first step with as high a Q, rightly if the goal is reached there.
+trials: `stop_q` ends a trial at its first step with as high a Q, `stop_sum` where the sum so far is as high; rightly if
+the goal is reached there.
 """
 
 import argparse
@@ -57,11 +58,12 @@ def q_of_terminating(actor: PolicyActor, environment: Environment, seen, goal_im
     return policy.q_of_terminating(*inputs)
 
 
-def judged(trials: list[dict], level: float) -> dict:
+def judged(trials: list[dict], level: float, rule: str) -> dict:
     """What the level would have done; 0: no such rule."""
     right = wrong = missed = success = reached_once = 0
     for trial in trials:
-        ends = next((i for i, value in enumerate(trial["q"]) if level and value >= level), None)
+        values = np.cumsum(trial["q"]) if rule == "stop_sum" else trial["q"]
+        ends = next((i for i, value in enumerate(values) if level and value >= level), None)
         if ends is None and trial["by_itself"]:
             ends = len(trial["q"]) - 1
         reached = trial["reached"]
@@ -71,7 +73,7 @@ def judged(trials: list[dict], level: float) -> dict:
         wrong += ends is not None and not at_end
         missed += ends is None and at_end
         reached_once += any(reached)
-    return {"level": level, "trials": len(trials), "success": success, "reached_once": reached_once,
+    return {"rule": rule, "level": level, "trials": len(trials), "success": success, "reached_once": reached_once,
             "ended_at_goal": right, "ended_wrongly": wrong, "at_goal_not_ended": missed}  # fmt: skip
 
 
@@ -81,7 +83,7 @@ def line(row: dict) -> str:
     for done, of in (("success", row["trials"]), ("ended_at_goal", row["success"]), ("ended_wrongly", row["trials"])):
         low, high = wilson_interval(row[done], of)
         shares.append(f"{row[done]} of {of} ({100 * low:.0f} ... {100 * high:.0f} %)")
-    return f"| {row['level']:.3g} | {' | '.join(shares)} |"
+    return f"| {row['rule']} {row['level']:.3g} | {' | '.join(shares)} |"
 
 
 def main() -> int:
@@ -92,13 +94,14 @@ def main() -> int:
     parser.add_argument("--first-scene", type=int, default=20_000)
     parser.add_argument("--json", type=Path)
     a = parser.parse_args()
-    actor = PolicyActor(ActorConfig(a.checkpoint, search=searching(stop_q=0.0)))
+    actor = PolicyActor(ActorConfig(a.checkpoint, search=searching(stop_q=0.0, stop_sum=0.0)))
     config = SimConfig(variety=0.0, camera=CameraConfig(image_size=actor.image_size))
     with Environment(find_task(a.task), config, sees=actor.sees) as environment:
         scenes = range(a.first_scene, a.first_scene + a.trials)
         trials = [watched_trial(actor, environment, scene) for scene in scenes]
-    calibrated = load(a.checkpoint).meta.get("stopping", {}).get("stop_q", 0.0)
-    rows = [judged(trials, level) for level in sorted({0.0, calibrated, *LEVELS})]
+    calibrated = load(a.checkpoint).meta.get("stopping", {}).get("stop_sum", 0.0)
+    rows = [judged(trials, level, "stop_q") for level in (0.0, *LEVELS)]
+    rows += [judged(trials, level, "stop_sum") for level in sorted({calibrated, *LEVELS} - {0.0})]
     print("| level | success | of them ended by itself | of all ended wrongly |\n|---|---|---|---|")
     print("\n".join(map(line, rows)))
     print(f"level of the checkpoint: {calibrated:.3f}")

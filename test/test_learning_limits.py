@@ -142,7 +142,8 @@ def test_stopping_counts_for_each_of_a_batch(store, tmp_path):
     Trainer(_config(updates=5), tmp_path / "out").fit(store)
     policy = Policy.load(tmp_path / "out" / "checkpoint", prior_weight=0.0)
     observations = store.observations[:20]
-    _, q = policy._stop(policy.network.encode(*(torch.tensor(observations),) * 2, torch.zeros(20, 6)))
+    encoding = policy.network.encode(*(torch.tensor(observations),) * 2, torch.zeros(20, 6))
+    _, q = policy._stop(encoding, observations)
     assert not q.any(), "no rule, no value"
     every = Policy.load(tmp_path / "out" / "checkpoint", stop_q=1e-6).choose_batch(observations, observations)
     level = float(np.median([c.q_value for c in every]))

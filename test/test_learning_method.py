@@ -80,6 +80,14 @@ def test_terminating_away_from_the_goal_is_worth_nothing():
     assert td_target(ConstantQ(), _items([-1, 4], action_choice=TERMINATE), FLOOR, None).tolist() == [0.0, 0.0]
 
 
+def test_a_network_without_a_value_gives_a_target_that_is_none_either():
+    class NoValue(ConstantQ):
+        def score(self, encoding, actions):
+            return torch.full(actions.shape[:2], torch.nan)
+
+    assert td_target(NoValue(), _items([3]), FLOOR, None).isnan().all(), "the trainer stops at a loss that is no number"
+
+
 def test_negatives_keep_their_distance_unless_the_discrete_choice_differs():
     torch.manual_seed(0)
     seen = torch.zeros(200, ACTION_DIM)

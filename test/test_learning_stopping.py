@@ -1,7 +1,10 @@
 """The level of Q from which terminating ends an episode: found on walks of the data, kept in the checkpoint."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from am_ros.cli import main
 from am_ros.learning import checkpoint
@@ -23,20 +26,29 @@ def _walk(count, steps=5):
 
 def test_the_level_is_the_lowest_that_ends_few_enough_walks_away_from_their_goal():
     walk, at_goal = _walk(100)
-    q = np.where(at_goal, 0.8, 0.1).astype(np.float32)
+    q = np.where(at_goal, 0.8, 0.02)
     q[[0, 6]] = 0.9  # two walks of a hundred have one step that looks like the goal
     rule = choose_level(q, at_goal, walk, wrong_share=0.02)
-    assert 0.1 < rule.stop_q < 0.11 and (rule.wrong_share, rule.ended_share, rule.walks) == (0.02, 1.0, 100)
-    q[12] = 0.7  # a third one: the level has to be above it
+    assert 0.08 < rule.stop_sum < 0.09 and (rule.wrong_share, rule.ended_share, rule.walks) == (0.02, 0.98, 100)
+    q[12] = 0.7  # a third one: the level has to be above what it adds up to
     rule = choose_level(q, at_goal, walk, wrong_share=0.02)
-    assert 0.7 < rule.stop_q < 0.71 and rule.ended_share == 1.0
+    assert 0.74 < rule.stop_sum < 0.8 and rule.ended_share == 0.98
+
+
+def test_a_short_likeness_on_the_way_is_told_from_a_goal_that_lasts():
+    walk = np.repeat(np.arange(50), 8)
+    at_goal = np.arange(len(walk)) % 8 >= 4
+    q = np.where(at_goal, 0.3, 0.0)
+    q[1::8] = 0.5  # higher than ever at the goal, in every walk
+    rule = choose_level(q, at_goal, walk, wrong_share=0.02)
+    assert 0.5 < rule.stop_sum < 0.55 and rule.ended_share == 1.0 and rule.wrong_share == 0
 
 
 def test_where_no_level_tells_the_goal_from_the_way_there_is_no_rule():
     walk, at_goal = _walk(100)
     q = np.random.default_rng(0).random(len(walk))
-    assert choose_level(np.where(at_goal, 0.1, q), at_goal, walk, 0.02).stop_q == 0
-    assert choose_level(np.full(len(walk), np.nan), at_goal, walk, 0.02).stop_q == 0
+    assert choose_level(np.where(at_goal, 0.01, q), at_goal, walk, 0.02).stop_sum == 0
+    assert choose_level(np.full(len(walk), np.nan), at_goal, walk, 0.02).stop_sum == 0
     nobody = np.zeros(0, np.int64)
     assert choose_level(nobody.astype(float), nobody > 0, nobody, 0.02) == StopRule(0.0, 0.0, 0.0, 0, True)
 
@@ -65,7 +77,8 @@ def _config(**method):
 
 def test_a_walk_never_holds_its_goal(store):
     rows, goals, walk = draw_walks(store, 0.3, 30, seed=0)
-    assert len(rows) == len(goals) == len(walk) == 30 * 4 and (rows != goals).all()
+    assert len(rows) == len(goals) == len(walk) and (rows != goals).all() and (rows <= goals + 2).all()
+    assert (np.diff(walk) >= 0).all() and (np.diff(rows)[np.diff(walk) == 0] > 0).all(), "step by step"
     assert (store.first_row[rows] == store.first_row[goals]).all()
 
 
@@ -77,9 +90,9 @@ def test_a_finished_training_leaves_its_rule_in_the_checkpoint_and_the_policy_ob
     trainer.fit(store)
     rule = checkpoint.load(folder).meta["stopping"]
     assert rule["held_out"] and rule["walks"] == 200
-    assert Policy.load(folder).cem.stop_q == rule["stop_q"]
-    assert Policy.load(folder, stop_q=0.7).cem.stop_q == 0.7
-    assert Policy.load(folder, stop_q=0.0).cem.stop_q == 0.0
+    assert Policy.load(folder).cem.stop_sum == rule["stop_sum"]
+    assert Policy.load(folder, stop_sum=0.7).cem.stop_sum == 0.7
+    assert Policy.load(folder, stop_sum=0.0).cem.stop_sum == 0.0
 
 
 def test_a_checkpoint_without_a_rule_gets_one_from_its_replay_store(store, tmp_path, capsys):
@@ -91,7 +104,7 @@ def test_a_checkpoint_without_a_rule_gets_one_from_its_replay_store(store, tmp_p
     assert "held-out episodes" in capsys.readouterr().out
     rule = checkpoint.load(tmp_path / "calibrated").meta["stopping"]
     network = Policy.load(tmp_path / "out" / "checkpoint").network
-    assert rule["stop_q"] == calibrate(network, store, config.goals, wrong_share=0.5).stop_q
+    assert rule["stop_sum"] == calibrate(network, store, config.goals, wrong_share=0.5).stop_sum
     assert found.weights.keys() == checkpoint.load(tmp_path / "calibrated").weights.keys()
     assert main(["model", "calibrate", *arguments]) == 2
 
@@ -99,3 +112,23 @@ def test_a_checkpoint_without_a_rule_gets_one_from_its_replay_store(store, tmp_p
 @pytest.mark.parametrize("method", [{"method": "gcbc"}, {"terminates": False}])
 def test_what_never_learns_to_terminate_gets_no_rule(method):
     assert not teaches_stopping(_config(**method)) and teaches_stopping(_config())
+
+
+def test_a_policy_adds_up_what_it_sees_of_the_goal_and_begins_anew_with_every_episode_and_goal(store, tmp_path):
+    Trainer(_config(), tmp_path / "out").fit(store, until_update=5)
+    policy = Policy.load(tmp_path / "out" / "checkpoint")
+    place, goal = np.array([0.5], np.float32), np.array([1.0], np.float32)
+    q = policy.q_of_terminating(place, goal)
+    policy = Policy.load(tmp_path / "out" / "checkpoint", stop_sum=2.5 * q)
+    policy.cem = replace(policy.cem, objective="logit")
+    ended = [policy._stop(*_pair(policy, place, goal))[0].item() for _ in range(3)]
+    assert ended == [False, False, True]
+    assert not policy._stop(*_pair(policy, place, goal * 0.9))[0].item(), "another goal"
+    policy.reset(0)
+    assert not policy._stop(*_pair(policy, place, goal))[0].item(), "another episode"
+
+
+def _pair(policy, place, goal):
+    """An encoding and the goal, as a batch of one."""
+    tensors = (torch.from_numpy(x)[None] for x in (place, goal))
+    return policy.network.encode(*tensors, torch.zeros(1, 6)), goal[None]

@@ -56,6 +56,13 @@ class CemConfig:
         0.0, "when acting: terminate as soon as Q of terminating is this much, whatever the rest says; 0: no such rule",
         range=(0.0, 1.0),
     )  # fmt: skip
+    # At a goal Q of terminating rises and falls from step to step (0.5, 0.0, 0.4), but goes on; what looks like a
+    # goal on the way is over after a step: the sum tells them apart where no single value does (docs/learner_study.md).
+    stop_sum: float = parameter(
+        0.0, "when acting: terminate as soon as Q of terminating, summed over an episode's decisions, is this much; 0: "
+        "no such rule",
+        range=(0.0, 100.0),
+    )  # fmt: skip
     # The behaviour prior proposes, and the best of Q + prior_weight * log prior is taken. Q lies in (0, 1), so with
     # weight 1 the prior decides nearly everything: after minutes of training it is the better judge (docs/learn.md).
     # Networks without a prior ignore the three.

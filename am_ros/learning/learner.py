@@ -30,9 +30,7 @@ class Learner:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.device = find_device(settings.device)
-        # Half the bits pay where images are encoded; a vector's few numbers cost more to convert than to multiply.
-        worth = config.network.preset != "state" and has_bf16(self.device)
-        self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and worth)
+        self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and has_bf16(self.device))
         torch.manual_seed(settings.seed)
         self.network = self._made()
         self.target = self._lagged_copy()

@@ -44,7 +44,8 @@ class Choice:
 def acting_of(meta: dict[str, Any]) -> CemConfig:
     """How a checkpoint asks to be searched; it ends episodes by the rule that its training found, if it found one."""
     acting: CemConfig = configuration.from_dict(CemConfig, meta["config"].get("acting", {}))
-    return acting if acting.stop_q else replace(acting, stop_q=meta.get("stopping", {}).get("stop_q", 0.0))
+    found = 0.0 if acting.stop_q or acting.stop_sum else meta.get("stopping", {}).get("stop_sum", 0.0)
+    return replace(acting, stop_sum=found) if found else acting
 
 
 class Policy:
@@ -101,8 +102,9 @@ class Policy:
         return policy
 
     def reset(self, seed: int) -> None:
-        """Start a new episode: the random numbers of the search begin anew from `seed`."""
+        """Start a new episode: the random numbers of the search begin anew from `seed`, and so does `stop_sum`."""
         self.generator.manual_seed(seed)
+        self._summed: tuple[np.ndarray, torch.Tensor] | None = None  # goals, Q of terminating so far [B]
 
     def __call__(self, observation: ArrayLike, goal: ArrayLike, state: ArrayLike | None = None) -> np.ndarray:
         """The displacement [D] in -1 ... 1, float32, as in ReplayStore.from_arrays; zeros where it terminates.
@@ -163,7 +165,7 @@ class Policy:
                 seen.append((actions[0], logits[0]))
             return self.cem.value(logits)
 
-        ends, q_end = self._stop(encoding)
+        ends, q_end = self._stop(encoding, goals)
         if ends.all():
             return [Choice(self._terminate().cpu().numpy(), float(q)) for q in q_end]
         vectors, scores = maximise(
@@ -203,13 +205,19 @@ class Policy:
         """Q of terminating [B]."""
         return self.network.score(encoding, self._terminate().expand(batch, 1, -1)).float().sigmoid().squeeze(1)
 
-    def _stop(self, encoding: Encoding) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whether Q of terminating is `stop_q` or more, bool [B], and that Q [B]."""
-        batch = len(encoding) if torch.is_tensor(encoding) else len(encoding[0])
-        if not (self.cem.stop_q and self.cem.terminate):
+    def _stop(self, encoding: Encoding, goals: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whether Q of terminating ends the episode, by itself or by its sum so far, bool [B]; and that Q [B]."""
+        batch, cem = len(goals), self.cem
+        if not ((cem.stop_q or cem.stop_sum) and cem.terminate):
             return torch.zeros(batch, dtype=torch.bool, device=self.device), torch.zeros(batch, device=self.device)
         q = self._q_of_terminating(encoding, batch)
-        return q >= self.cem.stop_q, q
+        ends = q >= cem.stop_q if cem.stop_q else torch.zeros_like(q, dtype=torch.bool)
+        if cem.stop_sum:
+            known = self._summed is not None and np.array_equal(self._summed[0], goals)  # another goal: another episode
+            total = self._summed[1] + q if known and self._summed is not None else q
+            self._summed = goals.copy(), total
+            ends = ends | (total >= cem.stop_sum)
+        return ends, q
 
     def _terminate(self) -> torch.Tensor:
         """The action vector [D + 3] that terminates."""

@@ -1,4 +1,4 @@
-"""When to stop: how high Q of terminating has to be, from episodes of the data.
+"""When to stop: how high the sum of Q of terminating over an episode has to be, from episodes of the data.
 
 A policy whose cloning head decides with Q ends nearly no episode, and a level set by hand fits one training alone. Here
 the goal is an observation of an episode, and the same episode is walked through: a step is at the goal if the tool is
@@ -13,20 +13,20 @@ import torch
 
 from am_ros.learning.networks import QNetwork
 from am_ros.learning.trainer_config import LearnerConfig
-from am_ros.replay.sampling import GoalConfig, Sampler, is_held_out
+from am_ros.replay.sampling import NEAR_STEPS, GoalConfig, Sampler, is_held_out
 from am_ros.replay.store import ReplayStore
 
 WRONG_SHARE = 0.02  # of the walks ended away from their goal
 LEAST_ENDED = 0.05  # a level that ends fewer of the walks at their goal is of no use
 WALKS, PAIRS_AT_ONCE = 200, 256
-MARGIN = 1e-4  # above the Q that would have ended one walk too many
+LEVELS = np.geomspace(2.0, 0.05, 75)  # tried from above: 5 % apart
 
 
 @dataclass(frozen=True)
 class StopRule:
-    """The level, and what it gave on the walks that it was chosen by. `stop_q` 0: no level is of use."""
+    """The level, and what it gave on the walks that it was chosen by. `stop_sum` 0: no level is of use."""
 
-    stop_q: float
+    stop_sum: float
     ended_share: float  # of the walks that come to their goal: those ended there
     wrong_share: float  # of all walks: those ended before
     walks: int
@@ -35,8 +35,8 @@ class StopRule:
     def __str__(self) -> str:
         seen = "held-out" if self.held_out else "training"
         return (
-            f"stop_q {self.stop_q:.3f}: of {self.walks} walks of {seen} episodes, {self.ended_share:.0%} of those that "
-            f"come to their goal end there, {self.wrong_share:.1%} end before"
+            f"stop_sum {self.stop_sum:.3f}: of {self.walks} walks of {seen} episodes, {self.ended_share:.0%} of those "
+            f"that come to their goal end there, {self.wrong_share:.1%} end elsewhere"
         )
 
 
@@ -66,8 +66,8 @@ def draw_walks(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of observations, rows of their goals and the number of their walk, each int64 [N].
 
-    Half of the goals are the last observation of their episode, the others any. A goal itself is left out of its walk:
-    a camera never sees the goal's very picture again.
+    Half of the goals are the last observation of their episode, the others any. A walk ends beside its goal. The goal
+    itself is left out: a camera never sees its very picture again.
     """
     rng = np.random.default_rng(seed)
     episodes = [
@@ -80,7 +80,7 @@ def draw_walks(
         episode = episodes[rng.integers(len(episodes))]
         first, last = episode["first"], episode["first"] + episode["steps"]
         goal = last if rng.random() < 0.5 else int(rng.integers(first + 1, last + 1))
-        walked = np.setdiff1d(np.arange(first, last + 1), [goal])
+        walked = np.setdiff1d(np.arange(first, min(last, goal + NEAR_STEPS) + 1), [goal])
         rows.append(walked)
         goals.append(np.full(len(walked), goal))
         numbers.append(np.full(len(walked), number))
@@ -106,23 +106,28 @@ def q_of_terminating(network: QNetwork, store: ReplayStore, rows: np.ndarray, go
 def choose_level(
     q: np.ndarray, at_goal: np.ndarray, walk: np.ndarray, wrong_share: float, held_out: bool = True
 ) -> StopRule:
-    """The lowest level that ends at most `wrong_share` of the walks wrongly, from Q [N], bool [N] and walks [N].
+    """The lowest level from which on at most `wrong_share` of the walks end wrongly: Q [N], bool [N], walks [N].
 
-    What counts of a walk is its highest Q away from the goal. Q that is not a number never ends a walk.
+    The steps of a walk are in their order. Q that is not a number adds nothing.
     """
     count = int(walk.max(initial=-1)) + 1
-    if not count:
-        return StopRule(0.0, 0.0, 0.0, 0, held_out)
+    comes = np.unique(walk[at_goal])  # the walks that are at their goal at some step
     q = np.nan_to_num(q, nan=0.0)
-    wrong, right = np.zeros(count), np.full(count, -1.0)
-    np.maximum.at(wrong, walk[~at_goal], q[~at_goal])
-    np.maximum.at(right, walk[at_goal], q[at_goal])
-    comes = right >= 0  # the walks that are at their goal at some step
-    if not comes.any():
-        return StopRule(0.0, 0.0, 0.0, count, held_out)
-    allowed = int(wrong_share * count)
-    level = float(np.sort(wrong)[-1 - allowed]) + MARGIN if allowed < count else MARGIN
-    ended, mistaken = float((right[comes] >= level).mean()), float((wrong >= level).mean())
-    if level > 1 or ended < LEAST_ENDED:
-        return StopRule(0.0, 0.0, 0.0, count, held_out)
-    return StopRule(level, ended, mistaken, count, held_out)
+    sums = np.cumsum(q) - np.repeat(*_before(q, walk)) if len(q) else q
+    best = StopRule(0.0, 0.0, 0.0, count, held_out)
+    for level in LEVELS:
+        over = np.flatnonzero(sums >= level)
+        first = np.unique(walk[over], return_index=True)[1]
+        right = at_goal[over[first]]
+        wrong, well = float((~right).sum()) / max(1, count), float(right.sum()) / max(1, len(comes))
+        if wrong > wrong_share:
+            break
+        if well >= LEAST_ENDED:
+            best = StopRule(float(level), well, wrong, count, held_out)
+    return best
+
+
+def _before(q: np.ndarray, walk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of Q before each walk, and how many steps it has."""
+    _, first, steps = np.unique(walk, return_index=True, return_counts=True)
+    return np.concatenate([[0.0], np.cumsum(q)])[first], steps

@@ -51,7 +51,7 @@ class TrainerConfig:
     threads: int = parameter(1, "CPU threads of PyTorch per process; 0: leave as it is", range=(0, 1024))
     device: str = parameter("auto", "cpu, cuda, or auto", choices=("auto", "cpu", "cuda"))
     precision: str = parameter(
-        "auto", "bf16 where the hardware has it and images are encoded, or fp32", choices=("auto", "bf16", "fp32")
+        "auto", "bf16 where the hardware multiplies it, or fp32", choices=("auto", "bf16", "fp32")
     )
 
     @property
