@@ -89,7 +89,7 @@ def test_a_finished_training_leaves_its_rule_in_the_checkpoint_and_the_policy_ob
     assert "stopping" not in checkpoint.load(folder).meta, "the training is not over"
     trainer.fit(store)
     rule = checkpoint.load(folder).meta["stopping"]
-    assert rule["held_out"] and rule["walks"] == 200
+    assert rule["held_out"] and 20 < rule["walks"] <= 120
     assert Policy.load(folder).cem.stop_sum == rule["stop_sum"]
     assert Policy.load(folder, stop_sum=0.7).cem.stop_sum == 0.7
     assert Policy.load(folder, stop_sum=0.0).cem.stop_sum == 0.0

@@ -72,7 +72,8 @@ def _calibrate(arguments) -> int:
     store, policy = ReplayStore.open(arguments.replay), Policy.load(arguments.checkpoint)
     check_fits(store, policy.network.config)
     goals = configuration.from_dict(GoalConfig, found.meta["config"]["goals"])
-    rule = calibrate(policy.network, store, goals, wrong_share=arguments.wrong_share)
+    new = store.hash_of_first(found.meta["episodes"]) != found.meta["data_hash"]  # not what it was trained on
+    rule = calibrate(policy.network, store, goals, wrong_share=arguments.wrong_share, all_new=new)
     checkpoint.save(arguments.out, found.description | {"stopping": asdict(rule)}, found.tensors)
     print(f"{rule}\ncheckpoint: {arguments.out}")
     return 0

@@ -6,18 +6,20 @@ where the goal's is (Sampler.near), and to stop at any other step is wrong. The 
 `wrong_share` of the walks are ended wrongly.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from am_ros.episode import STATE_NAMES
 from am_ros.learning.networks import QNetwork
 from am_ros.learning.trainer_config import LearnerConfig
-from am_ros.replay.sampling import NEAR_STEPS, GoalConfig, Sampler, is_held_out
+from am_ros.replay.sampling import NEAR_STEPS, POSITION, GoalConfig, Sampler, is_held_out
 from am_ros.replay.store import ReplayStore
 
 WRONG_SHARE = 0.02  # of the walks ended away from their goal
 LEAST_ENDED = 0.05  # a level that ends fewer of the walks at their goal is of no use
+OPENING = STATE_NAMES.index("gripper_opening")
 WALKS, PAIRS_AT_ONCE = 200, 256
 LEVELS = np.geomspace(2.0, 0.05, 75)  # tried from above: 5 % apart
 
@@ -52,13 +54,27 @@ def calibrate(
     walks: int = WALKS,
     wrong_share: float = WRONG_SHARE,
     seed: int = 0,
+    all_new: bool = False,
 ) -> StopRule:
-    """The rule for a network in evaluation, from the held-out episodes, or from all if none are held out."""
+    """The rule for a network in evaluation, from the held-out episodes, or from all if none are held out.
+
+    `all_new`: the training saw none of the store's episodes, so all are taken.
+    """
     held_out = goals.held_out_share > 0 and any(is_held_out(e["id"], goals.held_out_share) for e in store.episodes)
-    rows, goal, walk = draw_walks(store, goals.held_out_share if held_out else 0.0, walks, seed)
-    at_goal = Sampler(store, goals, 1, seed, held_out=held_out).near(rows, goal)
+    rows, goal, walk = draw_walks(store, goals.held_out_share if held_out and not all_new else 0.0, walks, seed)
+    at_goal = Sampler(store, replace(goals, held_out_share=0.0, reward_share=0.0), 1, seed).near(rows, goal)
+    on_the_way = (rows < goal) | at_goal  # what the data did after its goal was for another one
+    rows, goal, walk, at_goal = (x[on_the_way] for x in (rows, goal, walk, at_goal))
+    away = ~(at_goal | _beside(store, rows, goal, goals.near_goal_m))
     q = q_of_terminating(network, store, rows, goal)
-    return choose_level(q, at_goal, walk, wrong_share, held_out)
+    return choose_level(q, at_goal, walk, wrong_share, held_out or all_new, away)
+
+
+def _beside(store: ReplayStore, rows: np.ndarray, goals: np.ndarray, near_m: float) -> np.ndarray:
+    """Whether the tool is within twice `near_m` of the goal's, with the same gripper: to stop there is not wrong."""
+    a, b = store.states[rows], store.states[goals]
+    near: np.ndarray = np.linalg.norm(a[:, POSITION] - b[:, POSITION], axis=1) < 2 * near_m
+    return near & (np.abs(a[:, OPENING] - b[:, OPENING]) < 0.1) & a.any(axis=1)
 
 
 def draw_walks(
@@ -66,7 +82,7 @@ def draw_walks(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of observations, rows of their goals and the number of their walk, each int64 [N].
 
-    Half of the goals are the last observation of their episode, the others any. A walk ends beside its goal. The goal
+    At most two walks an episode: to its last observation, and to any other. A walk ends beside its goal. The goal
     itself is left out: a camera never sees its very picture again.
     """
     rng = np.random.default_rng(seed)
@@ -76,10 +92,11 @@ def draw_walks(
     if not episodes:
         return (np.zeros(0, np.int64),) * 3
     rows, goals, numbers = [], [], []
-    for number in range(walks):
-        episode = episodes[rng.integers(len(episodes))]
+    order = [(i, kind) for kind in ("last", "any") for i in range(len(episodes))]
+    for number, which in enumerate(rng.permutation(len(order))[:walks]):
+        episode, kind = episodes[order[which][0]], order[which][1]
         first, last = episode["first"], episode["first"] + episode["steps"]
-        goal = last if rng.random() < 0.5 else int(rng.integers(first + 1, last + 1))
+        goal = last if kind == "last" else int(rng.integers(first + 1, last))
         walked = np.setdiff1d(np.arange(first, min(last, goal + NEAR_STEPS) + 1), [goal])
         rows.append(walked)
         goals.append(np.full(len(walked), goal))
@@ -104,12 +121,19 @@ def q_of_terminating(network: QNetwork, store: ReplayStore, rows: np.ndarray, go
 
 
 def choose_level(
-    q: np.ndarray, at_goal: np.ndarray, walk: np.ndarray, wrong_share: float, held_out: bool = True
+    q: np.ndarray,
+    at_goal: np.ndarray,
+    walk: np.ndarray,
+    wrong_share: float,
+    held_out: bool = True,
+    away: np.ndarray | None = None,
 ) -> StopRule:
     """The lowest level from which on at most `wrong_share` of the walks end wrongly: Q [N], bool [N], walks [N].
 
-    The steps of a walk are in their order. Q that is not a number adds nothing.
+    The steps of a walk are in their order. To end at a step `away` from the goal is wrong, bool [N]; None: wherever it
+    is not at the goal. Q that is not a number adds nothing.
     """
+    away = ~at_goal if away is None else away
     count = int(walk.max(initial=-1)) + 1
     comes = np.unique(walk[at_goal])  # the walks that are at their goal at some step
     q = np.nan_to_num(q, nan=0.0)
@@ -118,8 +142,8 @@ def choose_level(
     for level in LEVELS:
         over = np.flatnonzero(sums >= level)
         first = np.unique(walk[over], return_index=True)[1]
-        right = at_goal[over[first]]
-        wrong, well = float((~right).sum()) / max(1, count), float(right.sum()) / max(1, len(comes))
+        ends = over[first]  # where each walk ends that does
+        wrong, well = float(away[ends].sum()) / max(1, count), float(at_goal[ends].sum()) / max(1, len(comes))
         if wrong > wrong_share:
             break
         if well >= LEAST_ENDED:
