@@ -74,7 +74,8 @@ def _beside(store: ReplayStore, rows: np.ndarray, goals: np.ndarray, near_m: flo
     """Whether the tool is within twice `near_m` of the goal's, with the same gripper: to stop there is not wrong."""
     a, b = store.states[rows], store.states[goals]
     near: np.ndarray = np.linalg.norm(a[:, POSITION] - b[:, POSITION], axis=1) < 2 * near_m
-    return near & (np.abs(a[:, OPENING] - b[:, OPENING]) < 0.1) & a.any(axis=1)
+    near &= (np.abs(a[:, OPENING] - b[:, OPENING]) < 0.1) & a.any(axis=1)
+    return near
 
 
 def draw_walks(
