@@ -13,3 +13,5 @@ except metadata.PackageNotFoundError:
 for _name in ("WIDTH", "HEIGHT"):
     os.environ.setdefault(f"OPENCV_IO_MAX_IMAGE_{_name}", "8192")
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(8192 * 8192))
+# What is wrong with a picture is said once and in our words, not twice a picture in OpenCV's.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")

@@ -97,8 +97,8 @@ def _encode(extension: str, rgb: np.ndarray, options: list[int]) -> bytes:
     return data.tobytes()
 
 
-def decode(data: Bytes, what: str = "image data") -> np.ndarray:
-    """Decode a JPEG or PNG (bytes-like) to RGB uint8 [H, W, 3].
+def decode(data: Bytes, what: str = "image data", turned: bool = True) -> np.ndarray:
+    """Decode a JPEG or PNG (bytes-like) to RGB uint8 [H, W, 3]; `turned`: as its EXIF orientation says, of photographs.
 
     Raises AmRosError, naming `what`, if it is not one or is cut short.
     """
@@ -113,7 +113,7 @@ def decode(data: Bytes, what: str = "image data") -> np.ndarray:
     if (head[:2] == b"\xff\xd8" and b"\xff\xd9" not in tail) or (head == b"\x89PNG" and b"IEND" not in tail):
         raise AmRosError(f"{what}: is cut short at {buffer.size} bytes")
     try:
-        bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
+        bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR | (0 if turned else cv2.IMREAD_IGNORE_ORIENTATION))
     except cv2.error:
         bgr = None
     if bgr is None:
@@ -159,18 +159,11 @@ def array_from_image(msg: Any, what: str = "image message", encoding: str = "") 
     `encoding` counts more than the message's own. The result may share memory with the message. Raises AmRosError,
     naming `what`, if the sizes in the message contradict each other or the encoding cannot be converted.
     """
-    height, width, step, size = int(msg.height), int(msg.width), int(msg.step), len(msg.data)
-    encoding = encoding or msg.encoding
-    _check_size(what, height, width)
-    if not step and encoding in _RAW and size == height * width * _RAW[encoding][0]:
-        step = size // height  # a driver that leaves it out; only one value fits
-    if size != height * step:
-        raise AmRosError(f"{what}: {size} bytes of data, but height {height} x step {step} is {height * step}")
+    height, width, encoding = int(msg.height), int(msg.width), encoding or msg.encoding
+    step = checked_step(msg, what, encoding)
     if encoding not in _RAW:
         return _by_cv_bridge(msg, what)
     channels, conversion = _RAW[encoding]
-    if step < width * channels:
-        raise AmRosError(f"{what}: step {step} is less than width {width} x {channels} bytes of {encoding}")
     rows = np.frombuffer(msg.data, np.uint8).reshape(height, step)[:, : width * channels]
     pixels = np.ascontiguousarray(rows).reshape(height, width, channels)
     if conversion is None:
@@ -178,6 +171,20 @@ def array_from_image(msg: Any, what: str = "image message", encoding: str = "") 
     if channels == 2 and width % 2:
         raise AmRosError(f"{what}: width {width} is odd, but two pixels share a colour in {encoding}")
     return _convert(pixels, conversion, what)
+
+
+def checked_step(msg: Any, what: str, encoding: str) -> int:
+    """Bytes per row of a sensor_msgs/Image; AmRosError, naming `what`, if its sizes contradict each other."""
+    height, width, step, size = int(msg.height), int(msg.width), int(msg.step), len(msg.data)
+    _check_size(what, height, width)
+    channels = _RAW[encoding][0] if encoding in _RAW else 0
+    if not step and channels and size == height * width * channels:
+        step = size // height  # a driver that leaves it out; only one value fits
+    if size != height * step:
+        raise AmRosError(f"{what}: {size} bytes of data, but height {height} x step {step} is {height * step}")
+    if step < width * channels:
+        raise AmRosError(f"{what}: step {step} is less than width {width} x {channels} bytes of {encoding}")
+    return step
 
 
 def _convert(pixels: np.ndarray, conversion: int, what: str) -> np.ndarray:
@@ -196,7 +203,7 @@ def array_from_compressed(msg: Any, what: str = "image data", encoding: str = ""
     """
     camera, separator, file = msg.format.partition(";")
     camera = encoding or camera.strip()
-    rgb = decode(msg.data, what)
+    rgb = decode(msg.data, what, turned=False)  # as the camera's other topics have it
     _, conversion = _RAW.get(camera, (0, None))
     if camera.startswith("bayer_") and conversion is not None and "compressed bgr" not in file and _is_grey(rgb):
         return _convert(np.ascontiguousarray(rgb[..., 0]), conversion, what)

@@ -140,7 +140,7 @@ def _why_not(entry: os.DirEntry[str], names: set[str]) -> str:
         if name[0] == ".":
             return "is a hidden file"
         if not entry.is_file():
-            return "is a link to nothing"
+            return "is a link to nothing" if entry.is_symlink() else "is a pipe or device, no file"
         if name.removesuffix(PACKED_SUFFIX) in names - {name}:
             return "lies there unpacked too"
     if name.endswith(".active"):

@@ -11,7 +11,7 @@ from am_ros.ingest.storage.file import CDR, ROS1, Channel
 from am_ros.ingest.storage.opening import ZSTD_MAGIC
 
 _IDL_RULE = "=" * 80 + "\n"
-_LARGEST = 1 << 30  # of an unpacked message [bytes]
+_LARGEST, _PIECE = 1 << 28, 1 << 20  # of an unpacked message, and of its parts [bytes]
 
 
 class Decoders:
@@ -104,7 +104,14 @@ def _types_of_idl(text: str) -> dict:
 
 def _unpacked(raw: bytes) -> bytes:
     """A message that the recorder compressed by itself."""
+    pieces, size = [], 0
     try:
-        return zstandard.ZstdDecompressor().decompressobj().decompress(raw)[:_LARGEST]
+        reader = zstandard.ZstdDecompressor().stream_reader(raw)
+        while piece := reader.read(_PIECE):
+            pieces.append(piece)
+            size += len(piece)
+            if size > _LARGEST:
+                raise ValueError(f"{len(raw)} bytes of zstd that unpack to more than {_LARGEST}")
+        return b"".join(pieces)
     except zstandard.ZstdError as error:
         raise ValueError(f"{len(raw)} bytes of zstd that cannot be unpacked ({error})") from None

@@ -8,6 +8,7 @@ from am_ros.ingest.histories import History, due
 from am_ros.ingest.mapping import PoseRole
 from am_ros.ingest.plausible import Plausible
 from am_ros.ingest.poses import PoseSource, Sample
+from am_ros.ingest.stamps import counted
 
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 TF_TYPES = (TF_MESSAGE, "tf/msg/tfMessage")  # ROS 1 had TF in two packages
@@ -53,7 +54,7 @@ class FramesSource(PoseSource):
             elif frame.static is not None:
                 self._conflict(child, frame, placement)
             else:
-                stamp = self._stamp(transform.header.stamp, receive_ns)
+                stamp = counted(self.role, transform.header.stamp, receive_ns)
                 if self._unstamped(stamp):
                     continue
                 # Only what the pose is made of needs to be plausible: others simulate, or track badly.
@@ -92,7 +93,8 @@ class FramesSource(PoseSource):
             child = transform.child_frame_id.strip("/")
             frame = self._frames.get(child)
             if frame is not None and frame.history.moved and self._in_chain(child):
-                found.append((f"{self._topic} frame {child}", self._stamp(transform.header.stamp, receive_ns)))
+                stamp = counted(self.role, transform.header.stamp, receive_ns)
+                found.append((f"{self._topic} frame {child}", stamp))
         return found
 
     @property

@@ -52,9 +52,16 @@ class JointsSource(PoseSource):
         angles = dict(zip(message.name, message.position, strict=False))
         if len(self._names) < _SEEN:
             self._names.update(list(angles)[:_SEEN])
-        part = tuple(i for name, i in self._index.items() if name in angles)
-        if not part:  # the gripper's joints come in messages of their own
+        ours = [name for name in message.name if name in self._index]
+        if not ours:  # the gripper's joints come in messages of their own
             return []
+        if len(message.name) != len(message.position):
+            self.refused["not as many positions as names of joints"] += 1
+            return []
+        if len(set(ours)) != len(ours):
+            self.refused["a joint is named twice in one message"] += 1
+            return []
+        part = tuple(i for name, i in self._index.items() if name in angles)
         values = np.array([angles[self.role.joints[i]] for i in part], float)
         if not np.isfinite(values).all():
             self.refused["a joint angle is not finite"] += 1

@@ -20,6 +20,7 @@ HEADER, RECEIVE = "header", "receive"
 POSE, TF, JOINTS = "pose", "tf", "joints"
 NO_OFFSET = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 MAX_OFFSET_S = 4e9  # a clock that was never set shows 1970
+FARTHEST_M = 10.0  # no arm reaches further from its base
 MAX_SIDE_PX = 1024  # of the images of an episode: what is learned from has 64 to 472
 
 
@@ -193,6 +194,21 @@ SECTIONS: dict[str, Any] = {
 }
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML that is read by the letter takes the last of two equal keys, and says nothing."""
+
+    def construct_mapping(self, node, deep=False):
+        """See SafeLoader; raises YAMLError if a key is there twice."""
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.YAMLError(f"key {key.value!r} is there twice, in line {key.start_mark.line + 1} again")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_mapping(path) -> Mapping:
     """Read and check a mapping file; AmRosError names the file and the key, and says which keys there are."""
     try:
@@ -200,7 +216,7 @@ def load_mapping(path) -> Mapping:
     except OSError as error:
         raise AmRosError(f"mapping {path}: cannot be read: {error.strerror}") from None
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _EachKeyOnce)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AmRosError(f"mapping {path}: is not YAML: {' '.join(str(error).split())}") from None
     try:
@@ -290,6 +306,10 @@ def _check_together(sections: dict) -> None:
         numbers = getattr(pose, name)
         if len(numbers) != 6 or not all(map(math.isfinite, numbers)):
             raise AmRosError(f"pose: {name}: {list(numbers)} is not x, y, z, roll, pitch, yaw")
+        if max(map(abs, numbers[:3])) > FARTHEST_M:
+            raise AmRosError(f"pose: {name}: {list(numbers[:3])} is in metres: are these millimetres?")
+        if max(map(abs, numbers[3:])) > math.tau:
+            raise AmRosError(f"pose: {name}: {list(numbers[3:])} is in radians: are these degrees?")
     needed = {POSE: ("topic",), TF: ("base", "tip"), JOINTS: ("topic", "joints", *(("tip",) if pose.urdf else ()))}
     for name in needed[pose.source]:
         if not getattr(pose, name):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from am_ros import images
 from am_ros.errors import AmRosError
@@ -16,8 +17,13 @@ from am_ros.ingest.mapping import ImageRole
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 TYPES = (IMAGE, COMPRESSED, *video.TYPES)
 
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # others may have more than 8 bits a channel
+_TIFF_BITS = 258  # the tag
 _SMALL_PX = 64  # of the pictures in which motion is looked for
 _DEEP = re.compile(r"(?:rgb|bgr|rgba|bgra|mono|bayer_[rgb]{4})16|(?:16|32|64)[USF]C?\d?", re.IGNORECASE)
+
+
+_SMALL_GREY = cv2.IMREAD_REDUCED_GRAYSCALE_4 | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 class Look(NamedTuple):
@@ -58,6 +64,7 @@ class Pictures:
             raise AmRosError(f"encoding {encoding!r}: has more than 8 bits a channel, not supported")
         if encoding not in images.ENCODINGS:
             raise AmRosError(f"encoding {encoding!r}: is not one of {', '.join(images.ENCODINGS)}")
+        images.checked_step(message, "cannot be decoded", encoding)  # damaged sizes are no other picture
         return Look(int(message.width), int(message.height), encoding)
 
     def _look_compressed(self, message) -> Look:
@@ -69,7 +76,9 @@ class Pictures:
         if video.is_video(told):
             return Look(0, 0, video.codec_of(message))
         try:
-            with Image.open(io.BytesIO(message.data)) as picture:  # reads no further than the size
+            with Image.open(io.BytesIO(message.data), formats=_FORMATS) as picture:  # reads no further than the size
+                if isinstance(picture, TiffImageFile) and set(picture.tag_v2.get(_TIFF_BITS, (8,))) != {8}:
+                    raise AmRosError(f"format {told!r}: has other than 8 bits a channel, not supported")
                 return Look(*picture.size, told)
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
             raise AmRosError(f"damaged: {len(message.data)} bytes that are not a JPEG or PNG image") from None
@@ -89,7 +98,7 @@ class Pictures:
             if isinstance(message, Decoded):
                 grey = cv2.cvtColor(message.rgb, cv2.COLOR_RGB2GRAY)
             elif self._type == COMPRESSED:
-                grey = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_4)
+                grey = cv2.imdecode(np.frombuffer(message.data, np.uint8), _SMALL_GREY)
             else:
                 grey = cv2.cvtColor(images.array_from_image(message, encoding=self._role.encoding), cv2.COLOR_RGB2GRAY)
         except (AmRosError, cv2.error):

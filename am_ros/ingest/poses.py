@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import pinocchio as pin
 
-from am_ros.bags.types import stamp_ns
 from am_ros.errors import AmRosError
 from am_ros.ingest.fields import FieldPath
-from am_ros.ingest.mapping import RECEIVE, PoseRole
-from am_ros.ingest.plausible import Passed, Plausible
+from am_ros.ingest.mapping import FARTHEST_M, PoseRole
+from am_ros.ingest.plausible import TOO_MANY, Passed, Plausible
+from am_ros.ingest.stamps import READS_SUCH, fault, stamp_of
 
 # Where these types have their pose; any other needs the key `field`.
 POSE_FIELDS = {
@@ -24,7 +24,7 @@ POSE_FIELDS = {
 }
 _KEPT_S = 20.0  # of a track: images wait for 2 s at most (sync.py), and clocks of two machines differ
 # No arm reaches further from its base, and none works within so little of it: there the unit is another.
-_FARTHEST_M, _NEAREST_M, _UNIT_SEEN = 10.0, 0.005, 20
+_NEAREST_M, _UNIT_SEEN = 0.005, 20
 
 
 class ToolPose(NamedTuple):
@@ -107,7 +107,6 @@ class PoseSource(ABC):
         self.role = role
         self.refused: Counter[str] = Counter()  # samples that are no poses, by reason
         self._base, self._tool = _offset(role.base_offset), _offset(role.tool_offset)
-        self._offset_ns = round(role.offset_s * 1e9)
 
     @abstractmethod
     def samples(self, message, receive_ns: int, static: bool = False) -> list[Sample]:
@@ -134,20 +133,15 @@ class PoseSource(ABC):
         """Why there was no pose so far, in words."""
         return f"{self.refused.most_common(1)[0][0]}" if self.refused else "no message on it"
 
-    def _stamp(self, header_stamp, receive_ns: int) -> int:
-        counts = receive_ns if self.role.stamp == RECEIVE or header_stamp is None else stamp_ns(header_stamp)
-        return counts + self._offset_ns
-
     def _unstamped(self, stamp: int) -> bool:
         """Whether nobody stamped a message; it is `refused`."""
         if stamp > 0:
             return False
-        self.refused[f"its stamp is zero (`stamp: {RECEIVE}` reads such)"] += 1
+        self.refused[f"its {fault(stamp)} {READS_SUCH}"] += 1
         return True
 
     def _header_stamp(self, message, receive_ns: int) -> int:
-        header = getattr(message, "header", None)
-        return self._stamp(None if header is None else header.stamp, receive_ns)
+        return stamp_of(self.role, message, receive_ns)
 
     def _tool_sample(self, passed: Passed) -> Sample:
         return Sample(passed.stamp_ns, self._tool_pose(passed.placement), passed.cut)
@@ -187,18 +181,22 @@ class PosesSource(PoseSource):
                 f"pose: topic {role.topic} has type {type_name}: name the `field` with position and orientation, "
                 f"or use one of {', '.join(POSE_FIELDS)}"
             )
-        self._path = FieldPath(role.field or POSE_FIELDS[type_name])
+        self._path = FieldPath(role.field or POSE_FIELDS[type_name], f"pose: {role.topic}")
         self._scale = 0.001 if role.unit == "mm" else 1.0
         self._motion = Plausible(f"pose: {role.topic}")
         self._seen, self._far, self._farthest_m = 0, 0, 0.0
+        self._frame: str | None = role.base.strip("/") or None  # of all poses; None: the first one's
+        self._in_others, self._turns, self._last_frame = 0, 0, ""
 
     def samples(self, message, receive_ns: int, static: bool = False) -> list[Sample]:
         """See PoseSource."""
-        frame = getattr(getattr(message, "header", None), "frame_id", "")
-        if self.role.base and frame.strip("/") != self.role.base.strip("/"):
-            raise AmRosError(f"pose: {self.role.topic} is in frame {frame!r}, the mapping says {self.role.base!r}")
-        placement = self._placement(self._path.read(message), self._scale, f"pose: {self.role.topic}")
-        if placement is None:
+        frame = getattr(self._path.header(message), "frame_id", "")
+        found = self._path.read(message)
+        if found is None:
+            self.refused[f"there is none in {self._path.path}"] += 1
+            return []
+        placement = self._placement(found, self._scale, f"pose: {self.role.topic}")
+        if placement is None or not self._in_its_frame(frame):
             return []
         self._check_unit(float(np.linalg.norm(placement.translation)))
         stamp = self._header_stamp(message, receive_ns)
@@ -211,15 +209,45 @@ class PosesSource(PoseSource):
         """See PoseSource."""
         self._motion.begin_anew()
 
+    def rest(self) -> list[Sample]:
+        """See PoseSource."""
+        if self._in_others and not self._seen:
+            raise AmRosError(
+                f"pose: {self.role.topic} is in frame {self._last_frame!r}, the mapping says {self.role.base!r}"
+            )
+        return []
+
     @property
     def spikes(self) -> int:
         """See PoseSource."""
         return self._motion.spikes
 
+    def _header_stamp(self, message, receive_ns: int) -> int:
+        return stamp_of(self.role, message, receive_ns, self._path.header(message))
+
+    def _in_its_frame(self, told: str) -> bool:
+        """Whether a pose is in the frame of the others; what another frame means is not known, so it is `refused`."""
+        frame = told.strip("/")
+        if self._frame is None:
+            self._frame = self._last_frame = frame
+        self._turns += frame != self._last_frame
+        others, self._last_frame = frame != self._frame, frame
+        if self._turns >= TOO_MANY and not self.role.base:
+            raise AmRosError(
+                f"pose: {self.role.topic}: two sources alternate, or one that changes its frame: one says frame "
+                f"{self._frame!r}, the other frame {told!r}: name the one that counts as `base` under pose"
+            )
+        if not others:
+            return True
+        self._in_others += 1
+        which = "the mapping's" if self.role.base else "the first's: `base` under pose names the one that counts"
+        self.refused[f"in frame {told!r}, not in {self._frame!r} ({which})"] += 1
+        return False
+
     def _check_unit(self, distance_m: float) -> None:
         """Millimetres taken for metres, and the other way round."""
         self._seen += 1
-        self._far += distance_m > _FARTHEST_M
+        self._far += distance_m > FARTHEST_M
         self._farthest_m = max(self._farthest_m, distance_m)
         near = self._seen == _UNIT_SEEN and self._farthest_m < _NEAREST_M and self.role.unit == "mm"
         if self._far >= 5 or near:

@@ -12,12 +12,14 @@ from am_ros.ingest.dropped import Dropped
 from am_ros.ingest.fields import FieldMissing, fields_of_its_type
 from am_ros.ingest.foreign import ForeignBag, Received
 from am_ros.ingest.frames import FramesSource
+from am_ros.ingest.frozen import Frozen
 from am_ros.ingest.mapping import RECEIVE, TF, GripperRole, Mapping
 from am_ros.ingest.motion import MotionOffset
 from am_ros.ingest.pictures import Look, Pictures
 from am_ros.ingest.poses import Sample, ToolPose, Track
 from am_ros.ingest.sources import pose_source
-from am_ros.ingest.values import Marker, Markers, Values, stamp_of
+from am_ros.ingest.stamps import READS_SUCH, fault, stamp_of
+from am_ros.ingest.values import UNSTAMPED, Marker, Markers, Values
 
 # An image waits so long for the poses around it, in the bag's time of reception. The slowest pose is 10 Hz or so.
 WAIT_NS = 2_000_000_000
@@ -87,6 +89,7 @@ class Synchroniser:
             topic = bag.find(mapping.marker.topic, "marker")
             self._marker = Markers(mapping.marker, self._typed(topic, mapping.marker, "marker"))
             self._add(topic.name, self._take_marker)
+        self._frozen = Frozen()
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._out: deque = deque()
@@ -141,7 +144,10 @@ class Synchroniser:
         self.dropped.update({"poses whose stamp goes back": backwards} if backwards else {})
         self.dropped.update({"poses that jump away and back": spikes} if spikes else {})
         self.dropped.update({f"poses: {reason}": count for reason, count in self._source.refused.items()})
-        self.doubts += [d for v in (self._opening, self._command) if v is not None and (d := v.doubt())]
+        for values in (self._opening, self._command):
+            if values is not None:
+                self.doubts += [d for d in (values.doubt(), values.silence(self._last_image_ns)) if d]
+        self.doubts += [d] if (d := self._frozen.doubt(self._mapping.image.topic)) else []
         for child, moved_m in getattr(self._source, "changed_static", {}).items():
             self.doubts.append(f"pose: frame {child} on {self._static} was set anew, {1e3 * moved_m:.0f} mm away")
 
@@ -171,6 +177,8 @@ class Synchroniser:
                 self._refuse_values(values, received.topic)
             if stamp is None:
                 self.dropped[f"{what} messages without a number in {role.field}"] += 1
+            elif stamp == UNSTAMPED:
+                self.dropped[f"{what} messages without a stamp {READS_SUCH}"] += 1
             elif stamp:
                 self._clock(what, received.topic, stamp, received.receive_ns)
 
@@ -218,7 +226,7 @@ class Synchroniser:
         stamp = stamp_of(role, message, received.receive_ns)
         try:
             if stamp <= 0:
-                raise AmRosError(f"stamp is zero: `stamp: {RECEIVE}` reads such images")
+                raise AmRosError(f"{fault(stamp)}: `stamp: {RECEIVE}` reads such images")
             look = self._pictures.look(message)
             if role.crop and self._first_look is not None and look[:2] != self._first_look[:2]:
                 raise AmRosError("of another size than the first: the crop is not meant for them")
@@ -302,7 +310,11 @@ class Synchroniser:
     def _take_marker(self, received: Received) -> None:
         marker = self._marker.read(received.message, received.receive_ns)
         if marker is None:
-            self.dropped["marker messages of no known value"] += 1
+            self.dropped.note("marker messages of no known value", self._marker.unknown(received.message))
+            return
+        if marker.stamp_ns <= 0:
+            self.hint = f"marker: its {fault(marker.stamp_ns)} {READS_SUCH}"
+            self.dropped[f"marker messages without a stamp {READS_SUCH}"] += 1
             return
         self._clock("marker", received.topic, marker.stamp_ns, received.receive_ns)
         if self._last_image_ns is not None and abs(marker.stamp_ns - self._last_image_ns) > FAR_NS:
@@ -342,6 +354,8 @@ class Synchroniser:
                 "tool_offset or base_offset is wrong, or it was held so"
             )
             return Unusable(stamp, "tool tilted")
+        if self._frozen.is_old(message.data, pose.position_m):
+            return Unusable(stamp, "the same as the one before, while the tool moved on")
         opening = 1.0
         if self._opening is not None:
             measured = self._opening.at(stamp)

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from am_ros.bags.types import stamp_ns
 from am_ros.errors import AmRosError
 from am_ros.ingest.fields import FieldPath
-from am_ros.ingest.mapping import RECEIVE, GripperRole, MarkerRole, as_text
+from am_ros.ingest.mapping import GripperRole, MarkerRole, as_text
+from am_ros.ingest.stamps import stamp_of
 
 # A number so far beyond the range of the mapping is of another unit; a finger that overshoots stays within it.
 _BEYOND, _SURE = 0.5, 5
@@ -20,35 +20,51 @@ _FLIPS, _FLIP, FLIPS_NS = 8, 0.3, 1_500_000_000
 LEVEL_NS = 1_500_000_000
 
 
+# A stream that came as regularly as its last messages did, and is silent so many times longer, and so long, stopped.
+_REGULAR, _TIMES_LONGER, _SILENT_NS = 50, 20, 1_000_000_000
+# What `Values.add` returns for a message that nobody stamped.
+UNSTAMPED = -1
+
+
 class Values:
     """A gripper's openings by stamp; each holds until the next."""
 
     KEPT = 5000  # five seconds of 1 kHz
 
     def __init__(self, role: GripperRole, what: str):
-        self._role, self._what, self._path = role, what, FieldPath(role.field)
+        self._role, self._what = role, what
+        self._path = FieldPath(role.field, f"{what}: {role.topic}")
         self._samples: deque[tuple[int, float]] = deque(maxlen=self.KEPT)
         self._low, self._high, self._beyond = np.inf, -np.inf, 0
         self._flips: deque[int] = deque(maxlen=_FLIPS)
+        self._intervals_ns: deque[int] = deque(maxlen=_REGULAR)
+        self._silent_ns: tuple[int, int] | None = None  # the first silence that hides a change: from, to
 
     def add(self, message, receive_ns: int) -> int | None:
-        """Take a message; returns its stamp, and None if it holds no number there."""
+        """Take a message; returns its stamp, None if it holds no number there, and UNSTAMPED if its stamp is none."""
         value = self._path.read(message)
         if value is None:  # a joint that comes in messages of its own
             return 0
         try:
             number = float(value)
         except (TypeError, ValueError):
-            raise AmRosError(f"field {self._role.field!r} of {self._role.topic} is no number") from None
+            raise AmRosError(f"{self._what}: field {self._role.field!r} of {self._role.topic} is no number") from None
         if not np.isfinite(number):
             return None
         share = (number - self._role.closed) / (self._role.open - self._role.closed)
         self._low, self._high = min(self._low, number), max(self._high, number)
         self._beyond += not -_BEYOND <= share <= 1 + _BEYOND
-        stamp = stamp_of(self._role, message, receive_ns)
+        stamp = stamp_of(self._role, message, receive_ns, self._path.header(message))
+        if stamp <= 0:
+            return UNSTAMPED
         self._watch_flips(stamp, min(1.0, max(0.0, share)))
         if self._samples and stamp < self._samples[-1][0] - 1_000_000_000:  # a clock was set back
             self._samples.clear()
+        if self._samples:
+            last_ns, before = self._samples[-1]
+            if self._stopped(stamp) and abs(min(1.0, max(0.0, share)) - before) > _CHANGE:
+                self._silent_ns = self._silent_ns or (last_ns, stamp)
+            self._intervals_ns.append(stamp - last_ns)
         self._samples.append((stamp, min(1.0, max(0.0, share))))
         return stamp
 
@@ -62,6 +78,14 @@ class Values:
                 f"{self._low:.4g}, the other at {self._high:.4g}: record one of them (`ros2 topic info -v` names the "
                 "publishers)"
             )
+
+    def _stopped(self, now_ns: int) -> bool:
+        """Whether it is silent at a stamp although it came regularly; what sends events alone does not."""
+        silent_ns = now_ns - self._samples[-1][0] if self._samples else 0
+        return (
+            len(self._intervals_ns) == _REGULAR
+            and silent_ns > max(_SILENT_NS, _TIMES_LONGER * max(self._intervals_ns))
+        )  # fmt: skip
 
     @property
     def of_another_unit(self) -> bool:
@@ -93,6 +117,18 @@ class Values:
         if role.closed == 0 and largest < _WITHIN * span and self._high - self._low > _CHANGE * largest:
             return f"{self._seen()}: always closed. {self._guess()}"
         return ""
+
+    def silence(self, end_ns: int | None) -> str:
+        """Where the last number holds for longer than it may be true, in words; empty: nowhere. `end_ns`: the end."""
+        if end_ns is not None and self._stopped(end_ns):
+            self._silent_ns = self._silent_ns or (self._samples[-1][0], end_ns)
+        if self._silent_ns is None:
+            return ""
+        begin, end = self._silent_ns
+        return (
+            f"{self._what}: {self._role.topic} stopped at {begin / 1e9:.3f} s, for {(end - begin) / 1e9:.1f} s: its "
+            "last number was taken for all that time"
+        )
 
     def refusal(self) -> str:
         """The numbers seen, what they would mean, and what they may be, in words."""
@@ -133,29 +169,26 @@ class Markers:
 
     def __init__(self, role: MarkerRole, type_name: str):
         empty = type_name == "std_msgs/msg/Empty"
-        self._role, self._path = role, None if empty else FieldPath(role.field)
+        self._role, self._path = role, None if empty else FieldPath(role.field, f"marker: {role.topic}")
         self._kinds = {v.strip().lower(): kind for kind in reversed(self.KINDS) for v in getattr(role, kind)}
         if empty or not (role.end or role.success or role.failure or role.good or role.bad):
             self._kinds = {value: "next" if kind == "start" else kind for value, kind in self._kinds.items()}
         self._last: Marker | None = None
+
+    def unknown(self, message) -> str:
+        """Which value is not known, and which are, in words."""
+        value = "" if self._path is None else as_text(self._path.read(message))
+        return f"{self._role.topic} says {value[:40]!r}; the mapping knows {', '.join(map(repr, self._kinds))}"
 
     def read(self, message, receive_ns: int) -> Marker | None:
         """The marker; None if its value is not known."""
         kind = "next" if self._path is None else self._kinds.get(as_text(self._path.read(message)).strip().lower())
         if kind is None:
             return None
-        marker, last = Marker(stamp_of(self._role, message, receive_ns), kind), self._last
+        header = None if self._path is None else self._path.header(message)
+        marker, last = Marker(stamp_of(self._role, message, receive_ns, header), kind), self._last
         self._last = marker
         if kind == "start" and last is not None and last.kind == "start":
             # Sent again and again it is a level, in which each says the same; after a pause somebody began anew.
             return marker if marker.stamp_ns - last.stamp_ns < LEVEL_NS else marker._replace(kind="again")
         return marker
-
-
-def stamp_of(role, message, receive_ns: int) -> int:
-    """The time that counts by the mapping [ns], its offset added."""
-    header = getattr(message, "header", None)
-    time = header.stamp if header is not None else getattr(message, "timestamp", None)  # foxglove's have no header
-    stamped = role.stamp != RECEIVE and hasattr(time, "nanosec")
-    return (stamp_ns(time) if stamped else receive_ns) + round(role.offset_s * 1e9)
-

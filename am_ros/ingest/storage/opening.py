@@ -1,5 +1,6 @@
 """Opens a storage file by what it is, not by what it is called."""
 
+import errno
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -39,6 +40,10 @@ def open_storage(path: Path, stack: ExitStack) -> StorageFile:
             raise AmRosError("is empty" if not head else "is no MCAP, sqlite3 or ROS 1 file")
         file = kind(where)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise AmRosError(
+                f"cannot be unpacked or copied: no space left in {tempfile.gettempdir()}, TMPDIR names another folder"
+            ) from None
         raise AmRosError(f"cannot be read: {error.strerror}") from None
     file.path = path
     if broken:
