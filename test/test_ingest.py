@@ -234,7 +234,7 @@ def test_a_mapping_that_does_not_fit_the_bag_is_refused_by_name(bags, tmp_path):
     sentence = refused(bag, mapping(tmp_path, "lbr_fri", gripper={"field": "positions[0]"}))
     assert "there is no positions; there is header, name, position, velocity, effort" in sentence
     sentence = refused(bags["ros1"], mapping(tmp_path, "ros1", pose={"base": "base_link", "field": "poseStamped.pose"}))
-    assert "is in frame '', the mapping says 'base_link'" in sentence
+    assert "is in frame 'iiwa_link_0', the mapping says 'base_link'" in sentence
     assert "name the `field`" in refused(bags["ros1"], mapping(tmp_path, "ros1", pose={"field": ""}))
 
 
