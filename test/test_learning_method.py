@@ -208,5 +208,5 @@ def test_to_terminate_near_the_goal_is_no_negative():
     batch["other_actions"] = torch.zeros(2, 4, ACTION_DIM)
     batch["other_actions"][:, :, TERMINATE] = 1
     config = MethodConfig(negatives=4, data_share=1.0, perturbed_share=0.0)
-    _, negative, _ = negative_loss(Remembers(), torch.zeros(2, 1), batch, config, None)
+    _, negative, _ = negative_loss(Remembers(), torch.zeros(2, 1), batch, config, None, torch.ones(2))
     assert negative[0] == 0 and negative[1] > 0.5
