@@ -76,7 +76,8 @@ class ArmRecord:
 
     def _add(self, message: JointState) -> None:
         order = [message.name.index(name) for name in self._names]
-        state = time.monotonic(), np.array(message.position)[order], np.array(message.velocity)[order]
+        velocity = np.array(message.velocity or [np.nan] * len(message.name))[order]  # a driver may leave them out
+        state = time.monotonic(), np.array(message.position)[order], velocity
         with self._lock:
             self._states.append(state)
 

@@ -104,6 +104,7 @@ def driver_clients(bench: Bench) -> Iterator[Result]:
     command = [sys.executable, "-m", "am_ros.cli", "reach", str(picture), "--max-steps", "200"]
     for number in bench.pick((*CODES,), (signal.SIGHUP, signal.SIGKILL)):
         cell.wait_for_lease("policy_server")
+        cell.reset(1, "reach")  # or the arm is soon where its policy wants it, and stands
         steps.clear()
         events.clear()
         run = subprocess.Popen(command, env=bench.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
