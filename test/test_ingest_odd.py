@@ -251,3 +251,23 @@ def test_a_pose_with_its_header_inside_is_stamped_by_it(tmp_path):
     bag = write(tmp_path / "bag", camera() + late)
     episodes, report = ingested(bag, rules(tmp_path, pose={"field": "poseStamped.pose", "base": "base_link"}))
     assert largest_error_m(episodes) < PIXEL_M / 1.9 and report.images == 120
+
+
+def test_a_pose_that_is_sent_more_often_than_it_is_measured_is_no_second_source(tmp_path):
+    told = changed(poses(hz=100), lambda i, t, m: pose(t - 0.001, (x_of(i // 10 / 10), 0, 0.2)))
+    said = refusal(write(tmp_path / "bag", camera() + told), rules(tmp_path))
+    assert "pose: /pose: it stands for some messages and leaps, 1" in said and "two sources" not in said
+
+
+def test_poses_that_are_stamped_in_whole_seconds_are_told_from_two_sources(tmp_path):
+    told = changed(poses(), lambda i, t, m: stamped(m, int(t), 0))
+    bag = write(tmp_path / "bag", camera() + told)
+    assert "or stamps that do not go on (`stamp: receive` reads such)" in refusal(bag, rules(tmp_path))
+    assert largest_error_m(ingested(bag, rules(tmp_path, pose={"stamp": "receive"}))[0]) < PIXEL_M
+
+
+def test_a_number_marks_the_same_as_a_float_and_as_an_int(tmp_path):
+    kind = "std_msgs/msg/Float64"
+    marks = [("/mark", kind, T0 + t, make(kind, data=value)) for t, value in ((1, 1.0), (6, 0.0))]
+    mapping = rules(tmp_path, episodes={"cut": "marker"}, marker={"topic": "/mark", "start": [1], "end": [0]})
+    assert len(ingested(write(tmp_path / "bag", camera() + poses() + marks), mapping)[0]) == 1

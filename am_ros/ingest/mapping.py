@@ -292,6 +292,8 @@ def _value(kind, value):
 
 def as_text(value) -> str:
     """A value of a mapping or of a message as text that can be compared."""
+    if isinstance(value, float) and value.is_integer():  # a number is the same in a Float as in an Int
+        value = int(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

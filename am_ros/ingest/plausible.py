@@ -7,6 +7,7 @@ import numpy as np
 import pinocchio as pin
 
 from am_ros.errors import AmRosError
+from am_ros.ingest.mapping import RECEIVE
 
 # Faster than any arm that is taught (an iiwa: 2 m/s) and than a hand that guides one.
 MAX_SPEED_M_S = 5.0
@@ -19,6 +20,7 @@ JERKY = 4.0  # so many times that acceleration, from one sample to the next, is 
 # The turn of a tool counts as the way of a point so far from its axis.
 LEVER_M = 0.1
 TOO_MANY, AMONG = 6, 30  # so many impossible samples among the last ones are a second source
+STANDS_M = 1e-6  # less than any measurement's noise: the same number again
 
 
 class Passed(NamedTuple):
@@ -43,6 +45,7 @@ class Plausible:
         self._last: deque[_Sample] = deque(maxlen=2)
         self._held: _Sample | None = None
         self._faults: deque[tuple[float, float, str, str] | None] = deque(maxlen=AMONG)
+        self._leaps: deque[tuple[np.ndarray, bool]] = deque(maxlen=TOO_MANY)  # of the faults; did it stand beside it?
         self.spikes = 0  # samples that were left out
 
     def begin_anew(self) -> None:
@@ -109,18 +112,39 @@ class Plausible:
 
     def _fault(self, a: _Sample, b: _Sample) -> None:
         self._faults.append((_way(a.placement, b.placement), (b.stamp_ns - a.stamp_ns) / 1e9, a.source, b.source))
+        stood = _way(a.placement, b.placement) < STANDS_M or (
+            len(self._last) == 2 and _way(self._last[0].placement, self._last[1].placement) < STANDS_M
+        )
+        self._leaps.append((b.placement.translation - a.placement.translation, stood))
         faults = [f for f in self._faults if f is not None]
         if len(faults) < TOO_MANY:
             return
         way, seconds, one, other = max(faults)
+        if self._is_a_stair():
+            raise AmRosError(
+                f"{self._what}: it stands for some messages and leaps, {1e3 * way:.0f} mm at once: it is sent more "
+                "often than it is measured, and what stands is late: record it where it is measured"
+            )
         if one != other:
             who = f"one says {one}, the other {other}"
         else:
             who = f"both say {one}" if one else "their messages do not tell them apart"
+        if not seconds:
+            raise AmRosError(
+                f"{self._what}: messages with the same stamp are {1e3 * way:.0f} mm apart, again and again: two "
+                f"sources alternate, or stamps that do not go on (`stamp: {RECEIVE}` reads such); {who}"
+            )
         raise AmRosError(
             f"{self._what}: two sources alternate: from a message to the next, {1e3 * seconds:.0f} ms later, it would "
             f"move {1e3 * way:.0f} mm and back, again and again; {who}: record one of them (`ros2 topic info -v` names "
             "the publishers)"
+        )
+
+    def _is_a_stair(self) -> bool:
+        """Whether all faults are leaps between standstills that lead somewhere: two sources go to and fro."""
+        ways = np.array([leap for leap, _ in self._leaps])
+        return all(stood for _, stood in self._leaps) and bool(
+            np.linalg.norm(ways.sum(0)) > 0.7 * np.linalg.norm(ways, axis=1).sum()
         )
 
 
