@@ -56,7 +56,7 @@ def test_a_suite_that_is_stopped_leaves_no_process_and_no_mount(number, tmp_path
     children = psutil.Process(run.pid).children(recursive=True)
     assert children
     run.send_signal(number)
-    assert run.wait(60) == 130
+    assert run.wait(60) == 128 + number
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
 
