@@ -76,7 +76,7 @@ def main() -> int:
     parser.add_argument("arguments", nargs="*", help="for pytest")
     options = parser.parse_args()
     out = options.out / time.strftime("%Y%m%d_%H%M%S")
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     failed: Counter[str] = Counter()
     with load(options.load):
         for number in range(1, options.runs + 1):

@@ -111,7 +111,7 @@ def test_with_stack_sim_the_simulator_stands_for_driver_and_camera(make):
     real, simulated = make(stack="lbr_fri", image_size=96), make(stack="sim", image_size=96, variety=0.5)
     assert real[0].executable == "camera" and real[0].parameters["width"] == 96
     assert [spec.executable for spec in simulated] == ["sim_workcell", *(spec.executable for spec in real[1:])]
-    expected = {"model": "iiwa14", "image_size": 96, "real_time_factor": 1.0, "variety": 0.5}
+    expected = {"model": "iiwa14", "image_size": 96, "real_time_factor": 1.0, "variety": 0.5, "description": True}
     assert simulated[0].parameters == expected
     assert all(not spec.remappings for spec in simulated)
     assert [f.stem for f in simulated[0].parameter_files] == ["workcell", "sim"]

@@ -258,6 +258,7 @@ class StepExecution:
         else:
             way = self._along_path(motion, now_s)
         self._backend.brake(q, way)
+        self._safety.brakes()
         self._rest_at(way.positions[-1])
         stop.rests_s = now_s + way.duration_s
 

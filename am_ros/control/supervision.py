@@ -150,6 +150,10 @@ class Supervision:
         self._hold_after = None
         self.lease.take(commander)
 
+    def brakes(self) -> None:
+        """The command does not go on along the path any more."""
+        self._begins_s = np.inf
+
     def end(self, now_s: float) -> None:
         """The step has ended."""
         if self._path:

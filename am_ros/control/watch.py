@@ -15,8 +15,9 @@ CATCH_UP_S = 0.2
 PATH_SAMPLES = 256
 # An arm that springs back from what it has hit does so for less long.
 AGAINST_RAD_S, AGAINST_S = 0.05, 0.1
-# Aside for so long, while the command is faster than that and the arm follows with less than that share of it.
-ASIDE_S, TOLD_RAD_S, FOLLOWED = 0.03, 0.1, 0.3
+# Aside for so long, by that share of the commanded speed at least, while the command is faster than TOLD_RAD_S and the
+# arm follows with less than FOLLOWED of it. An arm that lags at full speed does neither for so long.
+ASIDE_S, ASIDE_SHARE, TOLD_RAD_S, FOLLOWED = 0.06, 0.1, 0.1, 0.3
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class AgainstWatch:
             return ""
         along, aside = path.along(q, slope)
         told = float(np.linalg.norm(path.at(path_s)[1]))
-        leaves = told > TOLD_RAD_S and along < FOLLOWED * told and aside > AGAINST_RAD_S
+        leaves = told > TOLD_RAD_S and along < FOLLOWED * told and aside > max(AGAINST_RAD_S, ASIDE_SHARE * told)
         self._back_s = self._since(self._back_s, -along > AGAINST_RAD_S, now_s)
         self._aside_s = self._since(self._aside_s, leaves, now_s)
         for since_s, shortest_s, how in (

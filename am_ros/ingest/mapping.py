@@ -216,7 +216,7 @@ def load_mapping(path) -> Mapping:
     except OSError as error:
         raise AmRosError(f"mapping {path}: cannot be read: {error.strerror}") from None
     try:
-        content = yaml.load(text, _EachKeyOnce)
+        content = _EachKeyOnce(text).get_single_data()  # a SafeLoader: makes nothing but plain data
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AmRosError(f"mapping {path}: is not YAML: {' '.join(str(error).split())}") from None
     try:

@@ -41,7 +41,7 @@ class Custody:
         holder = self._operators.holder
         present = holder.client_id if holder else ""
         if self._owner is None:
-            self._owner = present
+            self._owner = self._operators.teacher or present
         if present and present == self._owner:
             self._absent_since_s = None
             return

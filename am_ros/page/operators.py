@@ -19,6 +19,7 @@ class Operators:
 
     def __init__(self, read_only: bool = False):
         self.read_only = read_only
+        self.teacher = ""  # the browser that asked for the arm last
         self._lock = threading.Lock()
         self._browsers: dict[str, Browser] = {}
         self._away: set[str] = set()  # whose connection is broken now: closed, asleep, or being loaded anew

@@ -29,6 +29,10 @@ def draw(page: Page) -> None:
             words(source.lacks.get("teach", "there is no arm here"), "empty")
         return
 
+    def begin_teaching():
+        page.operators.teacher = page.browser.client_id
+        return page.act(source.begin_teaching, task.value.strip())
+
     def press(key: str) -> None:
         if page.commands and source.teach().active:
             source.teach_key(key)
@@ -54,7 +58,7 @@ def draw(page: Page) -> None:
                 with ui.element("div").classes("filters").style("margin:.6rem 0"):
                     task = Field("task, written into the episodes", longest=64, width="12rem")
                     begin = Button(
-                        "Take the arm", lambda: page.act(source.begin_teaching, task.value.strip()), "primary"
+                        "Take the arm", begin_teaching, "primary"
                     )
                     end = Button("Let go", lambda: page.act(source.end_teaching))
                 with ui.element("div").classes("pad"):
