@@ -76,9 +76,9 @@ def pursue(page, name: str) -> None:
 
 
 def choose_the_first(page) -> None:
-    """Of the episodes, by the key; once none is being recorded, for such a one takes no label."""
+    """Of the episodes, by the key; one that is being recorded takes no label."""
     page.wait_for_selector("tr[data-pick]")
-    page.wait_for_selector("tr[data-pick] b.t-warn", state="detached")
+    page.wait_for_timeout(2000)  # the bag of the goal before is closed by then
     page.keyboard.press("ArrowDown")
     page.wait_for_selector("tr.chosen")
 
