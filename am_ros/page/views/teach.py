@@ -57,9 +57,7 @@ def draw(page: Page) -> None:
                 state = Drawn()
                 with ui.element("div").classes("filters").style("margin:.6rem 0"):
                     task = Field("task, written into the episodes", longest=64, width="12rem")
-                    begin = Button(
-                        "Take the arm", begin_teaching, "primary"
-                    )
+                    begin = Button("Take the arm", begin_teaching, "primary")
                     end = Button("Let go", lambda: page.act(source.end_teaching))
                 with ui.element("div").classes("pad"):
                     moves = [Button(text, lambda _, key=key: press(key)) for text, key in PAD]
