@@ -185,12 +185,12 @@ def test_the_arm_is_taught_by_keys_through_the_same_lease(cell, open_page):  # n
 def test_two_browsers_one_commands_the_other_looks_on_and_takes_over(cell, open_page):  # noqa: F811
     first, second = open_page(cell[0] + "goals"), open_page(cell[0] + "goals")
     second.get_by_text("commands, you look on").wait_for()
-    assert second.get_by_role("button", name="Record goal").is_disabled()
+    second.locator("button:disabled", has_text="Record goal").wait_for()
     second.wait_for_selector("canvas[data-live][data-frames]")  # it sees what the other sees
     second.get_by_role("button", name="Take over").click()
     second.get_by_text("you command").wait_for()
     first.get_by_text("commands, you look on").wait_for()
-    assert first.get_by_role("button", name="Record goal").is_disabled()
+    first.locator("button:disabled", has_text="Record goal").wait_for()
     first.keyboard.press("Space")  # everybody may stop
     first.wait_for_function("document.getElementById('stop-said').textContent.startsWith('stopped')")
 

@@ -37,8 +37,8 @@ class CameraOffset(NamedTuple):
 
     @property
     def disagrees(self) -> bool:
-        """Whether the stamps are wrong by more than a frame."""
-        return self.confident and abs(self.offset_s) > self.frame_s
+        """Whether the stamps are wrong by more than half a frame, beyond what is uncertain."""
+        return self.confident and abs(self.offset_s) > max(0.5 * self.frame_s, 0.02) + self.uncertain_s
 
     def __str__(self) -> str:
         if not self.confident:
