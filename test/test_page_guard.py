@@ -14,7 +14,7 @@ from bag_data import make_episode, many_bags
 
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import write_episode
-from am_ros.bags.index import BROKEN, EpisodeIndex
+from am_ros.bags.index import BROKEN, CLOSED, RECORDING, EpisodeIndex, same_index
 from am_ros.bags.playback import read_playback
 from am_ros.bags.relabel import delete_bag, set_label
 from am_ros.bags.writer import EpisodeBag
@@ -224,6 +224,26 @@ def test_an_index_follows_the_disk_and_names_what_is_wrong(tmp_path):
     assert any("metadata.yaml" in flaw for row in rows.values() for flaw in row.flaws)
     with pytest.raises(AmRosError, match="its bag is not there any more"):
         index.row(news.gone[0])
+
+
+def test_a_bag_that_is_closed_keeps_its_key_and_another_index_has_other_ones(tmp_path, monkeypatch):
+    """Who chose an episode while it was recorded labels that one; a logger that was started again tells everything."""
+    bag = EpisodeBag(tmp_path, EpisodeInfo("e0"))
+    index = EpisodeIndex([tmp_path])
+    index.look()
+    (row,) = index.rows()
+    seen = index.changes(0, 10).revision
+    assert row.state == RECORDING
+    bag.close()
+    index.look()
+    (news,) = index.changes(seen, 10).rows
+    assert (news.key, news.state, news.name) == (row.key, CLOSED, "e0") and not index.changes(seen, 10).gone
+    seen = index.changes(0, 10).revision
+    monkeypatch.setattr(time, "time", lambda: float(2**31))
+    other = EpisodeIndex([tmp_path])
+    other.look()
+    assert [one.name for one in other.changes(seen, 10).rows] == ["e0"]
+    assert not same_index(other.changes(seen, 10).revision, seen) and other.rows()[0].key != row.key
 
 
 def test_a_playback_has_every_picture_with_what_was_decided_on_it(tmp_path):

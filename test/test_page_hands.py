@@ -5,12 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 from am_msgs.msg import EpisodeEvent, Step
+from rclpy.task import Future
 
 from am_ros.errors import AmRosError
 from am_ros.page.custody import Custody
 from am_ros.page.operators import Operators
 from am_ros.page.source import Source, TeachState
 from am_ros.ros.messages.acting import ActingConfig
+from am_ros.ros.page import asking as asking_module
 from am_ros.ros.page import pursuing, teaching
 from am_ros.teleop import TeleopConfig
 
@@ -203,7 +205,7 @@ def watch(monkeypatch):
             raise asking.fails
         asking.ends.append(done)
 
-    asking.send_goal, asking.cancel_all = send_goal, lambda: asking.said
+    asking.send_goal, asking.cancel_all, asking.forget_goals = send_goal, lambda: asking.said, lambda: None
     node = SimpleNamespace(create_subscription=lambda *_: None)
     listener = SimpleNamespace(watched=True, heard_s=lambda _: 0.0)
     return pursuing.PursuitWatch(node, asking, listener), asking
@@ -268,3 +270,48 @@ def test_a_goal_that_a_policy_server_forgot_is_given_up(watch):
     assert pursuit.state().goal_id == "theirs"
     asking.ends[1](5, SimpleNamespace(end=2, reason="", steps=0))
     assert pursuit.state().running and pursuit.state().goal_id == "theirs"
+
+
+@pytest.fixture
+def asking(monkeypatch):
+    """An Asking without a node, whose goals are sent to a server that a test plays."""
+    monkeypatch.setattr(asking_module, "in_executor", lambda _, call: call())
+    monkeypatch.setattr(asking_module, "GOAL_S", 0.5)
+    monkeypatch.setattr(asking_module, "AGAIN_S", 0.1)
+    one = object.__new__(asking_module.Asking)
+    one._node, one._log = SimpleNamespace(executor=None), None
+    return one
+
+
+class Server:
+    """Answers each goal that is sent with the next of `answers`: accepted, rejected, or None: it has died."""
+
+    def __init__(self, *answers):
+        self.answers, self.sent, self.cancelled = list(answers), [], []
+
+    def send_goal_async(self, _goal, _heard) -> Future:
+        future = Future()
+        self.sent.append(future)
+        if self.answers and (answer := self.answers.pop(0)) is not None:
+            future.set_result(self.handle(answer))
+        return future
+
+    def handle(self, accepted: bool):
+        handle = SimpleNamespace(accepted=accepted)
+        handle.cancel_goal_async = lambda: self.cancelled.append(handle)
+        return handle
+
+
+def test_a_goal_that_reached_nobody_is_sent_again_and_one_that_is_accepted_too_late_is_cancelled(asking):
+    """A policy server that was killed stays in the graph for a while, and takes what is meant for its successor."""
+    server = Server(None, True)
+    assert asking._accepted(server, "policy_server/reach_goal", None, None).accepted and len(server.sent) == 2
+    late = server.handle(True)
+    server.sent[0].set_result(late)
+    assert server.cancelled == [late]
+    with pytest.raises(AmRosError, match="the goal was rejected"):
+        asking._accepted(Server(False), "policy_server/reach_goal", None, None)
+    nobody = Server()
+    with pytest.raises(AmRosError, match="no answer within"):
+        asking._accepted(nobody, "policy_server/reach_goal", None, None)
+    assert len(nobody.sent) > 2

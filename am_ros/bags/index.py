@@ -6,7 +6,8 @@ The first look reads each metadata.yaml once (about 0.5 ms); later ones only tho
 import os
 import shutil
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ from am_ros.errors import AmRosError
 from am_ros.paths import Folder
 
 CLOSED, RECORDING, BROKEN = "closed", "recording", "unfinished"
+# Keys and revisions of an index begin at the second in which it was made, shifted by so many bits: those of a process
+# that was started again are no keys and revisions of the one before.
+_EPOCH_BITS = 24
 
 
 @dataclass(frozen=True)
 class EpisodeRow:
     """One bag. What its metadata does not tell is empty; `flaws` are sentences."""
 
-    key: int  # names the bag while the index lives
+    key: int  # names the bag while the index lives, also when it is closed meanwhile
     bag: Path
     name: str  # the episode's id, or that of the folder
     state: str = CLOSED  # one of CLOSED, RECORDING, BROKEN
@@ -68,7 +72,7 @@ class EpisodeIndex:
         self._keys: dict[Path, int] = {}
         self._seen: dict[Path, tuple[int, ...]] = {}  # what tells that a bag has changed
         self._gone: dict[int, int] = {}
-        self._revision = self._next_key = 0
+        self._revision = self._next_key = int(time.time()) << _EPOCH_BITS
 
     def look(self) -> None:
         """Bring the table up to date with the disk."""
@@ -81,6 +85,7 @@ class EpisodeIndex:
                 except AmRosError as error:
                     trouble = str(error)
             for bag in found:
+                self._follow(bag, found)
                 self._look_at(bag)
             for bag in [bag for bag in self._keys if bag not in found]:
                 self._forget(bag)
@@ -117,8 +122,9 @@ class EpisodeIndex:
         return found[0]
 
     def changes(self, since: int, limit: int) -> Changes:
-        """At most `limit` rows that changed after revision `since`, the oldest first; 0: all."""
+        """At most `limit` rows later than revision `since`, the oldest first; 0, or one of another index: all."""
         with self._lock:
+            since = since if same_index(since, self._revision) else 0
             newer = sorted((revision, row.key) for row, revision in self._rows.values() if revision > since)
             gone = [key for key, revision in self._gone.items() if revision > since] if since else []
             kept = newer[:limit]
@@ -131,6 +137,13 @@ class EpisodeIndex:
             return shutil.disk_usage(self.folders[0]).free
         except (OSError, IndexError):
             return 0
+
+    def _follow(self, bag: Path, found: Container[Path]) -> None:
+        """A bag that was closed since the last look is still the one that was being written: who chose it keeps it."""
+        before = bag.with_name(bag.name + UNFINISHED)
+        with self._lock:
+            if bag not in self._keys and before in self._keys and before not in found:
+                self._keys[bag] = self._keys.pop(before)
 
     def _look_at(self, bag: Path) -> None:
         mark = _mark(bag)
@@ -151,6 +164,11 @@ class EpisodeIndex:
             self._gone[self._keys[bag]] = self._revision
             del self._rows[self._keys.pop(bag)]
             self._seen.pop(bag, None)
+
+
+def same_index(revision: int, other: int) -> bool:
+    """Whether two revisions are of the same index."""
+    return revision >> _EPOCH_BITS == other >> _EPOCH_BITS
 
 
 def read_row(bag: Path, key: int = 0) -> EpisodeRow:

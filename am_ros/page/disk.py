@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from am_ros.action import ActionSpace
-from am_ros.bags.index import EpisodeIndex, EpisodeRow
+from am_ros.bags.index import RECORDING, EpisodeIndex, EpisodeRow
 from am_ros.bags.labels import DISCARDED
 from am_ros.bags.playback import Moment, read_playback
 from am_ros.bags.relabel import delete_bag, set_label
 from am_ros.bags.salvage import salvage
 from am_ros.bags.verify import verify
-from am_ros.bags.writer import is_being_written
 from am_ros.errors import AmRosError
 from am_ros.goals import Goal, GoalLibrary
 from am_ros.images import encode_png
@@ -145,10 +144,12 @@ class DiskSource(Source):
         return self._index.free_bytes()
 
     def label(self, key: int, label: str) -> str:
+        if self._index.row(key).state == RECORDING:
+            self._index.look()  # it may have been closed meanwhile
         row = self._index.row(key)
+        if row.state == RECORDING:
+            raise AmRosError(f"bag {row.bag}: is being written by a running process; wait until it is closed")
         if label == DISCARDED:
-            if is_being_written(row.bag):
-                raise AmRosError(f"bag {row.bag}: is being written by a running process")
             delete_bag(row.bag)
         else:
             set_label(row.bag, label)

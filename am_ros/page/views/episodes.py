@@ -2,7 +2,7 @@
 
 from nicegui import ui
 
-from am_ros.bags.index import BROKEN, CLOSED, EpisodeRow
+from am_ros.bags.index import BROKEN, CLOSED, RECORDING, EpisodeRow
 from am_ros.bags.labels import BAD, DISCARDED, GOOD, NONE
 from am_ros.page.parts import Button, Drawn, Field, card, confirm, esc, heading, keys, words
 from am_ros.page.shell import Page
@@ -134,13 +134,13 @@ class _Episodes:
         self._about.show(_about(row))
         closed = row is not None and row.state == CLOSED
         for label, button in self._labels.items():
-            button.set(enabled=closed and may, on=row is not None and row.state == CLOSED and row.label == label)
+            button.set(enabled=(closed or (row is not None and row.state == RECORDING)) and may, on=row is not None and row.state == CLOSED and row.label == label)
         self._discard.set(enabled=closed and may)
         self._verify.set(enabled=row is not None)
         broken = row is not None and (row.state == BROKEN or any("salvage" in flaw for flaw in row.flaws))
         self._salvage.set(enabled=broken and may)
-        if row is None:
-            self._player.open(None)
+        if row is None or row.state == CLOSED:  # one that was being recorded can be played now
+            self._player.open(row)
 
     # -- what is done with one
 
@@ -148,10 +148,11 @@ class _Episodes:
         row = self._chosen()
         if row is None:
             return
-        if row.state != CLOSED and self._page.commands:
-            self._page.tell(f"{row.name} is no closed bag, and cannot be labelled", "warning")
+        if row.state == BROKEN and self._page.commands:
+            self._page.tell(f"{row.name} was never closed, and cannot be labelled: salvage it first", "warning")
             return
-        await self._page.act(self._source.label, row.key, label, tell=False)  # which says why, where it may not
+        # One that is being recorded is labelled too; the table shows it when the bag is closed.
+        await self._page.act(self._source.label, row.key, label, tell=row.state == RECORDING)
         self._refresh()
 
     async def _on_discard(self) -> None:

@@ -2,7 +2,7 @@
 
 from nicegui import ui
 
-from am_ros.bags.index import EpisodeRow
+from am_ros.bags.index import RECORDING, EpisodeRow
 from am_ros.bags.playback import Moment
 from am_ros.page.parts import Button, Drawn, esc, facts
 from am_ros.page.shell import Page
@@ -36,12 +36,14 @@ class Player:
 
     def open(self, row: EpisodeRow | None) -> None:
         """Read the episode in a thread, and show its first picture."""
-        if row is self._row or (row and self._row and row.key == self._row.key):
+        if row is self._row or (row and self._row and (row.key, row.state) == (self._row.key, self._row.state)):
             return
         self._row, self._moments, self._at, self._timer.active = row, [], 0, False
         self._box.set_visibility(False)
         self._said.show("")
-        if row is not None:
+        if row is not None and row.state == RECORDING:
+            self._said.show("<p class=soft>It is being recorded, and can be played as soon as it is closed.</p>")
+        elif row is not None:
             self._said.show("<p class=soft>The bag is being read ...</p>")
             ui.timer(0.01, lambda: self._read(row), once=True)
 

@@ -35,10 +35,14 @@ class GoalBeats:
         self._names[name] = result
         self._publisher.publish(Heartbeat(name=name))
 
+    def clear(self) -> None:
+        """Speak for none of them any more."""
+        self._names = {}
+
     def _beat(self) -> None:
         for name, result in list(self._names.items()):
             if result.done():
-                del self._names[name]
+                self._names.pop(name, None)
             else:
                 self._publisher.publish(Heartbeat(name=name))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from action_msgs.srv import CancelGoal
 from rcl_interfaces.msg import Log
 from rclpy.action import ActionClient
+from rclpy.task import Future
 
 from am_ros.errors import AmRosError
 from am_ros.ros.introspection.client import REJECTED
@@ -15,6 +16,7 @@ from am_ros.ros.node.goal_clients import GoalBeats, goal_name
 from am_ros.ros.node.service import Greeting, RemoteService
 
 TIMEOUT_S = 5.0
+GOAL_S, AGAIN_S = 8.0, 3.0  # for a goal to be accepted, and before it is sent again
 STOP_TIMEOUT_S = 1.0
 REACH, EXPERT, MOVE = "policy_server/reach_goal", "scripted_expert/run_expert", "cartesian_controller/move_cartesian"
 # Whoever decides first, so that the end of its motion is the cancellation that it knows of already.
@@ -75,17 +77,7 @@ class Asking:
             self._log, self._beats = in_executor(
                 self._node.executor, lambda: (CellLog(self._node, Log.WARN), GoalBeats(self._node))
             )
-        sent_ns = time.time_ns()
-        sent = in_executor(self._node.executor, lambda: client.send_goal_async(goal, lambda m: heard(m.feedback)))
-        deadline_s = time.monotonic() + TIMEOUT_S
-        while not sent.done() and time.monotonic() < deadline_s:
-            time.sleep(0.005)
-        if not sent.done():
-            raise AmRosError(f"action {name}: no answer within {TIMEOUT_S:g} s")
-        handle = sent.result()
-        if not handle.accepted:
-            why = self._log.said(name.rpartition("/")[0], REJECTED, sent_ns) if self._log else ""
-            raise AmRosError(f"action {name}: the goal was rejected" + (f": {why}" if why else ""))
+        handle = self._accepted(client, name, goal, heard)
 
         def end(future) -> None:
             done(future.result().status, future.result().result)
@@ -94,3 +86,43 @@ class Asking:
         in_executor(self._node.executor, lambda: self._beats.add(goal_name(handle.goal_id), result))
         result.add_done_callback(end)
         return handle
+
+    def forget_goals(self) -> None:
+        """Speak for none of the goals that were sent: nobody pursues them any more."""
+        if self._beats is not None:
+            self._beats.clear()
+
+    def _accepted(self, client: ActionClient, name: str, goal, heard: Callable):
+        """The handle of the goal. Raises AmRosError if it is rejected, or nobody answers.
+
+        A server that was killed stays in the graph for a while, and a goal that is sent meanwhile may reach nobody: it
+        is sent again. Whatever is accepted too late is cancelled.
+        """
+        sent_ns, began_s = time.time_ns(), time.monotonic()
+        sent: list[Future] = []
+        handles, taken = [], None
+        while (spent_s := time.monotonic() - began_s) < GOAL_S:
+            if spent_s >= AGAIN_S * len(sent):
+                sent.append(in_executor(self._node.executor, lambda: client.send_goal_async(goal, _heard(heard))))
+            handles = [future.result() for future in sent if future.done()]
+            taken = next((handle for handle in handles if handle.accepted), None)
+            if taken is not None or len(handles) == len(sent):
+                break
+            time.sleep(0.005)
+        for future in sent:
+            future.add_done_callback(lambda future: _give_up(future.result(), taken))
+        if taken is not None:
+            return taken
+        if not handles:
+            raise AmRosError(f"action {name}: no answer within {GOAL_S:g} s")
+        why = self._log.said(name.rpartition("/")[0], REJECTED, sent_ns) if self._log else ""
+        raise AmRosError(f"action {name}: the goal was rejected" + (f": {why}" if why else ""))
+
+
+def _heard(heard: Callable) -> Callable:
+    return lambda message: heard(message.feedback)
+
+
+def _give_up(handle, taken) -> None:
+    if handle.accepted and handle is not taken:
+        handle.cancel_goal_async()

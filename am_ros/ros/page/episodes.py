@@ -6,7 +6,7 @@ from pathlib import Path
 from am_msgs.msg import EpisodeSummary
 from am_msgs.srv import GetEpisode, LabelEpisode, ListEpisodes, SalvageEpisode, VerifyEpisode
 
-from am_ros.bags.index import EpisodeRow
+from am_ros.bags.index import EpisodeRow, same_index
 from am_ros.bags.labels import NONE
 from am_ros.bags.playback import Moment
 from am_ros.errors import AmRosError
@@ -41,7 +41,7 @@ class Episodes:
             except AmRosError as error:
                 self.note = str(error)
                 raise
-            if answer.revision < self._revision:
+            if self._revision and not same_index(answer.revision, self._revision):
                 self._rows, self._revision = {}, 0
                 continue
             for key in answer.gone:

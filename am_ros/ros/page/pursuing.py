@@ -66,6 +66,7 @@ class PursuitWatch:
             silent_s = self._listener.heard_s("policy_server")
             if state.running and time.monotonic() - state.began_s > LOST_S and LOST_S < silent_s < math.inf:
                 state.running, state.fault, self.episode = False, True, ""
+                self._asking.forget_goals()
                 state.ended = f"policy_server has said nothing for {silent_s:.0f} s; when it is back, pursue it again"
             return replace(state, steps=list(state.steps), warnings=list(state.warnings))
 
@@ -109,6 +110,7 @@ class PursuitWatch:
         with self._lock:
             if before.running and self._state is before and STOPPED[REACH] not in said:
                 before.running, before.fault = False, True
+                self._asking.forget_goals()
                 before.ended = "the policy server knows nothing of it: it was started anew"
         return said
 
