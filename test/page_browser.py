@@ -108,8 +108,25 @@ def contrast_faults(page) -> list[str]:
     return page.evaluate(CONTRAST)
 
 
-CONTRAST = """() => {
-  const number = (text) => { const m = text.match(/[\\d.]+/g).map(Number); return m.length > 3 ? m : [...m, 1]; };
+def focus_faults(page) -> list[str]:
+    """What can have the focus and does not show it: by a line of 2 px, with a contrast of 3 to what lies around it."""
+    return page.evaluate(FOCUS)
+
+
+def cramped(page) -> list[str]:
+    """Buttons, links, headings and chips whose text does not fit."""
+    return page.evaluate(CRAMPED)
+
+
+CRAMPED = """() => [...document.querySelectorAll("button:not(.goal), nav a, h2, h3, .chip")]
+  .filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== "inline")
+  .map((e) => e.innerText)"""
+
+COLOURS = """
+  const number = (text) => {
+    const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number), unit = text.startsWith("color(") ? 255 : 1;
+    return [r * unit, g * unit, b * unit, a];
+  };
   const linear = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
   const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
   const over = ([r, g, b, a], [x, y, z]) => [r * a + x * (1 - a), g * a + y * (1 - a), b * a + z * (1 - a), 1];
@@ -122,18 +139,40 @@ CONTRAST = """() => {
     }
     return layers.reduce((below, one) => over(one, below), [255, 255, 255, 1]);
   };
+  const contrast = (one, other) => {
+    const [a, b] = [light(one), light(other)].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+  };
+"""
+
+FOCUS = f"""() => {{ {COLOURS}
+  const found = [], which = "a[href], button, input, select, textarea, [tabindex]:not([tabindex='-1'])";
+  document.activeElement.blur(); // what was clicked has the focus already, and does not show it
+  for (const e of document.querySelectorAll(which)) {{
+    if (e.disabled || !e.checkVisibility({{ visibilityProperty: true }})) continue;
+    e.focus({{ focusVisible: true, preventScroll: true }});
+    if (document.activeElement !== e) continue;
+    const style = getComputedStyle(e), around = behind(e.parentElement);
+    const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+    const ratio = contrast(over(number(style.outlineColor), around), around);
+    if (!seen || ratio < 3) found.push(`${{e.outerHTML.slice(0, 60)}}: ${{style.outline}}`);
+  }}
+  document.activeElement.blur();
+  return found;
+}}"""
+
+CONTRAST = f"""() => {{ {COLOURS}
   const found = [];
-  for (const e of document.querySelectorAll("body *")) {
+  for (const e of document.querySelectorAll("body *")) {{
     const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
     const style = getComputedStyle(e);
-    if (!own || !e.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    if (!own || !e.checkVisibility({{ opacityProperty: true, visibilityProperty: true }})) continue;
     if (e.closest("[disabled]")) continue;
     if (e.tagName === "OPTION" || e.closest("svg")) continue;
     const back = behind(e), fore = over(number(style.color), back);
-    const [a, b] = [light(fore), light(back)].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05), size = parseFloat(style.fontSize);
+    const ratio = contrast(fore, back), size = parseFloat(style.fontSize);
     const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
-    if (ratio < (large ? 3 : 4.5)) found.push(`${e.textContent.trim().slice(0, 40)}: ${ratio.toFixed(2)}`);
-  }
+    if (ratio < (large ? 3 : 4.5)) found.push(`${{e.textContent.trim().slice(0, 40)}}: ${{ratio.toFixed(2)}}`);
+  }}
   return found;
-}"""
+}}"""

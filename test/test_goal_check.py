@@ -72,7 +72,8 @@ def test_a_goal_is_refused_or_warned_of_once_the_camera_has_moved(ros, start_nod
     assert found.right_deg == pytest.approx(5.0, abs=0.2) and abs(found.down_deg) < 0.2
     assert found.shift_px == pytest.approx(5 * 64 / 32, rel=0.1)  # pixels of the goal image
     assert array_from_image(found.overlay).shape == (298, 720, 3)
-    goal = ros.call(GetGoal, "goal_registry/get", goal_id="cup")
+    goal, larger = (ros.call(GetGoal, f"goal_registry/{name}", goal_id="cup") for name in ("get", "get_view"))
+    assert larger.success and (goal.image.width, larger.image.width) == (64, 200)
     by_image = check(ros, goal_image=goal.image)
     assert by_image.finding == MOVED and by_image.compared_px == 64
     result, status = pursue(ros, goal_id="cup")

@@ -59,11 +59,11 @@ def test_a_browser_that_is_closed_while_it_teaches_lets_the_arm_go(address, open
 def test_who_takes_over_finds_the_arm_free_and_pictures_that_are_folded_away_are_not_sent(address, open_page):  # noqa: F811
     first, second = open_page(address + "teach"), open_page(address + "teach")
     take_the_arm(first)
-    assert second.locator("button", has_text="Take the arm").is_disabled()
+    second.locator("button:disabled", has_text="Take the arm").wait_for()
     second.get_by_role("button", name="Take over").click()
     take_the_arm(second)
     first.get_by_text("commands, you look on").wait_for()
-    assert first.locator("button", has_text="Let go").is_disabled()
+    first.locator("button:disabled", has_text="Let go").wait_for()
     second.get_by_role("button", name="Let go").click()
     go(second, "goals")
     second.wait_for_selector("canvas[data-live=camera][data-frames]")

@@ -7,14 +7,18 @@ import time
 import pytest
 from am_msgs.srv import ResetScene
 from conftest import wait_until
+from geometry_msgs.msg import PoseStamped
 from page_browser import browser, contrast_faults, go, open_page, picture, tab_to  # noqa: F401
+from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from sensor_msgs.msg import JointState
+from test_rviz_foxglove import foxglove_topics, rviz, rviz_topics
 
 from am_ros.bags.index import EpisodeIndex
 from am_ros.cell.graph import workcell_nodes
 from am_ros.cell.processes import NodeProcess, stop_all
 from am_ros.cell.supervisor import Supervisor
 from am_ros.faults.domain import claim_domain
+from am_ros.ros.node.common import RELIABLE_QOS
 
 VIEWS = ("", "goals", "episodes", "training", "check", "teach")
 STILL = 0.01  # rad/s: a joint below it stands
@@ -178,6 +182,27 @@ def test_the_arm_is_taught_by_keys_through_the_same_lease(cell, open_page):  # n
     page.get_by_text(": good", exact=False).first.wait_for()
     page.get_by_role("button", name="Let go").click()
     page.locator("button:enabled", has_text="Take the arm").wait_for()
+
+
+def test_what_rviz_and_foxglove_are_told_to_show_is_there_and_they_can_hear_it(cell, client):
+    """Not the programs themselves: the topics of their files, on a running cell."""
+    wanted = {name: kind for name, (kind, _) in rviz_topics().items()} | foxglove_topics()
+    wait_until(lambda: wanted.keys() <= dict(client.node.get_topic_names_and_types()).keys(), 30.0, str(wanted))
+    there = dict(client.node.get_topic_names_and_types())
+    assert {name: there[name] for name in wanted} == {name: [kind] for name, kind in wanted.items()}
+    for name, (_, about) in rviz_topics().items():
+        for publisher in client.node.get_publishers_info_by_topic(name):
+            asks = {
+                "Reliable": ReliabilityPolicy.RELIABLE, "Best Effort": ReliabilityPolicy.BEST_EFFORT,
+                "Transient Local": DurabilityPolicy.TRANSIENT_LOCAL,
+            }  # fmt: skip
+            ours = QoSProfile(
+                depth=5, reliability=asks[about["Reliability Policy"]],
+                durability=asks.get(about.get("Durability Policy", ""), DurabilityPolicy.VOLATILE),
+            )  # fmt: skip
+            assert qos_check_compatible(publisher.qos_profile, ours)[0] == QoSCompatibility.OK, name
+    pose = client.wait_for_message(PoseStamped, "ee_pose", 30.0, RELIABLE_QOS)
+    assert pose.header.frame_id == rviz()["Visualization Manager"]["Global Options"]["Fixed Frame"]
 
 
 @pytest.mark.timeout(200)

@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from am_msgs.srv import CountImages
 
 from am_ros.bags.finder import find_bags
 from am_ros.bags.verify import summarize
+from am_ros.cell.processes import NodeProcess
 from am_ros.faults.bench import Bench
 from am_ros.faults.cell import Cell
 from am_ros.faults.suite import Result
@@ -23,15 +25,19 @@ SAMPLE_S = 1.0
 MOST = Usage(memory_mb=10.0, handles=4, threads=1)
 
 
-def soak(bench: Bench) -> Iterator[Result]:
+def soak(
+    bench: Bench, seconds: float | None = None, others: Mapping[str, NodeProcess] = MappingProxyType({})
+) -> Iterator[Result]:
     """Memory, file handles and threads flat, frames lost 0"""
-    seconds, warm_up_s = bench.pick(1200.0, 15.0), bench.pick(60.0, 2.0)
+    # `others` run beside the cell, and are watched like its nodes.
+    seconds = seconds or bench.pick(1200.0, 15.0)
+    warm_up_s = min(60.0, seconds / 8)
     steps = bench.pick(20, 4)  # of a goal: it has to end within a short soak too
     bags = bench.folder / "bags"
     logger = bench.start("episode_logger", folder=str(bags), free_disk_mb=0)
     cell = Cell(bench, SIZE_PX, RATE_HZ, relayed=False)
     nodes = {"camera": cell.camera, "policy_server": cell.policy, "cartesian_controller": cell.controller}
-    nodes |= {"sim_workcell": cell.simulator, "episode_logger": logger}
+    nodes |= {"sim_workcell": cell.simulator, "episode_logger": logger, **others}
     samples: dict[str, list[Usage]] = {name: [] for name in nodes}
     run: GoalRun | None = None
     warm: Any = None

@@ -1,6 +1,6 @@
 """Goal registry: stores what the camera sees now as a goal image, hands goals out, compares them with today's.
 
-Services ~/record, list, get, delete, check.
+Services ~/record, list, get, get_view, delete, check.
 """
 
 import sys
@@ -66,6 +66,7 @@ class GoalRegistry(Node):
         self.create_service(RecordGoal, "~/record", self._record, callback_group=MutuallyExclusiveCallbackGroup())
         self.create_service(ListGoals, "~/list", self._list)
         self.create_service(GetGoal, "~/get", self._get)
+        self.create_service(GetGoal, "~/get_view", self._get_view)
         self.create_service(DeleteGoal, "~/delete", self._delete)
         self._check = GoalCheck(self, self._library, self._image.after, self._pixels, self.config.max_age_s)
         self._named: set[str] = set()
@@ -162,8 +163,21 @@ class GoalRegistry(Node):
         return response
 
     def _get(self, request, response):
+        return self._give(request, response, lambda goal, rgb: rgb)
+
+    def _get_view(self, request, response):
+        """The larger view, for people; the goal image where the camera gave none."""
+
+        def larger(goal: Goal, rgb: np.ndarray) -> np.ndarray:
+            view = self._library.view(goal)
+            return rgb if view is None else view
+
+        return self._give(request, response, larger)
+
+    def _give(self, request, response, choose):
         try:
             goal, rgb = self._library.get(request.goal_id)
+            rgb = choose(goal, rgb)
             fill_image(response.image, rgb)
             response.image.header.stamp = from_ns(goal.image_stamp_ns)
             response.success, response.goal = True, goal_message(goal)

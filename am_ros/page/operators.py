@@ -64,6 +64,7 @@ class Operators:
         """This one commands from now on."""
         with self._lock:
             if client_id in self._browsers:
+                self._away.discard(client_id)  # who presses a button is there
                 self._holder = client_id
 
     def commands(self, client_id: str) -> bool:

@@ -78,6 +78,7 @@ class Field:
         kind: str = "text",
         longest: int = 64,
         width: str = "",
+        hint: str = "",
     ):
         self.value, self._changed = value, changed
         self._options = None if options is None else list(options)
@@ -88,6 +89,8 @@ class Field:
                 self.element = ui.element("input").classes("field")
                 self.element.props.update({"type": kind, "maxlength": self._longest, "autocomplete": "off"})
                 self.element.props["value"] = value
+                if hint:
+                    self.element.props["placeholder"] = hint
             else:
                 self.element = ui.element("select").classes("field")
                 self._draw_options()
@@ -143,9 +146,12 @@ def card(classes: str = ""):
     return ui.element("section").classes(f"card {classes}")
 
 
-def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names and values as HTML; values are escaped."""
-    return "<dl class=facts>" + "".join(f"<dt>{esc(k)}</dt><dd>{esc(v)}</dd>" for k, v in pairs) + "</dl>"
+def facts(pairs: Iterable[tuple[str, str]], wide: bool = False) -> str:
+    """Names and values as HTML, one below the other or, `wide`, side by side; values are escaped."""
+    rows = [f"<dt>{esc(k)}</dt><dd>{esc(v)}</dd>" for k, v in pairs]
+    if wide:
+        return f"<dl class='facts wide'>{''.join(f'<div>{row}</div>' for row in rows)}</dl>"
+    return f"<dl class=facts>{''.join(rows)}</dl>"
 
 
 def dot(level: str) -> str:

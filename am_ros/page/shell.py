@@ -64,21 +64,22 @@ class Page:
 def header(page: Page, views: list[tuple[str, str]]) -> None:
     """The bar at the top; `views` are (path, name)."""
     with ui.element("header").classes("bar"):
-        with ui.element("div").classes("who"):
+        with ui.element("div").classes("top"):
             ui.html("am_ros", sanitize=False, tag="span").classes("brand")
-            ui.html(esc(page.source.title), sanitize=False, tag="span").classes("soft small")
-            ui.element("span").classes("grow")
-            who = Drawn("row-of")
+            nav = Drawn("nav")
+            # Buttons at the end of a row whose other parts keep their size: none moves away under a finger.
             take = Button("Take over", lambda: page.operators.take(page.browser.client_id))
-            Button("Light / dark", lambda: ui.run_javascript("amTheme.turn()"))
-        nav = Drawn("nav")
+            theme = Button("◐", lambda: ui.run_javascript("amTheme.turn()"), hint="light or dark")
+            theme.element.props["aria-label"] = "light or dark"
+        who = Drawn("who")
         stop = ui.html(
             '<button type=button class=stop aria-keyshortcuts=Space aria-label="Stop the arm">STOP<small>space bar'
             "</small></button>", sanitize=False,
         ).style("grid-area: stop")  # fmt: skip
         stop.set_visibility(page.source.live)  # of a disk nothing can be stopped
-    ui.html("<div id=stop-said role=status aria-live=assertive></div>", sanitize=False)
-    told = Drawn()
+    with ui.element("div").classes("told"):
+        ui.html("<div id=stop-said role=status aria-live=assertive></div>", sanitize=False)
+        told = Drawn("grow")
 
     def refresh() -> None:
         current = _current(page)
@@ -101,7 +102,8 @@ def _current(page: Page) -> str:
 
 def _who(page: Page) -> str:
     cell, holder = page.source.cell(), page.operators.holder
-    chips = []
+    title = page.source.title
+    chips = [f"<b>{esc(title)}</b>"] if title else []
     if page.source.live:
         level = {"idle": "ok", "moving": "ok", "protective stop": "error"}.get(cell.arm, "stale")
         chips.append(f"{dot(level)} arm: {esc(cell.arm or 'no controller is heard')}")
@@ -132,4 +134,4 @@ def _state(page: Page) -> str:
     kind = "error" if cell.arm == "protective stop" else "warn" if page.source.live and not cell.arm else ""
     note = f"<span class='soft small'>{esc(STOP_NOTE)}</span>" if page.source.live else ""
     said = f"<span class=said>{' '.join(parts)}</span>" if parts else ""
-    return f'<div class="told {kind}">{said}{note}</div>'
+    return f'<div class="line {kind}">{said}{note}</div>'

@@ -42,6 +42,13 @@
     if (own) event.stopPropagation();
   }, true);
 
+  // -- pictures of few pixels are drawn as what they are, so that what a policy sees can be told apart; larger ones smoothly
+  const COARSE_PX = 160;
+  function coarse(element, width) { element.classList.toggle("coarse", width > 0 && width <= COARSE_PX); }
+  document.addEventListener("load", (event) => {
+    if (event.target.tagName === "IMG") coarse(event.target, event.target.naturalWidth);
+  }, true);
+
   // -- live pictures: the next one is asked for when the last one has been drawn, so none is ever queued; none is where
   // nobody would see it: in a view that is folded away, or a browser behind another
   const LOOK_MS = 250;
@@ -74,6 +81,7 @@
         const bitmap = await createImageBitmap(new Blob([data]));
         if (this.canvas.width !== bitmap.width || this.canvas.height !== bitmap.height) {
           this.canvas.width = bitmap.width; this.canvas.height = bitmap.height;
+          coarse(this.canvas, bitmap.width);
         }
         this.canvas.getContext("2d").drawImage(bitmap, 0, 0);
         bitmap.close();

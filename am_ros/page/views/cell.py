@@ -33,7 +33,7 @@ def draw(page: Page) -> None:
             with card():
                 heading("What the policy sees")
                 with ui.element("div").style("max-width: 15rem"):
-                    live(CAMERA, classes="pixel")
+                    live(CAMERA)
     with ui.element("div").classes("view two").style("padding-top:0"):
         with card():
             with ui.element("div").classes("head"):

@@ -28,7 +28,7 @@ class _Episodes:
         self._first, self._column, self._down = 0, "began", True
         self._shown: list[EpisodeRow] = []
         self._found: list[EpisodeRow] = []
-        with ui.element("div").classes("view two"):
+        with ui.element("div").classes("view two table-first"):
             with card():
                 with ui.element("div").classes("head"):
                     heading("Episodes")
@@ -40,7 +40,7 @@ class _Episodes:
                         name: Field(name, ANY, self._filter, [ANY], width="6.6rem")
                         for name in ("task", "label", "outcome", "source", "flaws")
                     }
-                with ui.element("div").classes("scroll"):
+                with ui.element("div").classes("scroll high"):
                     self._table = Drawn("", pick=self._pick)
                 with ui.element("div").classes("row-of").style("margin-top:.6rem"):
                     self._back = Button("Earlier rows", lambda: self._turn(-1))
@@ -125,6 +125,7 @@ class _Episodes:
             self._first = at // PER_PAGE * PER_PAGE
             self._shown = self._found[self._first : self._first + PER_PAGE]
             self._choose(keys[at])
+            ui.run_javascript("document.querySelector('tr.chosen')?.scrollIntoView({block: 'nearest'})")
 
     def _chosen(self) -> EpisodeRow | None:
         return next((row for row in self._source.episodes() if row.key == self._key), None)
@@ -134,7 +135,10 @@ class _Episodes:
         self._about.show(_about(row))
         closed = row is not None and row.state == CLOSED
         for label, button in self._labels.items():
-            button.set(enabled=(closed or (row is not None and row.state == RECORDING)) and may, on=row is not None and row.state == CLOSED and row.label == label)
+            button.set(
+                enabled=(closed or (row is not None and row.state == RECORDING)) and may,
+                on=row is not None and row.state == CLOSED and row.label == label,
+            )
         self._discard.set(enabled=closed and may)
         self._verify.set(enabled=row is not None)
         broken = row is not None and (row.state == BROKEN or any("salvage" in flaw for flaw in row.flaws))
@@ -227,7 +231,7 @@ def _line(row: EpisodeRow, chosen: bool) -> str:
     )
     state = "" if row.state == CLOSED else f"<b class=t-warn>{esc(row.state)}</b>"
     cells = [
-        f"<td class=tight>{esc(when(row.began_s))}</td>", f"<td>{esc(row.name)} {state}</td>", f"<td>{esc(row.task)}</td>",
+        f"<td class=tight>{esc(when(row.began_s))}</td>", f'<td class=name title="{esc(row.name)}">{state}{esc(row.name)}</td>', f"<td>{esc(row.task)}</td>",
         f"<td>{label}</td>", f"<td>{outcome}</td>", f"<td>{esc(row.source)}</td>", f"<td>{row.steps}</td>",
         f"<td class=tight>{size(row.bytes)}</td>", f"<td>{flaws}</td>",
     ]  # fmt: skip
@@ -239,7 +243,11 @@ def _about(row: EpisodeRow | None) -> str:
     if row is None:
         return "<h2>No episode is chosen</h2><div class=soft>Choose one in the table, or press the down key.</div>"
     goal = f", goal {row.goal_id}" if row.goal_id else ""
-    parts = [f"{plural(row.steps, 'step')} in {duration(row.duration_s)}", row.task or "no task", f"by {row.source or '?'}{goal}"]
+    parts = [
+        f"{plural(row.steps, 'step')} in {duration(row.duration_s)}",
+        row.task or "no task",
+        f"by {row.source or '?'}{goal}",
+    ]
     ended = f"<div class=small>ended: {esc(row.reason)}</div>" if row.reason else ""
     flaws = "".join(f'<div class="small t-warn">{esc(flaw)}</div>' for flaw in row.flaws)
     where = f'<div class="soft small" style="overflow-wrap:anywhere">{esc(row.bag)}</div>'

@@ -7,7 +7,7 @@ from nicegui import ui
 
 from am_ros.page.parts import Button, Drawn, Field, card, confirm, dot, esc, heading, live, words
 from am_ros.page.shell import Page
-from am_ros.page.source import CAMERA, Comparison, GoalCard
+from am_ros.page.source import VIEW, Comparison, GoalCard
 from am_ros.page.views.pursuit import Watch
 from am_ros.page.words import when
 
@@ -33,17 +33,17 @@ class _Goals:
                         self._count = Drawn("soft small")
                     self._gallery = Drawn("gallery", pick=self._choose)
             with ui.element("div").classes("stack"):
+                self._draw_chosen()
                 if source.live:
                     self._draw_record()
-                self._draw_chosen()
         self._refresh()
         ui.timer(REFRESH_S, self._refresh)
 
     def _draw_record(self) -> None:
         with card():
             heading("Record what the camera sees now")
-            with ui.element("div").style("max-width:14rem;margin-bottom:.6rem"):
-                live(CAMERA, "now", "pixel")
+            with ui.element("div").style("max-width:22rem;margin-bottom:.6rem"):
+                live(VIEW, "now")
             with ui.element("div").classes("filters"):
                 self._name = Field("name (letters, digits, _ and -)", width="11rem")
                 self._note = Field("note", longest=1000, width="14rem")
@@ -52,18 +52,18 @@ class _Goals:
     def _draw_chosen(self) -> None:
         with card() as self._panel:
             self._title = Drawn()
-            with ui.element("div").classes("row-of").style("margin:.6rem 0"):
+            with ui.element("div").classes("filters").style("margin:.6rem 0"):
                 if self._page.source.live:
                     self._pursue = Button("Pursue", self._on_pursue, "primary")
-                    self._steps = Field("steps at most (empty: as set)", kind="number", width="8rem")
+                    self._steps = Field("steps at most", kind="number", width="6.5rem", hint="as set")
                     self._compare = Button("Compare with now", self._on_compare)
                 self._delete = Button("Delete", self._on_delete, "danger")
             self._found = Drawn()
             with ui.element("div") as self._both:
-                with ui.element("div").classes("screen split pixel") as screen:
+                with ui.element("div").classes("screen split") as screen:
                     canvas = ui.element("canvas")
                     if self._page.source.live:
-                        canvas.props["data-live"] = CAMERA
+                        canvas.props["data-live"] = VIEW
                     self._over = Drawn()
                 split = ui.element("input")
                 split.props.update({"type": "range", "min": 0, "max": 100, "value": 50, "data-split": f"c{screen.id}"})
@@ -101,7 +101,7 @@ class _Goals:
             )
             self._both.set_visibility(True)
         elif goal_id in known:
-            self._overlay.show(f'<div class="screen pixel"><img alt="the goal" src="{_address(known[goal_id])}"></div>')
+            self._overlay.show(f'<div class=screen><img alt="the goal" src="{_address(known[goal_id])}"></div>')
         self._found.show("")
         if self._page.source.live:
             self._overlay.show("")

@@ -94,7 +94,7 @@ class Player:
         key = self._row.key if self._row else 0
         self._button.set(text="Pause" if self._timer.active else "Play")
         self._screen.show(
-            f'<div class="screen pixel"><img alt="what was seen at step {self._at}" '
+            f'<div class=screen><img alt="what was seen at step {self._at}" '
             f'src="/picture/episode/{key}/{self._at}"><div class=note>{self._at} of {last}, {moment.t_s:.1f} s</div></div>'
         )
         if self._scrub.props.get("value") != self._at:

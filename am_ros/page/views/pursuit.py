@@ -28,7 +28,7 @@ class Watch:
             with ui.element("div").classes("pair"):
                 with ui.element("div"):
                     self._goal = Drawn()
-                with ui.element("div"), live(VIEW, "now", "pixel"):
+                with ui.element("div"), live(VIEW, "now"):
                     self._over = Drawn()
             self._legend = Drawn("soft small")
             self._steps = Drawn("strip")
@@ -47,7 +47,7 @@ class Watch:
         self._cancel.set(enabled=state.running and self._page.commands)
         version = next((goal.version for goal in source.goals() if goal.goal_id == state.goal_id), "")
         self._goal.show(
-            f'<div class="screen pixel"><img alt="the goal" src="/picture/goal/{esc(state.goal_id)}?v={esc(version)}">'
+            f'<div class=screen><img alt="the goal" src="/picture/goal/{esc(state.goal_id)}?v={esc(version)}">'
             f"<div class=note>goal: {esc(state.goal_id)}</div></div>"
         )
         projection, candidates = source.projection(), source.candidates()

@@ -79,7 +79,7 @@ def draw(page: Page) -> None:
             with card():
                 heading("What the policy would see", 3)
                 with ui.element("div").style("max-width: 12rem"):
-                    live(CAMERA, classes="pixel")
+                    live(CAMERA)
             with card():
                 heading("What happened", 3)
                 log = Drawn("log")

@@ -110,13 +110,13 @@ def _groups(training: TrainingState | None) -> list[tuple[str, dict]]:
 
 def _options(series: dict[str, list]) -> dict:
     axis = {
-        "axisLabel": {"color": "#808a94"},
+        "axisLabel": {"color": "#4a5866"},
         "splitLine": {"lineStyle": {"color": "#8886"}},
-        "nameTextStyle": {"color": "#808a94"},
+        "nameTextStyle": {"color": "#4a5866"},
     }
     return {
         "animation": False, "color": list(COLOURS), "grid": {"left": 52, "right": 18, "top": 34, "bottom": 34},
-        "tooltip": {"trigger": "axis"}, "legend": {"top": 0, "type": "scroll", "textStyle": {"color": "#808a94"}},
+        "tooltip": {"trigger": "axis"}, "legend": {"top": 0, "type": "scroll", "textStyle": {"color": "#4a5866"}},
         "xAxis": {"type": "value", "name": "update", "nameLocation": "middle", "nameGap": 22, **axis},
         "yAxis": {"type": "value", "scale": True, **axis},
         "series": [
@@ -146,7 +146,7 @@ def _state(training: TrainingState | None) -> str:
         note = "<b class=t-warn>Paused.</b>"
     elif training.running and training.silent_s > SILENT_S:
         note = f"<b class=t-warn>No figures have come for {duration(training.silent_s)}.</b>"
-    return f'<div style="margin-top:.6rem">{note}{facts(pairs)}</div>'
+    return f'<div style="margin-top:.6rem">{note}{facts(pairs, wide=True)}</div>'
 
 
 def _checkpoints(cards: list[CheckpointCard], live: bool, commands: bool) -> str:

@@ -124,10 +124,10 @@ class RosSource(Source):
             raise AmRosError(f"goal {goal_id[:64]!r}: does not exist")
         key = card.goal_id, card.version
         if key not in self._pictures:
-            answer = self._asking.ask(GetGoal, "goal_registry/get", goal_id=goal_id)
+            answer = self._asking.ask(GetGoal, "goal_registry/get_view", goal_id=goal_id)
             while len(self._pictures) >= KEPT_GOALS:
                 del self._pictures[next(iter(self._pictures))]
-            self._pictures[key] = encode_png(array_from_image(answer.image))
+            self._pictures[key] = encode_png(array_from_image(answer.image))  # the larger view, where there is one
         return self._pictures[key]
 
     def record_goal(self, goal_id: str, note: str) -> str:
