@@ -69,7 +69,6 @@ def reset(client, seed: int, task: str = "pick_place") -> None:
 def record(page, name: str, note: str = "") -> None:
     page.get_by_label("name (letters").fill(name)
     page.get_by_label("note").fill(note)
-    page.wait_for_timeout(400)
     page.get_by_role("button", name="Record goal").click()
     page.wait_for_selector(f"[data-pick={name}]")
 
@@ -244,7 +243,6 @@ def test_the_keyboard_alone_is_enough(cell, client, open_page):  # noqa: F811
     page.wait_for_selector("text=Record what the camera sees now")
     tab_to(page, "input", "name (letters")
     page.keyboard.type("typed")
-    page.wait_for_timeout(500)
     tab_to(page, "button", "Record goal")
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-pick=typed]")

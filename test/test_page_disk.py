@@ -1,6 +1,7 @@
 """`am-ros page` on the folders of a disk, in a real browser: look, label, discard, salvage, and what was learned."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from page_browser import browser, contrast_faults, go, open_page, picture  # noq
 
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import write_episode
+from am_ros.bags.index import EpisodeIndex
 from am_ros.bags.relabel import label_of
 from am_ros.bags.writer import EpisodeBag
+from am_ros.commands.demo import Demo, DemoConfig
 from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.goals import GoalLibrary
 from am_ros.pretrained import FOLDER
@@ -95,6 +98,27 @@ def test_trainings_checkpoints_and_evaluations_are_shown_and_nothing_in_them_is_
     assert not page.locator(".stop").is_visible()  # there is nothing to be stopped
     go(page, "check")
     page.get_by_text("there is no cell here to be checked").wait_for()
+
+
+@pytest.mark.timeout(200)
+def test_the_command_that_the_demo_prints_opens_the_page_on_its_results(folder, capsys, monkeypatch, open_page):  # noqa: F811
+    for stage in ("record", "collect", "learn"):
+        monkeypatch.setattr(Demo, stage, lambda self: None)
+    monkeypatch.setattr(Demo, "judge", lambda self, _: json.loads((folder / "summary.json").read_text()))
+    assert Demo(folder, DemoConfig()).run() == 0
+    command = shlex.split(capsys.readouterr().out.partition("look at it in a browser: ")[2])
+    process = subprocess.Popen([*command, "--page-port", "0"], stdout=subprocess.PIPE, text=True)
+    try:
+        page = open_page(process.stdout.readline().split()[1].rstrip(";"))
+        index, goals = EpisodeIndex([folder]), len(GoalLibrary(folder / "goals").list()[0])
+        index.look()
+        bags = len(index.rows())
+        page.locator("dd", has_text=f"{bags} bags").wait_for()
+        for name, count in (("goals", goals), ("trainings", 1), ("checkpoints", 1), ("evaluations", 1)):
+            assert page.locator(f"dt:text-is('{name}') + dd").inner_text() == str(count)
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 @pytest.mark.timeout(200)

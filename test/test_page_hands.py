@@ -254,6 +254,28 @@ def test_a_goal_and_its_episode_end_for_the_page_when_the_policy_server_falls_si
     assert pursuit.state().ended
 
 
+def test_a_goal_that_is_stopped_before_it_was_accepted_is_cancelled_as_soon_as_it_is(watch):
+    """To find the policy server lasts a moment: an arm must not begin to move after Stop."""
+    pursuit, asking = watch
+    cancelled = []
+    asking.cancel_all = lambda: cancelled.append(len(asking.ends)) or "stopped: nothing was moving"
+    send_goal = asking.send_goal
+
+    def slow(*arguments):
+        pursuit.withdraw()
+        assert "as soon as" in pursuit.cancel()
+        send_goal(*arguments)
+
+    asking.send_goal = slow
+    pursuit.pursue("there", 0)
+    assert cancelled == [0, 1] and pursuit.state().running  # its result says how it ended
+    asking.ends[0](5, SimpleNamespace(end=2, reason="", steps=0))
+    assert pursuit.state().ended.startswith("cancelled")
+    asking.send_goal = send_goal
+    pursuit.pursue("there", 0)
+    assert len(cancelled) == 2
+
+
 def test_a_goal_that_a_policy_server_forgot_is_given_up(watch):
     """It was killed, and started anew before anybody noticed: no result ever comes."""
     pursuit, asking = watch

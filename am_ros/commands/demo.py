@@ -1,6 +1,7 @@
 """am-ros demo: the whole loop on the simulated cell - record, learn, act, judge - every part as its own process."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -70,7 +71,8 @@ class Demo:
         summary = self.judge(training)
         (self.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         self.say(f"done in {summary['wall_s']:.0f} s; everything is in {self.out}")
-        self.say(f"look at it in a browser: {Path(sys.executable).parent / 'am-ros'} page {self.out}")
+        command = [str(Path(sys.executable).parent / "am-ros"), "page", str(self.out)]
+        self.say(f"look at it in a browser: {shlex.join(command)}")
         return 0
 
     def record(self) -> None:

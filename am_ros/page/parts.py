@@ -98,6 +98,8 @@ class Field:
                 self.element.style(f"width: {width}")
             event = "input" if self._options is None else "change"
             self.element.on(event, self._on_change, js_handler="(e) => emit(e.target.value)", throttle=0.2)
+            if self._options is None:  # whoever types and presses a button at once means all that was typed
+                self.element.on("change", self._on_change, js_handler="(e) => emit(e.target.value)")
 
     def offer(self, options: Iterable[str]) -> None:
         """Other choices; the value stays if it is among them."""

@@ -84,9 +84,11 @@ class _Goals:
             self._found.show("")
         may = bool(self._chosen) and self._page.commands
         self._title.show(_about(known.get(self._chosen)))
-        self._delete.set(enabled=may)
+        state = self._page.source.pursuit()
+        pursued = state.running and state.goal_id == self._chosen
+        self._delete.set(enabled=may and not pursued, hint="it is pursued: cancel first" if pursued else "")
         if self._page.source.live:
-            running = self._page.source.pursuit().running
+            running = state.running
             self._record.set(enabled=self._page.commands)
             self._pursue.set(enabled=may and not running, hint="another goal is pursued" if running else "")
             self._compare.set(enabled=bool(self._chosen))

@@ -19,7 +19,7 @@ class Watch:
     """Draws itself where it is made; `refresh` a few times a second."""
 
     def __init__(self, page: Page):
-        self._page = page
+        self._page, self._shown = page, ""
         with card() as self._card:
             with ui.element("div").classes("head"):
                 heading("Pursuit")
@@ -45,11 +45,18 @@ class Watch:
             return
         self._state.show(_state(state))
         self._cancel.set(enabled=state.running and self._page.commands)
-        version = next((goal.version for goal in source.goals() if goal.goal_id == state.goal_id), "")
-        self._goal.show(
-            f'<div class=screen><img alt="the goal" src="/picture/goal/{esc(state.goal_id)}?v={esc(version)}">'
-            f"<div class=note>goal: {esc(state.goal_id)}</div></div>"
-        )
+        version = next((goal.version for goal in source.goals() if goal.goal_id == state.goal_id), None)
+        if version is not None:
+            self._goal.show(
+                f'<div class=screen><img alt="the goal" src="/picture/goal/{esc(state.goal_id)}?v={esc(version)}">'
+                f"<div class=note>goal: {esc(state.goal_id)}</div></div>"
+            )
+        elif self._shown != state.goal_id:  # one that was deleted meanwhile stays as it was shown
+            self._goal.show(
+                f'<div class="screen lack"><div class=note>goal: {esc(state.goal_id)}, of which the library has no '
+                "picture</div></div>"
+            )
+        self._shown = state.goal_id
         projection, candidates = source.projection(), source.candidates()
         self._steps.show("".join(_step(step, projection) for step in state.steps[-SHOWN:]))
         last = state.steps[-1] if state.steps else None

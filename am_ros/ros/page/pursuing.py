@@ -45,6 +45,7 @@ class PursuitWatch:
         self._lock = threading.Lock()
         self._state = PursuitState()
         self._sent: PursuitState | None = None  # the one that was asked for here: its result says how it ended
+        self._sending, self._withdrawn = False, False  # not accepted yet; and stopped before it was
         self.episode = ""  # that anybody plays now
         self._recent: OrderedDict[int, bytes] = OrderedDict()
         self._pictures: OrderedDict[int, bytes] = OrderedDict()
@@ -89,6 +90,7 @@ class PursuitWatch:
             if before.running:
                 raise AmRosError(f"the goal {before.goal_id} is being pursued: cancel it first")
             self._state = self._sent = mine = PursuitState(goal_id, True, time.monotonic())
+            self._sending, self._withdrawn = True, False
 
         def end(status: int, result) -> None:
             self._on_result(mine, status, result)
@@ -98,16 +100,29 @@ class PursuitWatch:
             self._asking.send_goal(ReachGoal, REACH, goal, end, self._on_feedback)
         except BaseException:  # whatever it is, nothing is pursued then
             with self._lock:
+                self._sending = False
                 if self._state is mine:
                     self._state, self._sent = before, None
             raise
+        with self._lock:
+            self._sending = False
+        if self._withdrawn:
+            return self._asking.cancel_all()
         return f"{goal_id} is pursued"
+
+    def withdraw(self) -> None:
+        """Whatever is being sent to the policy server just now is cancelled as soon as it is accepted."""
+        with self._lock:
+            self._withdrawn = self._sending
 
     def cancel(self) -> str:
         """Cancel whatever goal the policy pursues; one that it knows nothing of any more is given up."""
         before = self._state
+        self.withdraw()
         said = self._asking.cancel_all()
         with self._lock:
+            if self._withdrawn:
+                return f"{before.goal_id} is cancelled as soon as the policy server has taken it"
             if before.running and self._state is before and STOPPED[REACH] not in said:
                 before.running, before.fault = False, True
                 self._asking.forget_goals()

@@ -107,6 +107,7 @@ class RosSource(Source):
 
     def stop(self) -> str:
         self._teaching.stop()
+        self._pursuit.withdraw()
         return self._asking.cancel_all()
 
     def reset(self) -> str:
