@@ -21,6 +21,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by what the tests start
 
 
+# Until a node has started; on a machine that is overrun it takes longer.
+PATIENCE_S = float(os.environ.get("AM_ROS_PATIENCE_S", 60))
+
 # The files that take longest, by `--durations`. They come first, or at the end one process has them all to itself.
 LONGEST = (
     "test_faults", "test_page_cell", "test_faults_cell", "test_trainer_node", "test_improve", "test_supervisor",
@@ -82,7 +85,7 @@ def start_node(ros_env):
         process = NodeProcess(spec, env={**ros_env, **(env or {})})
         started.append(process)
         if ready:
-            process.wait_for_line(ready)
+            process.wait_for_line(ready, PATIENCE_S)
         return process
 
     yield start

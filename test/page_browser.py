@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S
 
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
-PATIENCE_MS = 1000 * int(os.environ.get("AM_ROS_PATIENCE_S", 60))
+PATIENCE_MS = 1000 * PATIENCE_S
 
 
 def chromium() -> str:

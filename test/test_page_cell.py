@@ -6,7 +6,7 @@ import time
 
 import pytest
 from am_msgs.srv import ResetScene
-from conftest import wait_until
+from conftest import PATIENCE_S, wait_until
 from geometry_msgs.msg import PoseStamped
 from page_browser import browser, contrast_faults, go, open_page, picture, tab_to  # noqa: F401
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
@@ -25,7 +25,7 @@ STILL = 0.01  # rad/s: a joint below it stands
 
 
 def address_of(node: NodeProcess) -> str:
-    return node.wait_for_line("page: http", 60.0).partition("page: ")[2].split()[0]
+    return node.wait_for_line("page: http", PATIENCE_S).partition("page: ")[2].split()[0]
 
 
 @pytest.fixture(scope="module")
