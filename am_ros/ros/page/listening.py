@@ -7,7 +7,9 @@ from collections import deque
 from am_msgs.msg import ControllerStatus
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
+from rclpy.callback_groups import CallbackGroup
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, JointState
 
 from am_ros import topics
@@ -35,6 +37,27 @@ STATES = {
 }  # fmt: skip
 
 
+class Unwaited(CallbackGroup):
+    """Of subscriptions for which the executor does not wait: to be woken by each message costs more than to read it."""
+
+    def can_execute(self, _entity) -> bool:
+        return False
+
+    def beginning_execution(self, _entity) -> bool:
+        return False
+
+    def ending_execution(self, _entity) -> None:
+        pass
+
+
+def take_newest(subscription: Subscription) -> None:
+    """Hand what has come to an unwaited subscription to its callback."""
+    with subscription.handle:
+        found = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+    if found is not None:
+        subscription.callback(found[0])
+
+
 class CellListener:
     """Subscriptions of a node that come and go with the browsers; `state` at any time, from any thread."""
 
@@ -43,7 +66,14 @@ class CellListener:
         self._fingers = acting.finger_names, acting.finger_open, acting.finger_closed
         self.watched, self._watched_s = False, -math.inf
         self.lookers: dict[str, bool] = {CAMERA: False, VIEW: False}
-        self._subscriptions: dict[str, object] = {}
+        # Of what comes up to a hundred times a second, the newest one is taken four times a second.
+        self._polled: dict[str, tuple] = {
+            topics.EE_POSE: (PoseStamped, self._on_pose, NEWEST_QOS),
+            topics.JOINT_STATES: (JointState, self._on_joints, NEWEST_QOS),
+            topics.GRIPPER_STATES: (JointState, self._on_joints, NEWEST_QOS),
+        }
+        self._unwaited = Unwaited()
+        self._subscriptions: dict[str, Subscription] = {}
         self._status: tuple[ControllerStatus, float] | None = None
         self._pose: PoseStamped | None = None
         self._opening: float | None = None
@@ -105,9 +135,7 @@ class CellListener:
             wanted = {
                 topics.DIAGNOSTICS: (DiagnosticArray, self._on_diagnostics, 10),
                 topics.CONTROLLER_STATUS: (ControllerStatus, self._on_status, LATCHED_QOS),
-                topics.EE_POSE: (PoseStamped, self._on_pose, NEWEST_QOS),
-                topics.JOINT_STATES: (JointState, self._on_joints, NEWEST_QOS),
-                topics.GRIPPER_STATES: (JointState, self._on_joints, NEWEST_QOS),
+                **self._polled,
             }
             if self.lookers[CAMERA] or self.lookers[VIEW]:
                 wanted[topics.IMAGE_COMPRESSED] = CompressedImage, self._on_image, SENSOR_QOS
@@ -118,9 +146,14 @@ class CellListener:
             self._forget(name)
         for name in wanted.keys() - self._subscriptions.keys():
             message_type, take, qos = wanted[name]
-            self._subscriptions[name] = self._node.create_subscription(message_type, name, take, qos)
+            group = self._unwaited if name in self._polled else None
+            self._subscriptions[name] = self._node.create_subscription(
+                message_type, name, take, qos, callback_group=group
+            )
             if name == topics.DIAGNOSTICS:
                 self._listening_s = now_s
+        for name in self._polled.keys() & self._subscriptions.keys():
+            take_newest(self._subscriptions[name])
         if wanted and now_s - self._graph_s > GRAPH_S:
             self._graph_s = now_s
             self._nodes = self._look_at_graph()
