@@ -13,6 +13,7 @@ import numpy as np
 
 from am_ros.bags.index import BROKEN, RECORDING, EpisodeRow
 from am_ros.bags.playback import Moment
+from am_ros.errors import AmRosError
 from am_ros.images import encode_jpeg, encode_png
 from am_ros.page.config import PageConfig
 from am_ros.page.projection import Projection
@@ -65,6 +66,11 @@ class StandIn(Source):
 
     def goals(self):
         return []
+
+    def record_goal(self, goal_id: str, note: str) -> str:
+        if goal_id == "full":
+            raise AmRosError("goals/full.png: cannot be written: No space left on device")
+        return f"recorded {goal_id!r}, {note!r}"
 
     def episodes(self):
         return []

@@ -46,6 +46,39 @@ def test_keys_reach_the_arm_wherever_the_focus_is_but_for_fields(address, open_p
 
 
 @pytest.mark.timeout(200)
+def test_what_was_typed_counts_at_once_spaces_are_typed_and_the_way_back_leads_back(address, open_page):  # noqa: F811
+    page = open_page(address)
+    go(page, "goals")
+    page.get_by_label("name (letters").click()
+    page.keyboard.type("block_away")
+    page.keyboard.press("Tab")
+    page.keyboard.type("left of it")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_text("recorded 'block_away', 'left of it'").wait_for()
+    assert page.locator("#stop-said").inner_text() == ""
+    page.get_by_label("name (letters").fill("full")
+    page.get_by_role("button", name="Record goal").click()
+    page.get_by_text("No space left on device").wait_for()
+    page.keyboard.press("Space")  # the focus is on a button, which it does not press
+    page.get_by_text("stopped: nothing was moving").wait_for()
+    go(page, "check")
+    page.go_back()
+    page.wait_for_selector('nav a[href="/goals"][aria-current=page]')
+    page.get_by_role("button", name="Record goal").wait_for()
+    page.go_forward()
+    page.get_by_role("button", name="Run again").wait_for()
+
+
+@pytest.mark.timeout(200)
+def test_a_page_that_is_loaded_anew_while_it_teaches_lets_the_arm_go(address, open_page):  # noqa: F811
+    page = open_page(address + "teach")
+    take_the_arm(page)
+    page.reload()
+    page.locator("button:enabled", has_text="Take the arm").wait_for()
+
+
+@pytest.mark.timeout(200)
 def test_a_browser_that_is_closed_while_it_teaches_lets_the_arm_go(address, open_page):  # noqa: F811
     """Although the next one is there before it counts as gone."""
     first = open_page(address + "teach")

@@ -21,6 +21,7 @@ def address():
 
 def show_goals(page) -> None:
     page.click("[data-pick=block_left]")
+    page.locator("button:disabled", has_text="Delete").wait_for()  # it is being pursued
     page.get_by_role("button", name="Compare with now").click()
     page.wait_for_selector("img[alt='then, now, both in one']")
     page.wait_for_selector(".strip figure:nth-child(9)")
