@@ -99,7 +99,7 @@ def test_who_takes_over_finds_the_arm_free_and_pictures_that_are_folded_away_are
     first.locator("button:disabled", has_text="Let go").wait_for()
     second.get_by_role("button", name="Let go").click()
     go(second, "goals")
-    second.wait_for_selector("canvas[data-live=camera][data-frames]")
+    second.wait_for_selector("canvas[data-live=view][data-frames]")
     unseen = "[...document.querySelectorAll('canvas[data-live][data-frames]')].filter((one) => !one.checkVisibility())"
     assert second.evaluate(f"{unseen}.length") == 0
 
