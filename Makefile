@@ -20,12 +20,14 @@ MESSAGE_FILES := Makefile $(wildcard msg/package.xml msg/CMakeLists.txt msg/*/*)
 PACKAGES := $(STAMPS)/packages-$(call hash,$(PACKAGE_FILES))
 MESSAGES := $(STAMPS)/messages-$(call hash,$(MESSAGE_FILES))
 COLCON := $(STAMPS)/colcon-$(call hash,Makefile constraints.txt)
+CLUSTER := $(STAMPS)/cluster-$(call hash,Makefile constraints.txt)
+BENCH := $(STAMPS)/bench-$(call hash,Makefile constraints.txt)
 DOCS := $(STAMPS)/docs-$(call hash,Makefile constraints.txt)
 
 # pybullet has wheels for 3.10 and 3.11; those come first. A version that pyenv only pretends to have does not count.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3 python3.12 python3.13,$(shell $(p) -c '' 2>/dev/null && echo $(p))))
 
-.PHONY: help setup demo faults test flaky slow colcon docs lint clean distclean check-machine
+.PHONY: help setup demo faults test flaky slow colcon bench docs lint clean distclean check-machine
 
 help:  ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,11 +53,14 @@ LOAD ?= 0
 flaky: setup  ## The suite N=10 times beside LOAD=0 busy processes: what failed how often, kept in runs/flaky
 	@$(BIN)/python benchmarks/flaky.py --runs $(N) --load $(LOAD) -- -m "not slow" $(SIDE_BY_SIDE)
 
-slow: setup $(COLCON)  ## The slow tests: the colcon build and long runs; before a release
+slow: setup $(COLCON) $(CLUSTER)  ## The slow tests: the colcon build and long runs; before a release
 	@$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE)
 
 colcon: setup $(COLCON)  ## The colcon build alone, and a node started from it
 	@$(BIN)/python -m pytest -m slow test/test_packaging.py
+
+bench: setup $(BENCH)  ## Every benchmark at short sizes beside its peers, in docs/benchmarks.md; under ten minutes
+	@$(BIN)/python benchmarks/all.py
 
 docs: setup $(DOCS)  ## The documentation as a site, in build/site
 	@NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build -q --strict
@@ -123,6 +128,14 @@ $(MESSAGES): | $(PACKAGES)
 $(COLCON): | $(PACKAGES)
 	@$(PIP) --no-build-isolation --editable '.[ros,test,page,colcon]'
 	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/colcon-* && touch $@
+
+$(CLUSTER): | $(PACKAGES)
+	@$(PIP) --no-build-isolation --editable '.[ros,test,page,cluster]'
+	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/cluster-* && touch $@
+
+$(BENCH): | $(PACKAGES)
+	@$(PIP) --no-build-isolation --editable '.[ros,test,page,bench]'
+	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/bench-* && touch $@
 
 $(DOCS): | $(PACKAGES)
 	@$(PIP) --no-build-isolation --editable '.[ros,test,page,docs]'

@@ -97,6 +97,10 @@ setup(
         "rerun": ["rerun-sdk>=0.23"],
         # The operator's page; uvicorn and FastAPI come with it.
         "page": ["nicegui>=3.4,<4"],
+        # Jobs on the machines of a Ray cluster: `--ray ADDRESS` (docs/cluster.md).
+        "cluster": ["ray>=2.40"],
+        # What `make bench` compares with.
+        "bench": ["evotorch>=0.6", "torchrl>=0.10"],
         "test": [
             "av>=12",
             "build",

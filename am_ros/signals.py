@@ -53,6 +53,13 @@ def on_stop(handler: Callable[[int, FrameType | None], None]) -> Handlers:
     return before
 
 
+def handlers_now() -> Handlers:
+    """What is there, for `put_back` after a library has put its own in their place; nothing outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.getsignal(number) for number in STOP}
+
+
 def put_back(before: Handlers) -> None:
     """Undo an `on_stop` that returned this."""
     for number, handler in before.items():

@@ -1,4 +1,4 @@
-"""Jobs shared among processes: bounded memory, and nothing left running whatever ends them."""
+"""Jobs shared among processes, here or on a Ray cluster: bounded memory, and nothing left running at the end."""
 
 import multiprocessing
 import os
@@ -9,35 +9,71 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing.connection import Connection
-from typing import Any, TextIO, TypeAlias, TypeVar
+from pathlib import Path
+from typing import TextIO, TypeAlias, TypeVar
 
 from am_ros.errors import AmRosError
+from am_ros.ray_jobs import Cluster, Job, run_on_cluster
 from am_ros.signals import leave_to_parent, spare_resource_tracker
 
 T = TypeVar("T")
-Job: TypeAlias = tuple[Any, ...]  # the arguments of a function
+Workers: TypeAlias = int | Cluster  # so many processes of this machine, or a Ray cluster
 
 
-def run_jobs(function: Callable[..., T], jobs: Iterable[Job], workers: int, what: str) -> Iterator[T]:
+def run_jobs(
+    function: Callable[..., T],
+    jobs: Iterable[Job],
+    workers: Workers,
+    what: str,
+    name: Callable[[Job], str] = repr,
+    shared: tuple[Path, ...] = (),
+) -> Iterator[T]:
     """Results of `function(*job)` as they end, in any order; one worker runs them in order in this very process.
 
     Only a few jobs are under way at any time. Whatever stops the caller (an error in a job, Ctrl-C, the end of
     the iteration) stops the workers at once, within their jobs. Raises AmRosError if `workers` is no positive number
-    or if a worker dies; `what` names who asked.
+    or if a worker dies; `what` names who asked. On a cluster a dead worker's job is run again: jobs must bear that.
+    There `name(job)` names a job that failed, and every machine must see the folders `shared`, which jobs write into.
     """
-    return _run(function, jobs, workers, what, in_order=False)
+    return _run(function, jobs, workers, what, False, name, shared)
 
 
-def run_in_order(function: Callable[..., T], jobs: Iterable[Job], workers: int, what: str) -> Iterator[T]:
+def run_in_order(
+    function: Callable[..., T],
+    jobs: Iterable[Job],
+    workers: Workers,
+    what: str,
+    name: Callable[[Job], str] = repr,
+    shared: tuple[Path, ...] = (),
+) -> Iterator[T]:
     """The same as run_jobs, with the results in the order of the jobs; a few wait for their turn at most."""
-    return _run(function, jobs, workers, what, in_order=True)
+    return _run(function, jobs, workers, what, True, name, shared)
+
+
+def check_workers(workers: Workers) -> None:
+    """Raise AmRosError unless somebody is to work."""
+    count = workers if isinstance(workers, int) else workers.at_most
+    if count is not None and count < 1:
+        raise AmRosError(f"parameter workers: {count} is not a positive number")
+
+
+def at_most(workers: Workers, jobs: int) -> Workers:
+    """No more processes than there are jobs; at least one. A cluster's are there already."""
+    return max(1, min(workers, jobs)) if isinstance(workers, int) and workers > 0 else workers
 
 
 def _run(
-    function: Callable[..., T], jobs: Iterable[Job], workers: int, what: str, in_order: bool
+    function: Callable[..., T],
+    jobs: Iterable[Job],
+    workers: Workers,
+    what: str,
+    in_order: bool,
+    name: Callable[[Job], str],
+    shared: tuple[Path, ...],
 ) -> Iterator[T]:
-    if workers < 1:
-        raise AmRosError(f"parameter workers: {workers} is not a positive number")
+    check_workers(workers)
+    if isinstance(workers, Cluster):
+        return run_on_cluster(function, iter(jobs), workers, what, in_order, name, shared)
     if workers == 1:
         return (function(*job) for job in jobs)
     return _run_in_pool(function, iter(jobs), workers, what, in_order)

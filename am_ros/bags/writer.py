@@ -19,6 +19,7 @@ from am_ros.paths import Folder
 
 # While a bag is written its folder has this suffix. Episode names hold no dot, so it cannot be mistaken for one.
 UNFINISHED = ".unfinished"
+DYING_S = 30.0  # for a writer whose job was given to another one to end
 METADATA_RECORD = "am_ros"  # MCAP metadata record with the EpisodeInfo
 FORMAT_KEY, FORMAT = "am_ros_episode", "1"
 _INFO_FIELDS = tuple(f.name for f in fields(EpisodeInfo) if f.name != "extra")
@@ -179,6 +180,21 @@ def is_being_written(path: Path) -> bool:
             except BlockingIOError:
                 return True
     return False
+
+
+def clear_unfinished(folder: Folder, episode_id: str) -> None:
+    """Remove what a killed writer left of an episode, so that it can be written again.
+
+    One that is about to die, on a node that was given up for instance, is waited for. Raises AmRosError if somebody
+    goes on writing it.
+    """
+    path = Path(folder) / (episode_id + UNFINISHED)
+    deadline = time.monotonic() + DYING_S
+    while path.is_dir() and is_being_written(path):
+        if time.monotonic() > deadline:
+            raise AmRosError(f"bag {path}: another process is writing it")
+        time.sleep(0.1)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def info_to_text(info: EpisodeInfo) -> dict[str, str]:

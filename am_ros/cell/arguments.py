@@ -47,10 +47,16 @@ class ArmArguments(CommonArguments):
     check: bool = parameter(False, "configure nothing before `am-ros check` has found nothing wrong")
 
 
+WHOLE, ARM_HOST, POLICY_HOST = PARTS = ("all", "arm", "policy")
+
+
 @dataclass(frozen=True)
 class PolicyArguments:
     """Of cells that a policy acts in."""
 
+    part: str = parameter(
+        WHOLE, "of a cell on two hosts, the nodes of this one: policy has policy_server, arm all others", choices=PARTS
+    )
     policy: str = parameter("", "checkpoint that is served; empty: wait for policy_server/load_checkpoint")
     checkpoints: str = parameter(
         "", "folder that policy_server/load_checkpoint may load from; empty: the one that the served checkpoint lies in"

@@ -11,7 +11,9 @@ from typing import Any
 import yaml
 
 from am_ros.cell.arguments import (
+    ARM_HOST,
     IDEAL,
+    POLICY_HOST,
     ArmArguments,
     CommonArguments,
     PolicyArguments,
@@ -167,22 +169,35 @@ def _arm_nodes(a: ArmArguments, files: tuple[Path, ...], simulated: bool) -> lis
     ]
 
 
+POLICY = "policy_server"
+
+
 def _policy_node(a: PolicyArguments, files: tuple[Path, ...]) -> NodeSpec:
     policy = {
-        "checkpoint": _path(str(find_checkpoint(a.policy))) if a.policy else "",
+        # Beside the arm its files need not be: another host serves it.
+        "checkpoint": _path(str(find_checkpoint(a.policy))) if a.policy and a.part != ARM_HOST else "",
         "checkpoint_folder": _path(a.checkpoints),
         "device": a.device,
         "samples": a.samples,
         "iterations": a.iterations,
     }
-    return NodeSpec("policy_server", parameters=policy, parameter_files=files, lifecycle=True)
+    return NodeSpec(POLICY, parameters=policy, parameter_files=files, lifecycle=True)
 
 
 def _cell(nodes: list[NodeSpec], a: ArmArguments, files: tuple[Path, ...], check: list[str]) -> list[NodeSpec]:
     """The nodes as a cell: with a bring-up, the driver's topics, and the namespace."""
     topics, nodes = driver_topics(files, a.namespace), [*nodes, *_description(nodes, a, files), *_page(a, files)]
     nodes = _managed(nodes, files, {"check_arguments": check} | ({"check": a.check} if a.check else {}))
-    return _in_namespace([dataclasses.replace(node, remappings=topics) for node in nodes], a)
+    nodes = [dataclasses.replace(node, remappings=topics) for node in _of_this_host(nodes, a)]
+    return _in_namespace(nodes, a)
+
+
+def _of_this_host(nodes: list[NodeSpec], a: ArmArguments) -> list[NodeSpec]:
+    """Of a cell on two hosts those of this one. The bring-up beside the arm takes the policy server up over there."""
+    part = a.part if isinstance(a, PolicyArguments) else ""
+    if part == POLICY_HOST:
+        return [node for node in nodes if node.label == POLICY]
+    return [node for node in nodes if node.label != POLICY or part != ARM_HOST]
 
 
 def _description(nodes: list[NodeSpec], a: ArmArguments, files: tuple[Path, ...]) -> list[NodeSpec]:

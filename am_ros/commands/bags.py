@@ -1,6 +1,7 @@
 """am-ros bags: look at, check, repair, draw and replay recorded episodes."""
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from am_ros.bags.strip import draw_strip
 from am_ros.bags.verify import Report, summarize, verify
 from am_ros.bags.writer import UNFINISHED
 from am_ros.commands import foreign_bags
+from am_ros.commands.worker_flags import add_worker_flags, workers_of
 from am_ros.errors import AmRosError
+from am_ros.workers import ProgressLine, at_most, run_in_order
 
 
 def register(subparsers) -> None:
@@ -28,6 +31,7 @@ def register(subparsers) -> None:
     verb.add_argument("path", type=Path, help="a bag, or a folder of bags")
     verb = verbs.add_parser("verify", help="check checksums, counts, stamps, images; exit code 1 if anything is wrong")
     verb.add_argument("path", type=Path, help="a bag, or a folder of bags")
+    add_worker_flags(verb, "processes that read the bags")
     configuration.add_flags(verb, ActionSpace)
     verb = verbs.add_parser("salvage", help="make a proper bag of what is whole in an unfinished or damaged one")
     verb.add_argument("path", type=Path, nargs="+", help="a bag, an unfinished bag, or an .mcap file")
@@ -97,13 +101,19 @@ def _print_one(report: Report) -> int:
 def _verify(arguments) -> int:
     action_space = configuration.from_flags(ActionSpace, arguments)
     bags, passed = _bags_at(arguments.path)
-    faulty = 0
-    for bag in bags:
-        report = verify(bag, action_space)
-        faulty += not report.ok
+    workers = at_most(workers_of(arguments), len(bags))
+    jobs = ((bag, action_space) for bag in bags)
+    progress = ProgressLine(sys.stderr, "verify", "bags") if len(bags) > 1 else None
+    done = faulty = 0
+    for bag, report in zip(bags, run_in_order(verify, jobs, workers, "bags verify", lambda job: str(job[0]))):
+        done, faulty = done + 1, faulty + (not report.ok)
+        if progress is not None:
+            progress.clear()
         _print_lines([f"bag {bag}: note: {note}" for note in report.notes])
         for problem in report.problems:
             print(problem if problem.startswith("bag ") else f"bag {bag}: {problem}")
+        if progress is not None:
+            progress.show(done, len(bags))
     _print_lines(passed)
     print(f"{len(bags)} bags checked, {faulty} with problems")
     return 1 if faulty else 0

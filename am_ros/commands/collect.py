@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from am_ros.commands.shared_flags import add_tasks_flag, add_variety_flag, find_tasks
+from am_ros.commands.worker_flags import add_worker_flags, workers_of
 from am_ros.configuration import add_flags, from_flags
 from am_ros.errors import AmRosError
 from am_ros.evaluation.outputs import check_file
@@ -24,7 +25,7 @@ def register(subparsers) -> None:
     add_tasks_flag(parser)
     parser.add_argument("--episodes", type=int, default=1000, help="of each task (default 1000)")
     parser.add_argument("--out", type=Path, required=True, help="folder; what lies there is kept and counted")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+    add_worker_flags(parser)
     parser.add_argument("--seed", type=int, default=0, help="of scenes and noise (default 0)")
     parser.add_argument("--image-size", type=int, default=CameraConfig.image_size, help="pixels (default 64)")
     add_variety_flag(parser)
@@ -50,7 +51,8 @@ def run(arguments) -> int:
     if arguments.json:
         check_file(arguments.json, "json")
     command = "am-ros " + shlex.join(sys.argv[1:])
-    figures = collect(collection, arguments.workers, ProgressLine(sys.stderr, "collect", "episodes").show, command)
+    progress = ProgressLine(sys.stderr, "collect", "episodes").show
+    figures = collect(collection, workers_of(arguments), progress, command)
     present = figures["episodes"] - figures["new_episodes"]
     print(f"{figures['new_episodes']} episodes collected, {present} were there; {figures['new_steps']} steps, "
           f"{figures['steps_per_s']} per second")  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from am_ros.cell.arguments import DRIVERS, IDEAL
 from am_ros.commands.shared_flags import CHECKPOINT_HELP, add_tasks_flag, add_variety_flag, find_tasks
+from am_ros.commands.worker_flags import add_worker_flags, workers_of
 from am_ros.configuration import add_flags, given_flags
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import ActorConfig, searching
@@ -28,7 +29,7 @@ def register(subparsers) -> None:
     add_tasks_flag(parser)
     parser.add_argument("--trials", type=int, default=50, help="per task (default 50)")
     parser.add_argument("--seed", type=int, default=0, help="first scene of the evaluation set (default 0)")
-    parser.add_argument("--workers", type=int, default=1, help="processes, unless --through-ros (default 1)")
+    add_worker_flags(parser, "processes, unless --through-ros")
     parser.add_argument("--noise", type=float, default=0.0, help="of the expert: 0 (default) none ... 1 random")
     parser.add_argument("--image-size", type=int, help="pixels; default: the checkpoint's own, or 64")
     add_variety_flag(parser)
@@ -122,6 +123,8 @@ def _plan(arguments, name: str) -> TrialPlan:
     search = searching(**given_flags(CemConfig, arguments))
     if arguments.plan_through and arguments.through_ros:
         raise AmRosError("--plan-through: needs trials without --through-ros: the policy server does not plan")
+    if arguments.ray is not None and arguments.through_ros:
+        raise AmRosError("--ray: needs trials without --through-ros: that is one cell")
     if arguments.driver != IDEAL and not arguments.through_ros:
         raise AmRosError("--driver: needs --through-ros")
     if arguments.goal_variety is not None and arguments.through_ros:
@@ -147,7 +150,7 @@ def _albums(folder: Path | None, names: list[str]) -> dict[str, Album]:
 
 def _trials(plans: list[TrialPlan], arguments) -> Iterator[Trial]:
     if not arguments.through_ros:
-        return run_trials(plans, arguments.workers)
+        return run_trials(plans, workers_of(arguments))
     from am_ros.ros.trials import run_trials_through_ros
 
     return run_trials_through_ros(plans, arguments.real_time_factor, arguments.driver)

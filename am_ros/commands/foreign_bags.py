@@ -8,6 +8,7 @@ from pathlib import Path
 from am_ros import configuration
 from am_ros.action import ActionSpace
 from am_ros.bags.finder import find_all
+from am_ros.commands.worker_flags import add_worker_flags, workers_of
 from am_ros.errors import AmRosError
 from am_ros.workers import ProgressLine
 
@@ -23,7 +24,7 @@ def register(verbs) -> None:
     verb.add_argument("--out", type=Path, help="folder of the episodes' bags; not needed with --dry-run")
     verb.add_argument("--dry-run", action="store_true", help="read and cut, list what would be made, write nothing")
     verb.add_argument("--prefix", default="", help="put before the names of the episodes, to tell sessions apart")
-    verb.add_argument("--workers", type=int, default=1, help="processes that read the bags (default 1)")
+    add_worker_flags(verb, "processes that read the bags")
     verb.add_argument("--json", type=Path, help="write the report to this file too")
     configuration.add_flags(verb, ActionSpace)
     verb = verbs.add_parser("export", help="make a data set for another learner of a folder of episodes")
@@ -89,7 +90,8 @@ def ingest(arguments) -> int:
     bags = plan(found.bags, ledger, arguments.prefix)
     progress = ProgressLine(sys.stderr, "ingest", "bags") if len(bags) > 1 else None
     reports = []
-    for result in ingest_all(bags, rules, action_space, None if arguments.dry_run else ledger, arguments.workers):
+    kept = None if arguments.dry_run else ledger
+    for result in ingest_all(bags, rules, action_space, kept, workers_of(arguments)):
         reports.append(result.report)
         if progress is not None:
             progress.clear()

@@ -7,7 +7,6 @@ no step left for it.
 """
 
 import hashlib
-import shutil
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ import numpy as np
 
 from am_ros.action import CLOSE, CONTINUOUS_DIM, OPEN, ActionSpace, CartesianAction
 from am_ros.bags.episodes import write_episode
-from am_ros.bags.writer import UNFINISHED
+from am_ros.bags.writer import clear_unfinished
 from am_ros.configuration import parameter
 from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.evaluation.actors import ActorConfig, PolicyActor
@@ -150,7 +149,7 @@ def collect_round(what: PolicyRound, episodes: int, workers: int = 1) -> Iterato
 
 def _work(what: PolicyRound, index: int) -> BagFacts:
     name = what.name(index)
-    shutil.rmtree(what.folder / (name + UNFINISHED), ignore_errors=True)  # of a worker that was killed
+    clear_unfinished(what.folder, name)  # of a worker that was killed
     environment = _environment(what.task, what.sim)
     explorer = _explorer(what.policy, what.weights, what.exploration)
     done = play(environment, explorer, train_seed(what.first_scene + index), name)

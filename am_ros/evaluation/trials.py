@@ -16,7 +16,7 @@ from am_ros.sim.camera import CameraConfig
 from am_ros.sim.environment import Environment
 from am_ros.sim.tasks import evaluation_seed, find_task
 from am_ros.sim.workcell import SimConfig
-from am_ros.workers import run_jobs
+from am_ros.workers import Workers, at_most, run_jobs
 
 # The default of ActingConfig.max_refusals in ros/messages/acting.py, so that an episode ends alike with and without
 # the nodes.
@@ -52,8 +52,8 @@ class TrialPlan:
         return [(task, scene) for task in self.tasks for scene in range(self.seed, self.seed + self.trials)]
 
 
-def run_trials(plans: Sequence[TrialPlan], workers: int = 1) -> Iterator[Trial]:
-    """Run the plans in one pool of `workers` processes, one thread each; yields trials as they end, in any order.
+def run_trials(plans: Sequence[TrialPlan], workers: Workers = 1) -> Iterator[Trial]:
+    """Run the plans in one pool of `workers`, one thread each; yields trials as they end, in any order.
 
     Raises AmRosError before the first trial if an actor cannot be had or does not fit the cell.
     """
@@ -64,7 +64,12 @@ def run_trials(plans: Sequence[TrialPlan], workers: int = 1) -> Iterator[Trial]:
         for plan in plans
         for task, scene in plan.scenes
     ]
-    return run_jobs(_work, jobs, min(workers, len(jobs)), "evaluate")
+    return run_jobs(_work, jobs, at_most(workers, len(jobs)), "evaluate", _name)
+
+
+def _name(job: tuple) -> str:
+    actor, task, scene = job[:3]
+    return f"{actor.name}, {task}, scene {scene}"
 
 
 def _work(

@@ -12,7 +12,7 @@ from am_ros.ingest.ledger import Ledger
 from am_ros.ingest.mapping import Mapping
 from am_ros.ingest.naming import Planned
 from am_ros.ingest.writing import THERE, Writer
-from am_ros.workers import run_in_order
+from am_ros.workers import Workers, at_most, run_in_order
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Result:
 
 
 def ingest_all(
-    bags: list[Planned], mapping: Mapping, action_space: ActionSpace, ledger: Ledger | None, workers: int = 1
+    bags: list[Planned], mapping: Mapping, action_space: ActionSpace, ledger: Ledger | None, workers: Workers = 1
 ) -> Iterator[Result]:
     """Results in the order of the bags. The episodes go into the folder of the ledger; without one, nowhere.
 
@@ -47,7 +47,9 @@ def ingest_all(
     unread = [bag for bag in bags if bag.path not in known and bag.copy_of is None]
     out = None if ledger is None else ledger.folder
     jobs = ((bag, mapping, action_space, out) for bag in unread)
-    results = run_in_order(_ingest, jobs, min(workers, max(1, len(unread))), "bags ingest")
+    shared = () if out is None else (out,)
+    workers = at_most(workers, len(unread))
+    results = run_in_order(_ingest, jobs, workers, "bags ingest", lambda job: str(job[0].path), shared)
     for bag in bags:
         if bag.copy_of is not None:
             yield Result(bag, BagReport(bag.path, notes=[f"is a copy of {bag.copy_of}: read once"]), [])

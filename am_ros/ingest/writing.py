@@ -9,6 +9,7 @@ from am_ros.action import ActionSpace
 from am_ros.bags.episodes import read_episode, write_episode
 from am_ros.bags.finder import natural
 from am_ros.bags.reader import BagReader
+from am_ros.bags.writer import clear_unfinished
 from am_ros.episode import Episode
 from am_ros.errors import AmRosError
 from am_ros.ingest.conversion import BagReport
@@ -31,6 +32,7 @@ class Writer:
         Raises AmRosError if an episode of the name is there that is another one.
         """
         for episode in episodes:
+            clear_unfinished(self._out, episode.info.episode_id)
             there = self._there(episode)
             if there is not None:
                 report.dropped.note(THERE, "" if there.name == episode.info.episode_id else f"as {there.name}")

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import write_episode
-from am_ros.bags.writer import UNFINISHED
+from am_ros.bags.writer import clear_unfinished
 from am_ros.errors import AmRosError
 from am_ros.sim.dataset_card import BagFacts, Totals, data_hash, read_facts, write_atomically, write_card
 from am_ros.sim.environment import Environment
@@ -21,7 +20,7 @@ from am_ros.sim.episodes import Mixture, episode_id, play
 from am_ros.sim.split import check_can_split, part_id, part_shard, split
 from am_ros.sim.tasks import find_task, train_seed
 from am_ros.sim.workcell import SimConfig
-from am_ros.workers import run_jobs
+from am_ros.workers import Workers, check_workers, run_jobs
 
 SHARD = 250  # episodes per folder: file managers and `ls` stay usable
 CHUNK = 5  # episodes per job: a few hundred milliseconds of work
@@ -73,7 +72,9 @@ class Collection:
         return paths if paths[0].is_dir() else []
 
 
-def collect(collection: Collection, workers: int = 1, progress: Callable | None = None, command: str = "") -> dict:
+def collect(
+    collection: Collection, workers: Workers = 1, progress: Callable | None = None, command: str = ""
+) -> dict:
     """Collect what is missing, write the data set's card, return its figures.
 
     They are those of the whole folder: episodes, steps, tasks with their success_rate ...; `new_episodes`,
@@ -82,14 +83,14 @@ def collect(collection: Collection, workers: int = 1, progress: Callable | None 
     stopped. `command` is for the card. Raises AmRosError if the folder holds a collection of another kind or is in
     use.
     """
-    if workers < 1:
-        raise AmRosError(f"parameter workers: {workers} is not a positive number")
+    check_workers(workers)
     with _claim(collection) as extent:
         totals = {task: Totals() for task in extent}
         missing = sum(not collection.bags(t, i) for t in collection.tasks for i in range(collection.episodes))
         started, complete = time.monotonic(), False
         try:
-            for task, found in run_jobs(_work, _jobs(collection, extent), workers, "collect"):
+            jobs = _jobs(collection, extent)
+            for task, found in run_jobs(_work, jobs, workers, "collect", _name, (collection.out,)):
                 for new, bags in found:
                     totals[task].add(bags, new)
                 if progress and any(new for new, _ in found):
@@ -151,6 +152,11 @@ def _jobs(collection: Collection, extent: dict[str, int]) -> Iterator[tuple]:
                 yield collection, task, indices
 
 
+def _name(job: tuple) -> str:
+    _, task, indices = job
+    return f"{task}, episodes {indices[0]} to {indices[-1]}"
+
+
 @cache
 def _environment(task: str, sim: SimConfig) -> Environment:
     """One environment per task and process, for its construction takes as long as an episode."""
@@ -176,7 +182,7 @@ def _make(collection: Collection, task: str, index: int) -> list[Path]:
     for number in reversed(range(len(parts))):
         path = collection.bag(task, index, number)
         # Of a killed worker: an unfinished bag, or parts of an episode whose first part is missing.
-        shutil.rmtree(path.with_name(path.name + UNFINISHED), ignore_errors=True)
+        clear_unfinished(path.parent, path.name)
         if not path.is_dir():
             write_episode(parts[number], path.parent, ActionSpace())
     return collection.bags(task, index)
