@@ -17,7 +17,7 @@ import torch
 from am_ros.action import ACTION_DIM
 from am_ros.episode import STATE_DIM
 from am_ros.learning import methods
-from am_ros.learning.learner import to_tensors
+from am_ros.learning.loader import to_tensors
 from am_ros.learning.methods.actionable_models import negative_loss
 from am_ros.learning.methods.bellman import td_target
 from am_ros.learning.networks import NetworkConfig, make_network

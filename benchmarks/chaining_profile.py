@@ -18,7 +18,7 @@ import torch
 from vector_study import FixtureInPlace  # noqa: F401, registers the task
 
 from am_ros.action import CONTINUOUS_DIM
-from am_ros.learning.learner import to_tensors
+from am_ros.learning.loader import to_tensors
 from am_ros.learning.methods.actionable_models import skew_goals
 from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.policy import Policy

@@ -16,12 +16,18 @@ from am_ros import cli
 from am_ros.faults import suite
 
 # Those of test_faults_cell.py and test_faults_driver.py share a cell.
-ALONE = [name for name in suite.names() if name not in (*SHARED, *DRIVER_SHARED, "driver_brakes")]
+ALONE = [name for name in suite.names() if name not in (*SHARED, *DRIVER_SHARED, "driver_brakes", "node_killed")]
 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_a_fault_ends_as_required(name, tmp_path):
     results = suite.run_fault(name, short=True, folder=tmp_path / name)
+    assert results and all(result.ok for result in results), suite.table(results)
+
+
+@pytest.mark.slow
+def test_a_machine_that_joins_a_training_and_dies_loses_no_update(tmp_path):
+    results = suite.run_fault("node_killed", short=True, folder=tmp_path)
     assert results and all(result.ok for result in results), suite.table(results)
 
 

@@ -11,7 +11,7 @@ from am_ros.action import OPEN, TERMINATE, ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning import methods
 from am_ros.learning.cem import CemConfig, Prior, maximise
-from am_ros.learning.learner import to_tensors
+from am_ros.learning.loader import to_tensors
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.methods.bellman import td_target
 from am_ros.learning.networks import NetworkConfig, make_network

@@ -10,7 +10,7 @@ from learning_data import DotWorld, random_episodes
 from am_ros.action import ACTION_DIM, CLOSE, CONTINUOUS_DIM, OPEN, TERMINATE, ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
-from am_ros.learning.learner import to_tensors
+from am_ros.learning.loader import to_tensors
 from am_ros.learning.methods import MethodConfig, loss
 from am_ros.learning.methods.actionable_models import negative_actions, negative_loss
 from am_ros.learning.methods.bellman import td_target

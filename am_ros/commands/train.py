@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+import threading
 from pathlib import Path
 
 from am_ros.action import ActionSpace
@@ -13,12 +14,15 @@ from am_ros.evaluation.curves import learning_curve
 from am_ros.evaluation.outputs import check_file
 from am_ros.learning.group import launched
 from am_ros.learning.parallel import train
+from am_ros.learning.progress import Progress
 from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.learning.trainer import Trainer
 from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
 from am_ros.signals import held_back
 from am_ros.workers import ProgressLine
+
+SIGNAL_COMES_S = 10.0  # torchrun looks every 0.1 s whether a machine waits, on a machine that others use, too
 
 
 def register(subparsers) -> None:
@@ -31,6 +35,10 @@ def register(subparsers) -> None:
     parser.add_argument(
         "--recipe", default="default", help=f"where the flags below start from: {', '.join(RECIPES)} (default: default)"
     )
+    parser.add_argument(
+        "--replay", type=Path,
+        help="folder of the replay store (default: OUT/replay); under torchrun each machine then reads its own bags",
+    )  # fmt: skip
     parser.add_argument("--start-from", type=Path, help="checkpoint whose weights are the first ones")
     parser.add_argument(
         "--labels", nargs="+", default=LABELS, metavar="LABEL",
@@ -45,21 +53,22 @@ def run(arguments) -> int:
     """Ingest, train with progress on stderr, draw the curve."""
     config, labels = learner_config(arguments, find_recipe(arguments.recipe)), check_labels(arguments.labels)
     action_space, launch = ActionSpace(), launched()
-    if launch is not None and launch.local_rank:  # the first process of each machine reads the bags
-        train(config, arguments.out / "replay", arguments.out, action_space, _show, start_from=arguments.start_from)
-        return 0
+    folder = arguments.replay or arguments.out / "replay"
+    # One process writes a store: the first of all where it is shared, else the first of each machine.
+    if launch is not None and (launch.local_rank if arguments.replay else launch.rank):
+        return _learn(config, folder, arguments, action_space)[0]
     if arguments.json and (launch is None or not launch.rank):
         check_file(arguments.json, "json")
     if config.network.preset == "state":
         if arguments.bags:
             raise AmRosError("preset state: learns from vectors, bags hold images; for arrays see docs/library.md")
-        store = ReplayStore.open(arguments.out / "replay")
+        store = ReplayStore.open(folder)
     else:
-        store = ReplayStore.open_or_create(arguments.out / "replay", (config.network.image_size,) * 2)
+        store = ReplayStore.open_or_create(folder, (config.network.image_size,) * 2)
     refused = 0
-    for folder in arguments.bags:
+    for bags in arguments.bags:
         reading = ProgressLine(sys.stderr, "reading", "bags").show
-        report = ingest(folder, store, action_space, reading, labels=labels, workers=arguments.workers)
+        report = ingest(bags, store, action_space, reading, labels=labels, workers=arguments.workers)
         refused += len(report.refused)
         for sentence in report.refused.values():
             _say(f"refused: {sentence}")
@@ -68,44 +77,61 @@ def run(arguments) -> int:
         for sentence in report.passed:
             _say(sentence)
         left_out = f", {report.left_out} left out by label" if report.left_out else ""
-        _say(f"{folder}: {report.added} episodes added, {report.known} known, {len(report.refused)} refused{left_out}")
+        _say(f"{bags}: {report.added} episodes added, {report.known} known, {len(report.refused)} refused{left_out}")
         if report.relabelled:
-            _say(f"{folder}: {report.relabelled} of those left out are in {store.folder} already: use another --out")
+            _say(f"{bags}: {report.relabelled} of those left out are in {store.folder} already: use another --out")
     if not len(store):
-        raise AmRosError(f"{arguments.out}: there is no episode to learn from")
+        raise AmRosError(f"{folder.parent}: there is no episode to learn from")
     _say(f"{len(store.episodes)} episodes, {len(store)} transitions")
-    trainers: list[Trainer] = []
-    stopped: list[bool] = []
-
-    def stop() -> None:
-        stopped.append(True)
-        for trainer in trainers:
-            trainer.stop()
-
-    def begins(trainer) -> None:
-        trainers.append(trainer)
-        if stopped:
-            trainer.stop()
-
-    try:
-        with held_back(stop):
-            progress = train(config, store.folder, arguments.out, action_space, _show, begins, arguments.start_from)
-    except KeyboardInterrupt:
-        _say(f"\ninterrupted; {arguments.out / 'checkpoint'} holds the last checkpoint")
-        raise
-    if launch is not None and launch.rank:
-        return 0
+    code, progress, trainer = _learn(config, folder, arguments, action_space)
+    if code or trainer.group.rank:
+        return code
     _say(f"\n{progress}  (ended by: {progress.ended})")
     if (arguments.out / "metrics.csv").exists():
         learning_curve(arguments.out / "metrics.csv", arguments.out / "learning_curve.png")
     if arguments.json:
         result = {
-            **dataclasses.asdict(progress), "trained_s": trainers[0].trained_s, "episodes": len(store.episodes),
+            **dataclasses.asdict(progress), "trained_s": trainer.trained_s, "episodes": len(store.episodes),
             "transitions": len(store), "refused": refused, "data_hash": store.data_hash,
         }  # fmt: skip
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
-    _say(f"checkpoint: {trainers[0].checkpoint_folder}")
+    _say(f"checkpoint: {trainer.checkpoint_folder}")
     return 0
+
+
+def _learn(config, folder: Path, arguments, action_space: ActionSpace) -> tuple[int, Progress, Trainer]:
+    """Train until it is over or a signal comes: (exit code, last Progress, trainer).
+
+    Where torchrun starts the processes again because a machine joins or leaves, it stops each of them by a signal. The
+    first one that gets it stops all after the same update, with a checkpoint. The others then wait for theirs: one that
+    leaves before would tell its torchrun that the training is over.
+    """
+    trainers: list[Trainer] = []
+    stopped = threading.Event()
+
+    def stop() -> None:
+        stopped.set()
+        for trainer in trainers:
+            trainer.stop()
+
+    def begins(trainer) -> None:
+        trainers.append(trainer)
+        if trainer.group.size > 1 and not trainer.group.rank:
+            _say(f"update {trainer.update}: {trainer.group.size} processes")
+        if stopped.is_set():
+            trainer.stop()
+
+    try:
+        with held_back(stop):
+            progress = train(config, folder, arguments.out, action_space, _show, begins, arguments.start_from)
+            if launched() and progress.ended == "stopped" and not stopped.wait(SIGNAL_COMES_S):
+                _say(f"update {progress.update}: another process of this training was stopped, and all with it")
+                return 1, progress, trainers[0]
+    except KeyboardInterrupt:
+        if not trainers or not trainers[0].group.rank:
+            _say(f"\ninterrupted; {arguments.out / 'checkpoint'} holds the last checkpoint")
+        raise
+    return 0, progress, trainers[0]
 
 
 def _show(progress) -> None:

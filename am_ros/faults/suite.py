@@ -19,6 +19,7 @@ FAULTS = (
     ("bag_damage", "bags", 30, 3),
     ("trainer_killed", "checkpoints", 150, 12),
     ("checkpoint_damage", "checkpoints", 30, 6),
+    ("node_killed", "training", 400, 60),
     ("process_killed", "robot", 110, 30),
     ("controller_suspended", "robot", 30, 14),
     ("two_commanders", "robot", 12, 12),

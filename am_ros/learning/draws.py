@@ -12,12 +12,14 @@ class Share:
     """A generator for the items number `rank`, `rank + size`, ... of a batch that `size` processes share.
 
     All draw the numbers of the whole batch and keep their own: together they get what one process would, and a few
-    thousand random numbers are nothing beside one pass of a network.
+    thousand random numbers are nothing beside one pass of a network. `items`: of the whole batch, where `size` does not
+    divide it.
     """
 
     generator: torch.Generator
     rank: int = 0
     size: int = 1
+    items: int = 0
 
 
 def uniform(
@@ -60,5 +62,6 @@ def _draw(
 ) -> Tensor:
     if not isinstance(generator, Share):
         return draw(shape, generator=generator, device=device)
-    whole = draw((shape[0] * generator.size, *shape[1:]), generator=generator.generator, device=device)
-    return whole[generator.rank :: generator.size]
+    items, rank, size = generator.items, generator.rank, generator.size
+    whole = items if shape[0] == len(range(rank, items, size)) else shape[0] * size
+    return draw((whole, *shape[1:]), generator=generator.generator, device=device)[rank::size]

@@ -1,18 +1,33 @@
-"""The processes that share a training: they average their gradients (gloo on CPUs, NCCL on GPUs)."""
+"""The processes that share a training, on torch.distributed: gloo on CPUs, NCCL on GPUs.
+
+DistributedDataParallel averages their gradients, bucket by bucket, while the backward pass goes on.
+"""
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeAlias
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.distributed.rendezvous import rendezvous as meet
+from torch.nn.parallel import DistributedDataParallel
 
 from am_ros.errors import AmRosError
+from am_ros.learning.types import Tensors
 
 # The first process may read bags for hours before it joins the others.
 _PATIENCE = timedelta(hours=12)
+# A host that lost its power says nothing: after so long without a word the others give up, and torchrun starts anew.
+_SILENCE = timedelta(minutes=10)
+COMPRESSIONS = ("none", "bf16")
+
+Told: TypeAlias = Callable[[], tuple[Tensors, float, bool]]
 
 
 @dataclass(frozen=True)
@@ -41,11 +56,25 @@ class Alone:
     def barrier(self) -> None:
         """Nobody to wait for."""
 
-    def average(
-        self, parameters: Iterable[torch.Tensor], parts: dict[str, torch.Tensor], share: float, stop: bool
-    ) -> tuple[dict[str, torch.Tensor], float, bool]:
+    def wrap(self, module: nn.Module, compression: str = "none") -> nn.Module:
         """Hand back what was given."""
-        return parts, share, stop
+        return module
+
+    def same_state(self, modules: Iterable[nn.Module]) -> None:
+        """Nobody has another one."""
+
+    def data_weight(self, data_hash: str, transitions: int) -> float:
+        """All of the data are here."""
+        return 1.0
+
+    def tell(self, parts: Tensors, share: float, stop: bool, weight: float = 1.0) -> Told:
+        """Hand back what was given."""
+        return lambda: (parts, share, stop)
+
+    @contextmanager
+    def watched(self, when: str) -> Iterator[None]:
+        """Nobody can be lost."""
+        yield
 
 
 class Group:
@@ -60,42 +89,86 @@ class Group:
         if torch.cuda.is_available() and torch.cuda.device_count() >= launch.local_size:
             backend = "nccl"
             torch.cuda.set_device(launch.local_rank)
-        dist.init_process_group(backend, rendezvous, _PATIENCE, rank=launch.rank, world_size=launch.size)
         self._device = "cuda" if backend == "nccl" else "cpu"
+        store, *_ = next(iter(meet(rendezvous, launch.rank, launch.size, timeout=_PATIENCE)))
+        store.set_timeout(_PATIENCE)
+        store.set(f"am_ros/here/{self.rank}", "1")
+        store.wait([f"am_ros/here/{rank}" for rank in range(self.size)], _PATIENCE)
+        # Those that this process started itself can be paused for hours; they die with it and need no clock.
+        patience = _SILENCE if rendezvous == "env://" else _PATIENCE
+        dist.init_process_group(backend, store=store, timeout=patience, rank=launch.rank, world_size=launch.size)
 
     def barrier(self) -> None:
         """Wait for all."""
         dist.barrier()
 
+    def wrap(self, module: nn.Module, compression: str = "none") -> nn.Module:
+        """The module, whose gradients are from now on means over the processes; `compression`: as what they travel."""
+        # A method may leave a part of the network unused, as cloning does Q; which part does not change meanwhile.
+        shared = DistributedDataParallel(module, static_graph=True, gradient_as_bucket_view=True)
+        if compression == "bf16":
+            shared.register_comm_hook(None, bf16_compress_hook)
+        return shared
+
+    def same_state(self, modules: Iterable[nn.Module]) -> None:
+        """Give all processes the weights and buffers of the first one."""
+        for module in modules:
+            for tensor in module.state_dict().values():
+                dist.broadcast(tensor, 0)
+
     def check_same(self, what: str, value: object) -> None:
         """Raise AmRosError in every process unless all of them have the same `value`, as text."""
-        digest = hashlib.sha256(str(value).encode()).digest()
-        lowest = torch.tensor(list(digest), dtype=torch.int32, device=self._device)
-        highest = lowest.clone()
-        dist.all_reduce(lowest, dist.ReduceOp.MIN)
-        dist.all_reduce(highest, dist.ReduceOp.MAX)
-        if not torch.equal(lowest, highest):
+        digest = list(hashlib.sha256(str(value).encode()).digest())
+        if any(row != digest for row in self._gathered(digest)):
             raise AmRosError(f"the processes of this training differ in {what} (here {value}); give all the same --out")
 
-    def average(
-        self, parameters: Iterable[torch.Tensor], parts: dict[str, torch.Tensor], share: float, stop: bool
-    ) -> tuple[dict[str, torch.Tensor], float, bool]:
-        """Replace each gradient by its mean over the processes.
+    def data_weight(self, data_hash: str, transitions: int) -> float:
+        """What the items of this process weigh where each process draws as many, but from data of its own.
 
-        Returns the means of the `parts` (figures of the log), and `share` and `stop` of the first process.
+        In the mean each transition then counts alike, whichever process has it; those that several have are shared.
         """
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        word = torch.tensor([share, float(stop)], device=gradients[0].device) * (self.rank == 0)
-        figures = torch.stack([torch.as_tensor(v, device=word.device).float() for v in parts.values()])
-        flat = torch.cat([g.reshape(-1) for g in gradients] + [figures, word])
-        dist.all_reduce(flat)
-        share, stop = flat[-2:].tolist()
-        flat /= self.size
-        begin = 0
-        for gradient in gradients:
-            gradient.copy_(flat[begin : begin + gradient.numel()].view(gradient.shape))
-            begin += gradient.numel()
-        return dict(zip(parts, flat[begin:-2], strict=True)), share, stop > 0
+        number = int(hashlib.sha256(data_hash.encode()).hexdigest()[:15], 16)
+        rows = self._gathered([number, transitions])
+        each = [count / sum(other == data for other, _ in rows) for data, count in rows]
+        return self.size * each[self.rank] / sum(each)
+
+    def _gathered(self, numbers: list[int]) -> list[list[int]]:
+        """The numbers of every process, by rank."""
+        mine = torch.tensor(numbers, dtype=torch.int64, device=self._device)
+        rows = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(rows, mine)
+        return [row.tolist() for row in rows]
+
+    def tell(self, parts: Tensors, share: float, stop: bool, weight: float = 1.0) -> Told:
+        """Begin to exchange figures; call what is returned to wait for them, after the backward pass.
+
+        It returns the means of the `parts` (figures of the log), where this process counts `weight` times, the `share`
+        of the first process, and whether any of them wants to `stop`.
+        """
+        figures = torch.stack([torch.as_tensor(v, device=self._device).float() for v in parts.values()])
+        word = torch.tensor([share * (self.rank == 0), float(stop)], device=self._device)
+        flat = torch.cat([figures * (weight / self.size), word])
+        work = dist.all_reduce(flat, async_op=True)
+
+        def told() -> tuple[Tensors, float, bool]:
+            work.wait()
+            first_share, stops = flat[-2:].tolist()
+            return dict(zip(parts, flat[:-2], strict=True)), first_share, stops > 0
+
+        return told
+
+    @contextmanager
+    def watched(self, when: str) -> Iterator[None]:
+        """Within it, the loss of another process is an AmRosError that says `when`."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not (isinstance(error, dist.DistError) or "gloo" in str(error) or "closed by peer" in str(error)):
+                raise
+            raise AmRosError(
+                f"{when}: another process of this training is lost; the last checkpoint is kept "
+                f"({str(error).splitlines()[0]})"
+            ) from None
 
     def close(self) -> None:
         """Leave the group."""

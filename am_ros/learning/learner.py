@@ -1,27 +1,40 @@
 """What learns: the network, its lagged copies, the optimiser, and one gradient update of them."""
 
-import dataclasses
 import math
 
 import torch
+from torch import nn
 
 from am_ros.errors import AmRosError
 from am_ros.learning import methods
 from am_ros.learning.device import find_device, has_bf16
 from am_ros.learning.draws import Share
 from am_ros.learning.group import Alone, Group
-from am_ros.learning.networks import QNetwork, StateQNetwork, check_fits, make_network
+from am_ros.learning.methods import MethodConfig
+from am_ros.learning.networks import Lagged, QNetwork, StateQNetwork, check_fits, make_network
 from am_ros.learning.trainer_config import LearnerConfig
-from am_ros.learning.types import Tensors
-from am_ros.replay.sampling import Batch
+from am_ros.learning.types import Generator, Loss, Tensors
 from am_ros.replay.store import ReplayStore
+
+
+class Objective(nn.Module):
+    """The loss as one module, so that what averages gradients (group.py) sees where a pass begins and ends."""
+
+    def __init__(self, network: QNetwork, method: MethodConfig) -> None:
+        super().__init__()
+        self.network, self.method = network, method
+
+    def forward(self, lagged: Lagged, batch: Tensors, generator: Generator) -> Loss:
+        """As methods.loss."""
+        return methods.loss(self.network, lagged, batch, self.method, generator)
 
 
 class Learner:
     """The weights of a training: `network` learns, `target` follows it and acts, `older` follows that one (double Q).
 
     `update` counts the gradient updates done, `trained_s` the seconds spent on them and `trained_cpu_s` those of this
-    process's CPU time. `group` joins it with the learners of other processes, which see the other items of each batch.
+    process's CPU time. `group` joins it with the learners of other processes, which see the other items of each batch;
+    `weight` is what the items of this one count beside theirs, and `stopped` says that anyone wished the end.
     """
 
     def __init__(self, config: LearnerConfig, group: Alone | Group) -> None:
@@ -41,6 +54,9 @@ class Learner:
         self.update = 0
         self.trained_s = 0.0
         self.trained_cpu_s = 0.0
+        self.weight = 1.0
+        self.stopped = False
+        self._objective = group.wrap(Objective(self.network, config.method), settings.gradient_compression)
 
     def _made(self) -> QNetwork:
         network = make_network(self.config.network).to(self.device)
@@ -57,28 +73,36 @@ class Learner:
         return [network for network in (self.network, self.target, self.older) if network is not None]
 
     def look_at(self, store: ReplayStore) -> None:
-        """Before the first batch: does the store fit the network? Networks on vectors take their scale from it."""
+        """Before the first batch: does the store fit the network? Networks on vectors take their scale from it.
+
+        All processes go on with the weights and scales of the first one.
+        """
         check_fits(store, self.config.network)
         for network in self.networks:
             if isinstance(network, StateQNetwork):
                 network.look_at(store.observations)
+        self.group.same_state(self.networks)
 
-    def step(self, batch: Batch, stop: bool = False) -> tuple[Tensors, bool]:
+    def step(self, batch: Tensors, stop: bool = False) -> tuple[Tensors, bool]:
         """One gradient update: the parts of the loss, and whether the training is over (`stop`: it was asked to be).
 
-        The first process's clock and wish decide for all, so that no one waits for a partner that has stopped. Raises
-        AmRosError, naming the update, if the gradient is not finite; the weights stay as they were.
+        The first process's clock and anyone's wish decide for all, so that no one waits for a partner that has stopped.
+        Raises AmRosError, naming the update, if the gradient is not finite or another process is lost; the weights stay
+        as they were.
         """
         settings = self.config.trainer
         seed = settings.seed * 1_000_003 + self.update
-        generator = Share(torch.Generator(self.device).manual_seed(seed), self.group.rank, self.group.size)
-        tensors = to_tensors(batch, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            lagged = [self.target, self.older] if self.older is not None else self.target
-            loss, parts = methods.loss(self.network, lagged, tensors, self.config.method, generator)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch says no type
-        parts, share, stop = self.group.average(self.network.parameters(), parts, self.share_done(), stop)
+        generator = Share(
+            torch.Generator(self.device).manual_seed(seed), self.group.rank, self.group.size, settings.batch_size
+        )
+        lagged = [self.target, self.older] if self.older is not None else self.target
+        with self.group.watched(f"update {self.update}"):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                loss, parts = self._objective(lagged, batch, generator)
+            self.optimizer.zero_grad(set_to_none=True)
+            told = self.group.tell(parts, self.share_done(), stop, self.weight)
+            (loss if self.weight == 1 else loss * self.weight).backward()
+            parts, share, self.stopped = told()
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(share)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.max_gradient_norm)
@@ -89,7 +113,7 @@ class Learner:
             )
         self.optimizer.step()
         self._follow()
-        return parts, stop or share >= 1
+        return parts, self.stopped or share >= 1
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -140,11 +164,3 @@ class Learner:
         rate = settings.learning_rate * min(1.0, (self.update + 1) / max(1, settings.warmup_updates))
         into_decay = (share_done - settings.decay_from) / max(1e-9, 1 - settings.decay_from)
         return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, into_decay))))
-
-
-def to_tensors(batch: Batch, device: torch.device | str) -> Tensors:
-    """The fields of a batch as tensors on the device; images stay uint8 until there."""
-    return {
-        f.name: torch.from_numpy(getattr(batch, f.name)).to(device, non_blocking=True)
-        for f in dataclasses.fields(batch)
-    }

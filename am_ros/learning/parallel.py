@@ -5,7 +5,11 @@ Either this process starts the others (`processes`), or `torchrun` has started a
     torchrun --nproc-per-node 2 -m am_ros.cli train runs/demo/bags --out runs/mine
 
 Every process sees the whole store and takes its items of each batch; candidates are drawn for the whole batch, too. So
-the result is, to rounding, that of one process. Only batch normalisation (qt_opt) sees no more than its own items.
+the result is, to rounding, that of one process, however many they are. Only batch normalisation (qt_opt) sees no more
+than the items of its own process. With `own_data` each process draws its items from the store of its machine.
+
+Batch number u is a function of the seed and u. So when torchrun starts the processes again, fewer or more of them
+because a machine was lost or has joined, they go on from the last checkpoint without losing or repeating an item.
 """
 
 import multiprocessing
@@ -100,7 +104,8 @@ def _join(
     try:
         # Who writes the store joins when it is written: only now is it there for all.
         store = ReplayStore.open(store_folder)
-        group.check_same("the data they read", store.data_hash)
+        if not config.trainer.own_data:
+            group.check_same("the data they read", store.data_hash)
         trainer = Trainer(config, out, action_space, group, start_from)
         group.check_same("the update they go on from", trainer.update)
         on_trainer(trainer)

@@ -14,12 +14,12 @@ from am_ros.learning import methods
 from am_ros.learning.group import Alone, Group
 from am_ros.learning.keeper import Keeper
 from am_ros.learning.learner import Learner
+from am_ros.learning.loader import Loader
 from am_ros.learning.progress import Progress
 from am_ros.learning.reporter import Reporter
 from am_ros.learning.stopping import calibrate, teaches_stopping
 from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.paths import Folder
-from am_ros.replay.prefetch import Prefetcher
 from am_ros.replay.sampling import Sampler
 from am_ros.replay.store import ReplayStore
 
@@ -125,21 +125,21 @@ class Trainer(Wishes):
         """
         learner, settings, group = self.learner, self.config.trainer, self.group
         learner.look_at(store)
-        if sentence := self.keeper.other_data(store):
+        if not settings.own_data and (sentence := self.keeper.other_data(store)):
             _log.warning(sentence)
         self.out.mkdir(parents=True, exist_ok=True)
-        sampler = Sampler(store, self.config.goals, settings.batch_size, settings.seed, group.rank, group.size)
+        sampler = self._share_data(store)
         group.barrier()  # all have restored the same checkpoint before the first of them writes another
         began = saved = time.monotonic()
         began_cpu = time.process_time()
         reporter = Reporter(learner, store, self.out, began, on_progress)
         trained_before, cpu_before, waited = learner.trained_s, learner.trained_cpu_s, 0.0
         last, over = until_update or settings.planned_updates or sys.maxsize, learner.share_done() >= 1
-        with Prefetcher(sampler, learner.update) as prefetcher:
+        with Loader(sampler, learner.update, learner.device, settings.loader_threads) as loader:
             while learner.update < last and not over:
                 began += self.wait_while_paused()  # a pause is no training time
                 before = time.monotonic()
-                batch = prefetcher.next()
+                batch = loader.next()
                 waited += time.monotonic() - before
                 parts, over = learner.step(batch, self.stopping)
                 reporter.add(parts)
@@ -156,9 +156,19 @@ class Trainer(Wishes):
                     reporter.check_finite()
                     self.save(store, reporter.progress)
                     saved = now
-        progress = reporter.end(self.stopping)
+        progress = reporter.end(self.stopping or learner.stopped)
         if not group.rank:
             if learner.share_done() >= 1 and settings.calibrate_stop and teaches_stopping(self.config):
                 self.keeper.stopping = asdict(calibrate(learner.target, store, self.config.goals))
             self.save(store, progress)
         return progress
+
+    def _share_data(self, store: ReplayStore) -> Sampler:
+        """What draws this process's items of each batch; the learner is told what they weigh beside the others'."""
+        settings, goals, rank, size = self.config.trainer, self.config.goals, self.group.rank, self.group.size
+        items = len(range(rank, settings.batch_size, size))
+        if settings.own_data:
+            self.learner.weight = self.group.data_weight(store.data_hash, len(store))
+            return Sampler(store, goals, items, settings.seed, stream=rank)
+        self.learner.weight = items * size / settings.batch_size
+        return Sampler(store, goals, settings.batch_size, settings.seed, rank, size)

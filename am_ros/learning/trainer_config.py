@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from am_ros.configuration import parameter
 from am_ros.learning.cem import CemConfig
+from am_ros.learning.group import COMPRESSIONS
 from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.networks import NetworkConfig
 from am_ros.replay.sampling import GoalConfig
@@ -29,6 +30,12 @@ class TrainerConfig:
     )  # fmt: skip
     batch_size: int = parameter(128, "items per update, over all processes", range=(1, 65536))
     processes: int = parameter(1, "processes that share each batch (data parallel)", range=(1, 1024))
+    own_data: bool = parameter(
+        False, "each machine draws its items from a replay store of its own (--replay), not all from the same data"
+    )
+    gradient_compression: str = parameter(
+        "none", "how gradients travel between processes: as they are, or as bf16, half as long", choices=COMPRESSIONS
+    )
     learning_rate: float = parameter(7e-4, "AdamW, after warm-up", range=(1e-7, 1.0))
     weight_decay: float = parameter(1e-4, "AdamW", range=(0.0, 1.0))
     warmup_updates: int = parameter(200, "linear warm-up of the learning rate", range=(0, 1_000_000))
@@ -49,6 +56,10 @@ class TrainerConfig:
     )
     seed: int = parameter(0, "of weights, batches and sampling", range=(0, 2**31 - 1))
     threads: int = parameter(1, "CPU threads of PyTorch per process; 0: leave as it is", range=(0, 1024))
+    loader_threads: int = parameter(
+        0, "threads that copy the images of a batch; 0: one, with a GPU as many as there are cores, up to 8",
+        range=(0, 256),
+    )  # fmt: skip
     device: str = parameter("auto", "cpu, cuda, or auto", choices=("auto", "cpu", "cuda"))
     precision: str = parameter(
         "auto", "bf16 where the hardware multiplies it, or fp32", choices=("auto", "bf16", "fp32")

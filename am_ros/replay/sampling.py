@@ -25,6 +25,7 @@ import numpy as np
 from am_ros.configuration import parameter
 from am_ros.episode import STATE_NAMES
 from am_ros.errors import AmRosError
+from am_ros.replay.gather import Gather
 from am_ros.replay.store import ReplayStore
 
 NEAR_STEPS = 2
@@ -71,6 +72,9 @@ class GoalConfig:
     )  # fmt: skip
 
 
+IMAGES = ("image", "next_image", "goal_image")
+
+
 @dataclass
 class Batch:
     """A batch as NumPy arrays; images are uint8 until they are on the device. D: displacements of an action."""
@@ -89,6 +93,7 @@ class Batch:
     rewarded: np.ndarray  # bool [B], the task reward counts, the goal image is all zeros
     ended: np.ndarray  # bool [B], rewarded items only: the episode ends here, with
     reward: np.ndarray  # float32 [B], this
+    shift: np.ndarray  # int64 [B, 2]; by how many pixels (down, right) the images are still to be shifted
 
     def __len__(self) -> int:
         return len(self.action)
@@ -141,7 +146,7 @@ class Sampler:
     """Draws batches from a store. Raises AmRosError if the store holds no transition.
 
     Of `size` processes that share a batch, the one with this `rank` gets every size-th item: together they see exactly
-    what one process would.
+    what one process would. Samplers of other stores draw with another `stream` of random numbers each.
     """
 
     def __init__(
@@ -153,15 +158,18 @@ class Sampler:
         rank: int = 0,
         size: int = 1,
         held_out: bool = False,
+        stream: int = 0,
     ):
         if len(store) == 0:
             raise AmRosError(f"{store.folder}: the replay store holds no transition to learn from")
         if config.random_share + config.at_goal_share + config.reward_share > 1:
             raise AmRosError("parameters random_share, at_goal_share and reward_share: their sum must not exceed 1")
-        if batch_size % size:
-            raise AmRosError(f"parameter batch_size: {batch_size} cannot be shared by {size} processes evenly")
+        if batch_size < size:
+            raise AmRosError(f"parameter batch_size: {batch_size} items are too few for {size} processes")
         self.store, self.config, self.batch_size, self.seed = store, config, batch_size, seed
         self.mine = slice(rank, None, size)
+        self._stream = (stream,) if stream else ()
+        self.gather = Gather()
         self._transitions, self._observations = store.rows_where(
             lambda e: is_held_out(e["id"], config.held_out_share) == held_out
         )
@@ -178,10 +186,13 @@ class Sampler:
             of_task = f" of {config.reward_task!r}" if config.reward_task else ""
             raise AmRosError(f"{store.folder}: no episode{of_task} is a success, so a task reward teaches nothing")
 
-    def batch(self, step: int) -> Batch:
-        """Batch number `step`: a function of (seed, step) and the store alone."""
+    def batch(self, step: int, out: np.ndarray | None = None) -> Batch:
+        """Batch number `step`: a function of (seed, step), the stream and the store alone.
+
+        `out`: memory for its observations, of `observed_shape` and `observed_dtype`.
+        """
         store, config, size = self.store, self.config, self.batch_size
-        rng = np.random.default_rng((self.seed, step))
+        rng = np.random.default_rng((self.seed, step, *self._stream))
         row = self._transitions[rng.integers(len(self._transitions), size=size)]
         kind = rng.random(size)
         limits = np.cumsum([config.random_share, config.at_goal_share, config.reward_share])
@@ -212,12 +223,13 @@ class Sampler:
         following = row + ~terminates  # terminate moves nothing
         action = store.actions[row]
         action[terminates] = np.eye(store.action_dim, dtype=np.float32)[-1]
-        image, next_image, goal_image = self._observed(np.stack([row, following, goal]), shifts[:, self.mine])
+        shift = (shifts[:, self.mine].T - config.random_shift_px) * store.has_images
+        image, next_image, goal_image = self._observed(np.stack([row, following, goal]), shift, out)
         if config.photometric and store.has_images:
             # Drawn last, so that a batch without is the batch that it was; two lights an item: the scene's, the goal's.
             tables = light_tables(rng, 2 * size, config.photometric).reshape(2, size, 256, 3)[:, self.mine]
-            image, next_image = under_light(image, tables[0]), under_light(next_image, tables[0])
-            goal_image = under_light(goal_image, tables[1])
+            for images, lights in ((image, tables[0]), (next_image, tables[0]), (goal_image, tables[1])):
+                images[:] = under_light(images, lights)
         goal_image[rewarded] = 0
         success = store.successful[row]
         steps = np.where(random_goal, -1, np.where(at_goal, 0, goal - row))
@@ -239,6 +251,7 @@ class Sampler:
             rewarded=rewarded,
             ended=ended,
             reward=(ended & success & (following == last)).astype(np.float32),
+            shift=shift * (not self.gather.shifts),
         )
 
     def _my_share(self, drawn: np.ndarray) -> np.ndarray:
@@ -261,21 +274,19 @@ class Sampler:
         near |= rows == goals
         return near
 
-    def _observed(self, rows: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-        """Observations of rows [3, B]: [3, B, ...]; images of column b are shifted by shifts[:, b] (down, right)."""
-        shift, shape = self.config.random_shift_px, self.store.observation_shape
-        if shift == 0 or not self.store.has_images:
-            whole: np.ndarray = self.store.observations[rows.ravel()].reshape(*rows.shape, *shape)
-            return whole
-        height, width = self.store.image_size
-        padded = np.empty((*rows.shape, height + 2 * shift, width + 2 * shift, 3), np.uint8)
-        centre = padded[:, :, shift:-shift, shift:-shift]
-        centre[:] = self.store.observations[rows.ravel()].reshape(*rows.shape, height, width, 3)
-        padded[:, :, :shift] = padded[:, :, shift : shift + 1]  # repeat the border
-        padded[:, :, -shift:] = padded[:, :, -shift - 1 : -shift]
-        padded[:, :, :, :shift] = padded[:, :, :, shift : shift + 1]
-        padded[:, :, :, -shift:] = padded[:, :, :, -shift - 1 : -shift]
-        out = np.empty((*rows.shape, height, width, 3), np.uint8)
-        for item, (y, x) in enumerate(shifts.T):
-            out[:, item] = padded[:, item, y : y + height, x : x + width]
+    @property
+    def observed_shape(self) -> tuple[int, ...]:
+        """Of what `batch` fills: observation, next one and goal of each item [3, B, ...]."""
+        return 3, len(range(self.batch_size)[self.mine]), *self.store.observation_shape
+
+    @property
+    def observed_dtype(self) -> np.dtype:
+        return np.dtype(np.uint8 if self.store.has_images else np.float32)
+
+    def _observed(self, rows: np.ndarray, shift: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+        """Observations of rows [3, B]: [3, B, ...]; the images of item b are shifted by shift[b] (down, right)."""
+        out = np.empty(self.observed_shape, self.observed_dtype) if out is None else out
+        whole = out.reshape(-1, *out.shape[2:])
+        shifted = self.gather.shifts and shift.any()
+        self.gather(self.store.observations, rows.ravel(), whole, np.tile(shift, (3, 1)) if shifted else None)
         return out
