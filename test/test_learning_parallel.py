@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import torch
 from learning_data import random_episodes
 
 from am_ros.action import ActionSpace
+from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint, draws, reporter
 from am_ros.learning.cem import CemConfig, uniform_actions
 from am_ros.learning.draws import Share
+from am_ros.learning.group import Group
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.methods.actionable_models import negative_actions
 from am_ros.learning.networks import NetworkConfig, make_network
@@ -90,6 +93,37 @@ def test_two_processes_see_the_items_and_the_candidates_of_one(store):
         )
 
 
+def test_three_processes_share_a_batch_that_three_does_not_divide(store):
+    whole = Sampler(store, GoalConfig(), BATCH, seed=0).batch(3)
+    drawn = uniform_actions(BATCH, 5, None, torch.Generator().manual_seed(5))
+    for rank in range(3):
+        third = Sampler(store, GoalConfig(), BATCH, 0, rank, 3).batch(3)
+        np.testing.assert_array_equal(third.goal_image, whole.goal_image[rank::3])
+        share = Share(torch.Generator().manual_seed(5), rank, 3, BATCH)
+        assert torch.equal(uniform_actions(len(third), 5, None, share), drawn[rank::3])
+    with pytest.raises(AmRosError, match="2 items are too few for 3 processes"):
+        Sampler(store, GoalConfig(), 2, 0, 0, 3)
+
+
+def test_items_of_own_data_weigh_so_that_every_transition_counts_alike(store):
+    class Gathered(Group):
+        def __init__(self, rank, data):
+            self.rank, self.size, self._data = rank, len(data), data
+
+        def _gathered(self, numbers):
+            return [[hash(name), count] for name, count in self._data]
+
+    def weights(*data):
+        return [Gathered(rank, data).data_weight(*own) for rank, own in enumerate(data)]
+
+    assert weights(("a", 300), ("b", 100)) == [1.5, 0.5]
+    assert weights(("a", 300), ("a", 300), ("b", 300)) == [0.75, 0.75, 1.5]  # two processes of one machine
+    assert weights(("a", 7), ("a", 7)) == [1.0, 1.0]
+    one, other = (Sampler(store, GoalConfig(), 8, 0, stream=stream).batch(0) for stream in range(2))
+    np.testing.assert_array_equal(one.action, Sampler(store, GoalConfig(), 8, 0).batch(0).action)
+    assert not np.array_equal(one.action, other.action)
+
+
 def test_choices_are_drawn_as_often_as_their_probabilities_say():
     probabilities = torch.tensor([[0.2, 0.5, 0.3], [0.0, 1.0, 0.0], [0.7, 0.3, 0.0]])
     choice = draws.categorical(probabilities, 20_000, torch.Generator().manual_seed(0))
@@ -107,12 +141,43 @@ def test_two_processes_learn_what_one_does(store, alone, tmp_path):
         assert progress.metrics[name] == pytest.approx(alone[1][name], rel=1e-4), name
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("compression", ["none", "bf16"])
+def test_three_processes_learn_what_one_does(store, alone, tmp_path, compression):
+    config = replace(_config(3), trainer=replace(_config(3).trainer, gradient_compression=compression))
+    progress = train(config, store.folder, tmp_path, ActionSpace(), lambda p: None)
+    assert progress.update == UPDATES
+    if compression == "none":
+        _assert_same_training(tmp_path, alone[0])
+    assert progress.metrics["loss"] == pytest.approx(alone[1]["loss"], rel=1e-2)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_from_data_of_their_own(store, tmp_path):
+    """Under torchrun, each reads the store that its rank names; what is saved goes on."""
+    other = ReplayStore.create(tmp_path / "replay_1", (16, 16))
+    other.append(random_episodes(12, steps=4, size=16)[8:])
+    os.symlink(store.folder, tmp_path / "replay_0")
+    script = tmp_path / "own.py"
+    script.write_text(
+        "import os, sys\nfrom am_ros import cli\n"
+        "sys.exit(cli.main([*sys.argv[1:], '--replay', sys.argv[-1] + '/replay_' + os.environ['RANK']]))\n"
+    )
+    learner = ["--image-size", "16", "--width", "16", "--channels", "4", "--updates", str(UPDATES), "--out", tmp_path]
+    done = _run("--nproc-per-node=2", script, "train", "--own-data", "true", *learner)
+    assert done.returncode == 0, done.stderr
+    assert checkpoint.load(tmp_path / "checkpoint").meta["update"] == UPDATES
+
+
 def _torchrun(*arguments, processes=2):
     """`torchrun ... -m am_ros.cli train ...` as a user types it."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     network = ["--image-size", "16", "--width", "16", "--channels", "4"]
     learner = ["--negatives", "8", "--updates", str(UPDATES), "--batch-size", str(BATCH), "--precision", "fp32"]
-    command = [*launcher, "-m", "am_ros.cli", "train", *network, *learner, *map(str, arguments)]
+    return _run(f"--nproc-per-node={processes}", "-m", "am_ros.cli", "train", *network, *learner, *arguments)
+
+
+def _run(*arguments):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", *map(str, arguments)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=env)
 

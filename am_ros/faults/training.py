@@ -24,13 +24,13 @@ _PATIENCE_S = 600.0
 
 
 class Machine:
-    """One `torchrun` with one process of a training; `log` gets what it says."""
+    """One `torchrun` with one process of a training; `log` gets what it says. At the `host` the others meet."""
 
-    def __init__(self, port: int, log: Path, *command: str):
+    def __init__(self, port: int, log: Path, *command: str, host: bool = False):
         launcher = [
             sys.executable, "-m", "torch.distributed.run", "--nnodes", "1:2", "--nproc-per-node", "1",
             "--max-restarts", "20", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}",
-            "--rdzv-conf", _PROMPT, "--local-addr", "127.0.0.1",
+            "--rdzv-conf", f"{_PROMPT},is_host={int(host)}", "--rdzv-id", "faults", "--local-addr", "127.0.0.1",
         ]  # fmt: skip
         env = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
         self.log = log
@@ -89,7 +89,7 @@ def node_killed(bench: Bench) -> Iterator[Result]:
     outs = bench.folder / "alone", bench.folder / "out"
     learner = ["--updates", str(updates), "--width", "32", "--channels", "4", "--precision", "fp32"]
     command = ["-m", "am_ros.cli", "train", str(bench.folder / "bags"), *learner, "--checkpoint-every-s", "0.2"]
-    first = Machine(port, bench.folder / "first.log", *command, "--out", str(outs[1]))
+    first = Machine(port, bench.folder / "first.log", *command, "--out", str(outs[1]), host=True)
     resumed, machines = [], [first]
     try:
         wait_until(lambda: saved_update(outs[1]), _PATIENCE_S, "training: a first checkpoint")

@@ -16,6 +16,7 @@ from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
 from am_ros.learning.cem import CemConfig, maximise
 from am_ros.learning.networks import NetworkConfig, QNetwork, make_network
+from am_ros.learning.qt_opt_acting import for_acting
 from am_ros.learning.types import Encoding
 from am_ros.paths import Folder
 
@@ -63,6 +64,7 @@ class Policy:
         cem: CemConfig,
         seed: int = 0,
         data_actions: torch.Tensor | None = None,
+        precision: str = "auto",
     ) -> None:
         if cem.objective == "prior" and not (network.config.behaviour_prior and cem.prior_weight):
             raise AmRosError("objective prior: needs a network with a behaviour prior, and prior_weight above 0")
@@ -70,6 +72,7 @@ class Policy:
         self.image_size: int = meta["image_size"]
         self.action_space = configuration.from_dict(ActionSpace, meta["action_space"])
         self.device = next(network.parameters()).device
+        self._acting = for_acting(network, precision)
         self.generator = torch.Generator(self.device)
         self.data_actions = None if data_actions is None else data_actions.to(self.device).float()  # [P, D + 3]
         if cem.data_share and data_actions is None:
@@ -80,11 +83,18 @@ class Policy:
 
     @classmethod
     def load(
-        cls, folder: Folder, cem: CemConfig | None = None, device: str = "cpu", seed: int = 0, **changes: Any
+        cls,
+        folder: Folder,
+        cem: CemConfig | None = None,
+        device: str = "cpu",
+        seed: int = 0,
+        precision: str = "auto",
+        **changes: Any,
     ) -> "Policy":
         """Read and verify a checkpoint; raises AmRosError naming what is wrong with it.
 
-        `cem` replaces the search that the checkpoint asks for, `changes` only some of its fields.
+        `cem` replaces the search that the checkpoint asks for, `changes` only some of its fields. `precision`: what the
+        full-size network computes in, fp32 or bf16; auto: bf16 where the hardware multiplies it.
         """
         found = checkpoint.load(folder)
         if unknown := set(changes) - {f.name for f in dataclasses.fields(CemConfig)}:
@@ -95,7 +105,8 @@ class Policy:
             network = make_network(config)
             network.load_state_dict(found.weights)
             acting = cem or acting_of(found.meta)
-            policy = cls(network.to(device), found.meta, replace(acting, **changes), seed, found.data_actions)
+            search = replace(acting, **changes)
+            policy = cls(network.to(device), found.meta, search, seed, found.data_actions, precision)
         except (KeyError, TypeError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise AmRosError(f"{folder}: does not fit this version of am_ros ({reason})") from None
@@ -156,11 +167,11 @@ class Policy:
         tensors = [
             torch.as_tensor(np.ascontiguousarray(a)).to(self.device) for a in (*inputs, states.astype(np.float32))
         ]
-        encoding = self.network.encode(*tensors)
+        encoding = self._acting.encode(*tensors)
         self.candidates, seen = None, []
 
         def value(actions: torch.Tensor) -> torch.Tensor:
-            logits = self.network.score(encoding, actions).float()
+            logits = self._acting.score(encoding, actions).float()
             if self.keeps_candidates:
                 seen.append((actions[0], logits[0]))
             return self.cem.value(logits)
@@ -174,14 +185,14 @@ class Policy:
             self.cem,
             self.device,
             self.generator,
-            self.network.prior(encoding),
+            self._acting.prior(encoding),
             self.network.config.displacements,
             self._shuffled_data_actions(),
         )
         if seen:
             tried, tried_q = (torch.cat(parts).cpu().numpy() for parts in zip(*seen, strict=True))
             self.candidates = tried, tried_q
-        q = self.network.score(encoding, vectors.unsqueeze(1)).float().sigmoid().squeeze(1)
+        q = self._acting.score(encoding, vectors.unsqueeze(1)).float().sigmoid().squeeze(1)
         # Without a finite score no candidate was chosen, and the vector is that of nobody.
         if not (scores.isfinite() & q.isfinite() & vectors.isfinite().all(dim=1)).all():
             raise AmRosError("policy_not_finite: the network's values are not numbers; nothing is moved")
@@ -198,12 +209,12 @@ class Policy:
             self._checked("goal image", np.asarray(goal)[None]),
             states[None],
         ]
-        encoding = self.network.encode(*(torch.as_tensor(np.ascontiguousarray(a)).to(self.device) for a in inputs))
+        encoding = self._acting.encode(*(torch.as_tensor(np.ascontiguousarray(a)).to(self.device) for a in inputs))
         return float(self._q_of_terminating(encoding, 1))
 
     def _q_of_terminating(self, encoding: Encoding, batch: int) -> torch.Tensor:
         """Q of terminating [B]."""
-        return self.network.score(encoding, self._terminate().expand(batch, 1, -1)).float().sigmoid().squeeze(1)
+        return self._acting.score(encoding, self._terminate().expand(batch, 1, -1)).float().sigmoid().squeeze(1)
 
     def _stop(self, encoding: Encoding, goals: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Whether Q of terminating ends the episode, by itself or by its sum so far, bool [B]; and that Q [B]."""

@@ -128,26 +128,39 @@ class QtOptNetwork(QNetwork):
         stacked = torch.cat([image, goal_image], dim=-1).permute(0, 3, 1, 2).float().mul(1 / 255)
         # SAME padding of a 6x6 kernel with stride 2 on an even size: two cells on either side.
         x = same_pool(self.conv1(functional.pad(stacked, (2, 2, 2, 2))), 3, 3)
-        # The published state is 'gripper closed'; ours is the opening.
-        return same_pool(self.tower(x), 3, 3), torch.stack([1 - state[:, 0], state[:, 1]], dim=-1)
+        return same_pool(self.tower(x), 3, 3), self.seen_state(state)
+
+    @staticmethod
+    def seen_state(state: Tensor) -> Tensor:
+        """Gripper and height [B, 2] of a state. The published one is 'gripper closed'; ours is the opening."""
+        return torch.stack([1 - state[:, 0], state[:, 1]], dim=-1)
 
     def score(self, encoding: tuple[Tensor, Tensor], actions: Tensor) -> Tensor:
         """Logits [B, N] of actions [B, N, 7]; the map is computed once and added to N embedded actions."""
         cells, state = encoding
+        logits: Tensor = self.q_tail(cells, self.blocks(state, actions))
+        return logits.squeeze(-1)
+
+    @staticmethod
+    def blocks(state: Tensor, actions: Tensor) -> list[Tensor]:
+        """What the tail takes of states [B, 2] and actions [B, N, 7], in the order of BLOCKS."""
         yaw = actions[..., YAW]
-        blocks = [
+        return [
             actions[..., : CONTINUOUS_DIM - 1],
             torch.stack([yaw.sin(), yaw.cos()], dim=-1),
             *torch.split(actions[..., CONTINUOUS_DIM:], 1, dim=-1),
             *torch.split(state.unsqueeze(1).expand(-1, actions.shape[1], -1), 1, dim=-1),
         ]
-        logits: Tensor = self.q_tail(cells, blocks)
-        return logits.squeeze(-1)
 
     def prior(self, encoding: tuple[Tensor, Tensor]) -> Prior | None:
         """The action as output, or None without `behaviour_prior`."""
         if not self.config.behaviour_prior:
             return None
         cells, state = encoding
-        out = self.prior_tail(cells, list(torch.split(state.unsqueeze(1), 1, dim=-1))).squeeze(1).float()
+        return self.as_prior(self.prior_tail(cells, list(torch.split(state.unsqueeze(1), 1, dim=-1))))
+
+    @staticmethod
+    def as_prior(outputs: Tensor) -> Prior:
+        """The prior of a tail's outputs [B, 1, 7]."""
+        out = outputs.squeeze(1).float()
         return Prior(out[..., :CONTINUOUS_DIM], out[..., CONTINUOUS_DIM:])
