@@ -30,9 +30,10 @@ import numpy as np
 from am_ros import configuration
 from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
-from am_ros.evaluation.actors import ActorConfig, searching
+from am_ros.evaluation.actors import ActorConfig
 from am_ros.evaluation.statistics import summarise
 from am_ros.evaluation.trials import TrialPlan, run_trials
+from am_ros.evaluation.ways import ways_to_act
 from am_ros.learning.recipes import find_recipe
 from am_ros.learning.trainer import Trainer
 from am_ros.learning.trainer_config import LearnerConfig
@@ -45,10 +46,6 @@ from am_ros.sim.tasks.fixture_placing import MAX_WAY_M, MIN_WAY_M, START_LOW_M, 
 from am_ros.sim.vectors import VECTOR_SIZE, collect_vectors
 from am_ros.workers import ProgressLine, run_jobs
 
-Q_ALONE = {
-    "objective": "q", "prior_weight": 0.0, "prior_share": 0.0, "data_share": 1.0, "refit": "elites", "samples": 256,
-    "iterations": 3, "elite_fraction": 0.06,
-}  # fmt: skip
 FIRST_SCENE = 3000
 
 
@@ -146,7 +143,7 @@ def run_one(name: str, seed: int, study: Study) -> dict:
     trainer.fit(store)
     checkpoint = str(folder / "checkpoint")
     figures = {}
-    for actor, search in ways_to_act(config).items():
+    for actor, search in ways_to_act(config.acting, config.method.method, config.network.behaviour_prior).items():
         plan = TrialPlan(ActorConfig(checkpoint, search=search), tasks, trials, study.first_scene, variety=0.0)
         for task, summary in summarise(list(run_trials([plan]))).items():
             key = actor if len(tasks) == 1 else f"{actor}/{task}"
@@ -164,17 +161,6 @@ def run_one(name: str, seed: int, study: Study) -> dict:
     }
     result.write_text(json.dumps(answer | {"config": asdict(config)}, indent=2) + "\n")
     return answer
-
-
-def ways_to_act(config: LearnerConfig) -> dict[str, tuple]:
-    """How a trained variant is judged: what is changed of its search, by a name."""
-    ways = {"as_it_acts": ()}
-    if config.method.method != "gcbc":
-        if replace(config.acting, **Q_ALONE) != config.acting:
-            ways["q_alone"] = searching(**Q_ALONE)
-        if config.network.behaviour_prior:
-            ways["prior"] = searching(objective="prior", samples=2, iterations=1, prior_share=1.0, prior_weight=1.0)
-    return ways
 
 
 def results(out: Path) -> list[dict]:
