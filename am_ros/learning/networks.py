@@ -103,9 +103,7 @@ class FilmHead(QNetwork):
         if config.anchors:
             self.anchors = Anchors(width, config.displacements, config.anchors)
             features += self.anchors.size(config.anchors + config.behaviour_prior)
-        self.film = nn.Sequential(
-            nn.Linear(features, width // 2), nn.ReLU(), nn.Linear(width // 2, 2 * width)
-        )
+        self.film = nn.Sequential(nn.Linear(features, width // 2), nn.ReLU(), nn.Linear(width // 2, 2 * width))
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
         if config.behaviour_prior:
             self.prior_head = nn.Sequential(
@@ -123,7 +121,7 @@ class FilmHead(QNetwork):
             prior = self.prior(encoding)
             features = torch.cat([features, self.anchors(encoding, actions, prior.mean if prior else None)], dim=-1)
         scale, shift = self.film(features).chunk(2, dim=-1)
-        near = encoding.unsqueeze(1)
+        near = encoding.unsqueeze(1).to(scale.dtype)  # under autocast bf16: half the bytes of what follows
         x = functional.relu(torch.addcmul(near + shift, near, scale))  # encoding * (1 + scale) + shift, in two passes
         logits: Tensor = self.head(x)
         return logits.squeeze(-1)
