@@ -1,7 +1,11 @@
 """What a training leaves on disk and goes on from: checkpoint/, best/, milestones/ (see checkpoint.py)."""
 
 import dataclasses
+import fcntl
 import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +24,8 @@ from am_ros.replay.store import ReplayStore
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+_LOCK_S = 30.0  # for a training that is just ending
 
 
 class Keeper:
@@ -142,6 +148,29 @@ class Keeper:
             f"{self.checkpoint_folder}: goes on with other data: it was trained on {self._resumed['episodes']} "
             f"episodes, and {store.folder} does not begin with those; use another output folder to start anew"
         )
+
+
+@contextmanager
+def sole_writer(out: Folder) -> Iterator[None]:
+    """Within it, no other training writes to `out`. Raises AmRosError if one does so, half a minute later still.
+
+    Machines that lose sight of each other would each go on alone, and each replace the other's checkpoint.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as file:
+        end_s = time.monotonic() + _LOCK_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end_s:
+                    raise AmRosError(f"{out}: another training writes there; end it, or choose another --out") from None
+                time.sleep(0.1)
+            except OSError:  # a disk that knows no locks
+                break
+        yield
 
 
 def _differences(one: "DataclassInstance", other: "DataclassInstance") -> list[str]:

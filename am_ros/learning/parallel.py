@@ -15,11 +15,13 @@ because a machine was lost or has joined, they go on from the last checkpoint wi
 import multiprocessing
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from am_ros.action import ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning.group import Group, Launch, launched
+from am_ros.learning.keeper import sole_writer
 from am_ros.learning.progress import Progress
 from am_ros.learning.trainer import Trainer
 from am_ros.learning.trainer_config import LearnerConfig
@@ -48,10 +50,24 @@ def train(
         if size not in (1, launch.size):
             raise AmRosError(f"parameter processes: {size}, but torchrun started {launch.size}; leave it out")
         return _join(launch, config, store_folder, out, action_space, on_progress, on_trainer, start_from)
-    if size == 1:
+    with sole_writer(out):
+        if size > 1:
+            return _lead(config, store_folder, out, action_space, on_progress, on_trainer, start_from)
         trainer = Trainer(config, out, action_space, start_from=start_from)
         on_trainer(trainer)
         return trainer.fit(ReplayStore.open(store_folder), on_progress)
+
+
+def _lead(
+    config: LearnerConfig,
+    store_folder: Folder,
+    out: Folder,
+    action_space: ActionSpace,
+    on_progress: Callable[[Progress], None],
+    on_trainer: Callable[[Trainer], None],
+    start_from: Folder | None,
+) -> Progress:
+    size = config.trainer.processes
     spare_resource_tracker()
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="am_ros_") as folder:
@@ -106,9 +122,11 @@ def _join(
         store = ReplayStore.open(store_folder)
         if not config.trainer.own_data:
             group.check_same("the data they read", store.data_hash)
-        trainer = Trainer(config, out, action_space, group, start_from)
-        group.check_same("the update they go on from", trainer.update)
-        on_trainer(trainer)
-        return trainer.fit(store, on_progress)
+        with nullcontext() if launch.rank else sole_writer(out):
+            group.barrier()  # nobody else writes a checkpoint from here on
+            trainer = Trainer(config, out, action_space, group, start_from)
+            group.check_same("the update they go on from", trainer.update)
+            on_trainer(trainer)
+            return trainer.fit(store, on_progress)
     finally:
         group.close()
