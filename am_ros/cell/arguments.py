@@ -9,6 +9,7 @@ from typing import Any
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 
+BACKENDS = ("trajectory", "moveit", "servo")
 STACKS = ("lbr_fri", "kuka_drivers", "sim")
 IDEAL = "ideal"
 DRIVERS = (IDEAL, "lbr_fri", "kuka_drivers")  # of the simulated arm
@@ -36,9 +37,7 @@ class ArmArguments(CommonArguments):
         "", "folder that recorded episodes go to; empty: ~/.ros/am_ros/bags, in a folder of its own each namespace"
     )
     model: str = parameter("iiwa14", "arm", choices=("iiwa14", "iiwa7"))
-    backend: str = parameter(
-        "trajectory", "what plans a step and moves the arm", choices=("trajectory", "moveit", "servo")
-    )
+    backend: str = parameter("trajectory", "what plans a step and moves the arm", choices=BACKENDS)
     image_size: int = parameter(64, "height and width of the camera's image [px]", range=(16, 2048))
     description: str = parameter(
         "auto", "publish robot_description and the camera's frame; auto: of a simulated arm, a real one's driver does",

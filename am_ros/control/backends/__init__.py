@@ -14,14 +14,13 @@ from typing import Protocol
 import numpy as np
 
 from am_ros.action import CartesianAction
+from am_ros.cell.arguments import BACKENDS
 from am_ros.configuration import parameter
 from am_ros.control.backends.planner_config import PlannerConfig
 from am_ros.control.backends.servo import ServoConfig
 from am_ros.control.motion import MotionMonitor
 from am_ros.control.trajectory import JointTrajectory
 from am_ros.control.types import Plan, Slack
-
-BACKENDS = ("trajectory", "moveit", "servo")
 
 
 @dataclass(frozen=True)
