@@ -1,4 +1,4 @@
-"""The recipes in CONTRIBUTING.md and docs/own_task.md, followed in a copy of the package: what they say to write works."""
+"""The recipes in CONTRIBUTING.md and docs/own_task.md, followed in a copy of the package."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def blocks(page: str, heading: str = "") -> list[tuple[str, str]]:
 
 
 def insert(text: str, block: str) -> str:
-    """The text of a file with what the block adds: imports, members of a collection, lines at a function's beginning."""
+    """A file's text with what the block adds: imports, members of a collection, lines where a function begins."""
     imports = "".join(re.findall(r"^from .+\n", block, re.M))
     text = re.sub(r"^from am_ros", f"{imports}from am_ros", text, count=1, flags=re.M)
     for name, members in re.findall(r"^(\w+) = [({]\s*\.\.\.,(.*?),?\s*[)}]$", block, re.S | re.M):
@@ -36,11 +36,10 @@ def insert(text: str, block: str) -> str:
 
 @pytest.fixture
 def follow(tmp_path):
-    """A function (blocks, Python text) that does as the blocks say in a copy of the package, and runs the text in it."""
+    """A function (blocks, program) that does as the blocks say in a copy of the package, and runs the program in it."""
+    ignored = shutil.ignore_patterns("__pycache__", "pretrained")
     for name in ("am_ros", "config", "urdf"):
-        shutil.copytree(
-            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "pretrained"), copy_function=os.link
-        )
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     shutil.copy(ROOT / "package.xml", tmp_path)
     (tmp_path / "am_ros" / "pretrained").mkdir()
     shutil.copy(ROOT / "am_ros/pretrained/__init__.py", tmp_path / "am_ros" / "pretrained")
@@ -49,9 +48,7 @@ def follow(tmp_path):
         assert parts
         for name, block in parts:
             file = tmp_path / name
-            text = insert(file.read_text(), block) if file.exists() else block
-            file.unlink(missing_ok=True)  # it may be a link to the package's own
-            file.write_text(text)
+            file.write_text(insert(file.read_text(), block) if file.exists() else block)
         env = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(tmp_path)}
         command = [sys.executable, "-c", textwrap.dedent(program)]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240)
