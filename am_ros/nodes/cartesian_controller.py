@@ -18,10 +18,11 @@ from am_ros.control.motion import End
 from am_ros.control.supervision import Supervision
 from am_ros.errors import AmRosError
 from am_ros.ros.arm.backends import make_backend
+from am_ros.ros.arm.commands import ArmCommands
 from am_ros.ros.arm.gripper import GripperOutput
 from am_ros.ros.arm.report import INACTIVE, ControllerReport
 from am_ros.ros.introspection.publisher_watch import OthersWatch
-from am_ros.ros.messages.controller import ArmCommands, action_of
+from am_ros.ros.messages.controller import action_of
 from am_ros.ros.node.clocks import StampClock, steady_timer
 from am_ros.ros.node.common import RELIABLE_QOS, completed, declare, run, subscribe_joints, to_ns
 from am_ros.ros.node.lifecycle import ActingNode

@@ -7,8 +7,8 @@ from am_ros.control.backends.trajectory import TrajectoryBackend
 from am_ros.control.cartesian import CartesianStepper
 from am_ros.control.controller import ControllerConfig
 from am_ros.control.joint_states import JointStateBuffer
+from am_ros.ros.arm.commands import ArmCommands
 from am_ros.ros.arm.servo import ServoBackend
-from am_ros.ros.messages.controller import ArmCommands
 
 
 def make_backend(
