@@ -119,9 +119,13 @@ def cramped(page) -> list[str]:
     return page.evaluate(CRAMPED)
 
 
-CRAMPED = """() => [...document.querySelectorAll("button:not(.goal), nav a, h2, h3, .chip")]
-  .filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== "inline")
-  .map((e) => e.innerText)"""
+CRAMPED = """() => [...document.querySelectorAll("button:not(.goal), nav a, h2, h3, .chip")].filter((e) => {
+  if (!e.checkVisibility() || !e.innerText.trim()) return false;
+  const range = document.createRange();
+  range.selectNodeContents(e);
+  const text = range.getBoundingClientRect(), box = e.getBoundingClientRect();
+  return text.left < box.left - 0.5 || text.right > box.right + 0.5;
+}).map((e) => e.innerText)"""
 
 COLOURS = """
   const number = (text) => {

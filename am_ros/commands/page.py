@@ -30,7 +30,9 @@ def run(arguments) -> int:
     config = configuration.from_flags(PageConfig, arguments)
     try:
         from am_ros.page.server import Server
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("am_ros"):
+            raise
         raise AmRosError(f"page: {error.name} is not installed: pip install 'am_ros[page]'") from None
     server = Server(DiskSource(arguments.folder), config)
     stop = threading.Event()

@@ -20,7 +20,9 @@ class OperatorPage(Node):
         source = RosSource(self, declare(self, PageNodeConfig))
         try:
             from am_ros.page.server import Server
-        except ImportError as error:
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("am_ros"):
+                raise
             raise AmRosError(f"{error.name} is not installed: pip install 'am_ros[page]'") from None
         self._server = Server(source, config)
         self.get_logger().info(self._server.announce(self._server.start()))

@@ -18,6 +18,12 @@ def when(unix: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(unix)) if unix else ""
 
 
+def lately(unix: float) -> str:
+    """The same, without the year where it is this one; shorter, for tables."""
+    this_year = time.localtime(unix).tm_year == time.localtime().tm_year
+    return time.strftime("%d %b %H:%M" if this_year else "%Y-%m-%d", time.localtime(unix)) if unix else ""
+
+
 def duration(seconds: float) -> str:
     """As 40 s, 12 min, 3 h 20 min."""
     if not math.isfinite(seconds) or seconds < 0:
@@ -38,7 +44,7 @@ def size(number: float) -> str:
 
 def metres(position) -> str:
     """x, y, z in metres."""
-    return "  ".join(f"{axis} {value:+.3f}" for axis, value in zip("xyz", position, strict=True)) + " m"
+    return "  ".join(f"{axis}\u00a0{value:+.3f}" for axis, value in zip("xyz", position, strict=True)) + "\u00a0m"
 
 
 def move(translation_m, rotation_rad: float, gripper: str, terminate: bool) -> str:

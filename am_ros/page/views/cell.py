@@ -19,11 +19,17 @@ def draw(page: Page) -> None:
         _disk(page)
         return
     with ui.element("div").classes("view two"):
-        with card():
-            with ui.element("div").classes("head"):
-                heading("Camera")
-                age = Drawn("soft small grow")
-            live(VIEW, "the whole view")
+        with ui.element("div").classes("stack"):
+            with card():
+                with ui.element("div").classes("head"):
+                    heading("Camera")
+                    age = Drawn("soft small grow")
+                live(VIEW, "the whole view")
+            with card():
+                with ui.element("div").classes("head"):
+                    heading("Diagnostics")
+                    count = Drawn("soft small")
+                lights = Drawn("lights")
         with ui.element("div").classes("stack"):
             with card():
                 heading("Arm")
@@ -34,15 +40,9 @@ def draw(page: Page) -> None:
                 heading("What the policy sees")
                 with ui.element("div").style("max-width: 15rem"):
                     live(CAMERA)
-    with ui.element("div").classes("view two").style("padding-top:0"):
-        with card():
-            with ui.element("div").classes("head"):
-                heading("Diagnostics")
-                count = Drawn("soft small")
-            lights = Drawn("lights")
-        with card():
-            heading("Nodes")
-            nodes = Drawn("lights")
+            with card():
+                heading("Nodes")
+                nodes = Drawn("lights")
 
     def refresh() -> None:
         cell = page.source.cell()
@@ -99,7 +99,7 @@ def _nodes(cell: CellState) -> str:
     for node in cell.nodes:
         level = {"active": "ok", "": "ok"}.get(node.state, "warn")
         rows.append(
-            f"<div class=light>{dot(level)}<span>{esc(node.name)}</span><span>{esc(node.state or 'runs')}</span></div>"
+            f'<div class="light short">{dot(level)}<span>{esc(node.name)}</span><span>{esc(node.state or "runs")}</span></div>'
         )
     return "".join(rows)
 

@@ -8,7 +8,7 @@ from am_ros.page.parts import Button, Drawn, Field, card, confirm, esc, heading,
 from am_ros.page.shell import Page
 from am_ros.page.table import ANY, COLUMNS, Choice, matching, ordered
 from am_ros.page.views.playback import Player
-from am_ros.page.words import duration, plural, size, when
+from am_ros.page.words import duration, lately, plural, size, when
 
 REFRESH_S = 1.0
 PER_PAGE = 50
@@ -231,7 +231,7 @@ def _line(row: EpisodeRow, chosen: bool) -> str:
     )
     state = "" if row.state == CLOSED else f"<b class=t-warn>{esc(row.state)}</b>"
     cells = [
-        f"<td class=tight>{esc(when(row.began_s))}</td>", f'<td class=name title="{esc(row.name)}">{state}{esc(row.name)}</td>', f"<td>{esc(row.task)}</td>",
+        f'<td class=tight title="{esc(when(row.began_s))}">{esc(lately(row.began_s))}</td>', f'<td class=name title="{esc(row.name)}">{state}{esc(row.name)}</td>', f"<td>{esc(row.task)}</td>",
         f"<td>{label}</td>", f"<td>{outcome}</td>", f"<td>{esc(row.source)}</td>", f"<td>{row.steps}</td>",
         f"<td class=tight>{size(row.bytes)}</td>", f"<td>{flaws}</td>",
     ]  # fmt: skip

@@ -23,15 +23,15 @@ class _Goals:
     def __init__(self, page: Page):
         self._page, self._chosen = page, ""
         source = page.source
+        if source.live:
+            with ui.element("div").classes("view above"):
+                self._watch = Watch(page)
         with ui.element("div").classes("view two"):
-            with ui.element("div").classes("stack"):
-                if source.live:
-                    self._watch = Watch(page)
-                with card():
-                    with ui.element("div").classes("head"):
-                        heading("Goals")
-                        self._count = Drawn("soft small")
-                    self._gallery = Drawn("gallery", pick=self._choose)
+            with ui.element("div").classes("stack"), card():
+                with ui.element("div").classes("head"):
+                    heading("Goals")
+                    self._count = Drawn("soft small")
+                self._gallery = Drawn("gallery", pick=self._choose)
             with ui.element("div").classes("stack"):
                 self._draw_chosen()
                 if source.live:

@@ -19,32 +19,43 @@ class Watch:
     """Draws itself where it is made; `refresh` a few times a second."""
 
     def __init__(self, page: Page):
-        self._page, self._shown = page, ""
+        self._page, self._shown, self._closed_s = page, "", 0.0
         with card() as self._card:
             with ui.element("div").classes("head"):
                 heading("Pursuit")
                 self._state = Drawn("grow")
                 self._cancel = Button("Cancel", lambda: page.act(page.source.cancel_pursuit), "danger")
-            with ui.element("div").classes("pair"):
-                with ui.element("div"):
+                self._close = Button("Close", self._on_close)
+            with ui.element("div").classes("watch"):
+                with ui.element("div").style("grid-area: goal"):
                     self._goal = Drawn()
-                with ui.element("div"), live(VIEW, "now"):
+                with ui.element("div").style("grid-area: now"), live(VIEW, "now"):
                     self._over = Drawn()
-            self._legend = Drawn("soft small")
-            self._steps = Drawn("strip")
-            with ui.element("div").classes("view halves").style("padding:.6rem 0 0"):
-                self._map = Drawn()
-                self._curve = Drawn()
+                with ui.element("div").style("grid-area: curves"):
+                    self._curve = Drawn()
+                with ui.element("div").style("grid-area: steps; min-width: 0"):
+                    self._legend = Drawn("soft small")
+                    self._steps = Drawn("strip")
+                with ui.element("div").style("grid-area: map"):
+                    self._map = Drawn()
         self._card.set_visibility(False)
+
+    def _on_close(self) -> None:
+        """What has ended makes room."""
+        self._closed_s = self._page.source.pursuit().began_s
+        self.refresh()
 
     def refresh(self) -> None:
         """Show what is new."""
         source, state = self._page.source, self._page.source.pursuit()
-        self._card.set_visibility(bool(state.goal_id))
-        if not state.goal_id:
+        shown = bool(state.goal_id) and (state.running or state.began_s != self._closed_s)
+        self._card.set_visibility(shown)
+        if not shown:
             return
         self._state.show(_state(state))
         self._cancel.set(enabled=state.running and self._page.commands)
+        self._cancel.element.set_visibility(state.running)
+        self._close.element.set_visibility(not state.running)
         version = next((goal.version for goal in source.goals() if goal.goal_id == state.goal_id), None)
         if version is not None:
             self._goal.show(
