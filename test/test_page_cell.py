@@ -5,7 +5,8 @@ import signal
 import time
 
 import pytest
-from am_msgs.srv import ResetScene
+from am_msgs.action import ReachGoal
+from am_msgs.srv import RecordGoal, ResetScene
 from conftest import PATIENCE_S, wait_until
 from geometry_msgs.msg import PoseStamped
 from page_browser import browser, contrast_faults, go, open_page, picture, tab_to  # noqa: F401
@@ -78,12 +79,18 @@ def pursue(page, name: str) -> None:
     page.get_by_role("button", name="Pursue").click()
 
 
+def play(client, goal_id: str) -> None:
+    """An episode of two steps, so that there is one whatever other tests came to."""
+    assert client.call(RecordGoal, "goal_registry/record", goal_id=goal_id).success
+    client.send_goal(ReachGoal, "policy_server/reach_goal", 60.0, goal_id=goal_id, max_steps=2).result(60.0)
+
+
 def choose_the_first(page) -> None:
-    """Of the episodes, by the key; one that is being recorded takes no label."""
+    """Of the episodes, by the key; its bag may be closed only now, and it stays chosen meanwhile."""
     page.wait_for_selector("tr[data-pick]")
-    page.wait_for_timeout(2000)  # the bag of the goal before is closed by then
     page.keyboard.press("ArrowDown")
     page.wait_for_selector("tr.chosen")
+    page.locator("tr.chosen .t-warn", has_text="recording").wait_for(state="detached")
 
 
 @pytest.mark.timeout(300)
@@ -129,7 +136,8 @@ def test_an_operator_sees_the_cell_records_a_goal_pursues_it_and_stops_the_arm(c
 
 
 @pytest.mark.timeout(200)
-def test_an_episode_is_labelled_by_a_key_and_played(cell, open_page):  # noqa: F811
+def test_an_episode_is_labelled_by_a_key_and_played(cell, client, open_page):  # noqa: F811
+    play(client, "for_labels")
     page = open_page(cell[0] + "episodes")
     choose_the_first(page)
     page.wait_for_selector("img[alt^='what was seen']")
