@@ -21,7 +21,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by what the tests start
 
 
-# Until a node has started; on a machine that is overrun it takes longer.
+# For a node to start, and for what a browser waits for. On a machine that is overrun, AM_ROS_PATIENCE_S=300 gives five
+# times as long, and so it does to tests that have a time limit.
 PATIENCE_S = float(os.environ.get("AM_ROS_PATIENCE_S", 60))
 
 # The files that take longest, by `--durations`. They come first, or at the end one process has them all to itself.
@@ -37,6 +38,9 @@ LONGEST = (
 
 def pytest_collection_modifyitems(items):
     """Sort by file as LONGEST says; the others keep their order."""
+    for item in items if PATIENCE_S > 60 else ():
+        if limit := item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(limit.args[0] * PATIENCE_S / 60), append=False)
     rank = {name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
