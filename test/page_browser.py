@@ -8,6 +8,7 @@ import pytest
 from conftest import PATIENCE_S
 
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
+PICTURED = bool(os.environ.get("AM_ROS_PICTURES"))  # whether pictures for docs/page.md are taken anew
 PATIENCE_MS = 1000 * PATIENCE_S
 
 
@@ -95,7 +96,7 @@ FOCUSED = """([what, text]) => {
 
 def picture(page, name: str, height: int = 0) -> None:
     """Take a picture for docs/page.md, if the file is to be taken anew (AM_ROS_PICTURES=1); `height`: of the window."""
-    if os.environ.get("AM_ROS_PICTURES"):
+    if PICTURED:
         before = page.viewport_size
         if height:
             page.set_viewport_size({"width": before["width"], "height": height})

@@ -5,11 +5,12 @@ import signal
 import time
 
 import pytest
+import yaml
 from am_msgs.action import ReachGoal
 from am_msgs.srv import RecordGoal, ResetScene
 from conftest import PATIENCE_S, wait_until
 from geometry_msgs.msg import PoseStamped
-from page_browser import browser, contrast_faults, go, open_page, picture, tab_to  # noqa: F401
+from page_browser import PICTURED, browser, contrast_faults, go, open_page, picture, tab_to  # noqa: F401
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from sensor_msgs.msg import JointState
 from test_rviz_foxglove import foxglove_topics, rviz, rviz_topics
@@ -23,6 +24,14 @@ from am_ros.ros.node.common import RELIABLE_QOS
 
 VIEWS = ("", "goals", "episodes", "training", "check", "teach")
 STILL = 0.01  # rad/s: a joint below it stands
+ACTING = {"image_timeout_s": 10.0, "controller_timeout_s": 10.0, "motion_timeout_s": 60.0}
+PATIENT = {
+    "cartesian_controller": {"joint_state_timeout_s": 5.0, "suspended_s": 10.0, "heartbeat_timeout_s": 10.0,
+                             "command_timeout_s": 20.0},
+    "goal_registry": {"fresh_timeout_s": 10.0, "max_age_s": 10.0},
+    "policy_server": ACTING,
+    "operator_page": ACTING,
+}  # fmt: skip
 
 
 def address_of(node: NodeProcess) -> str:
@@ -39,11 +48,7 @@ def cell(tmp_path_factory):
     patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     # What a busy machine delays is no fault of the cell here.
     patient = folder / "patient.yaml"
-    patient.write_text(
-        "/**/cartesian_controller: {ros__parameters: {joint_state_timeout_s: 5.0}}\n"
-        "/**/policy_server: {ros__parameters: {image_timeout_s: 10.0, controller_timeout_s: 10.0}}\n"
-        "/**/operator_page: {ros__parameters: {image_timeout_s: 10.0, controller_timeout_s: 10.0}}\n"
-    )
+    patient.write_text(yaml.safe_dump({f"/**/{node}": {"ros__parameters": values} for node, values in PATIENT.items()}))
     nodes = workcell_nodes(
         stack="sim", policy="pick_place", variety=0.0, samples=32, iterations=1, goals=str(folder / "goals"),
         bags=str(folder / "bags"), page=True, page_port=0, params_file=str(patient),
@@ -79,10 +84,14 @@ def pursue(page, name: str) -> None:
     page.get_by_role("button", name="Pursue").click()
 
 
-def play(client, goal_id: str) -> None:
-    """An episode of two steps, so that there is one whatever other tests came to."""
-    assert client.call(RecordGoal, "goal_registry/record", goal_id=goal_id).success
-    client.send_goal(ReachGoal, "policy_server/reach_goal", 60.0, goal_id=goal_id, max_steps=2).result(60.0)
+def play(client) -> None:
+    """An episode, so that there is one whatever other tests came to; for a picture, more and longer ones."""
+    for number in range(4 if PICTURED else 1):
+        reset(client, 20 + number)
+        goal_id = f"for_labels_{number}"
+        assert client.call(RecordGoal, "goal_registry/record", goal_id=goal_id).success
+        steps = 12 if PICTURED else 2
+        client.send_goal(ReachGoal, "policy_server/reach_goal", 60.0, goal_id=goal_id, max_steps=steps).result(200.0)
 
 
 def choose_the_first(page) -> None:
@@ -137,7 +146,7 @@ def test_an_operator_sees_the_cell_records_a_goal_pursues_it_and_stops_the_arm(c
 
 @pytest.mark.timeout(200)
 def test_an_episode_is_labelled_by_a_key_and_played(cell, client, open_page):  # noqa: F811
-    play(client, "for_labels")
+    play(client)
     page = open_page(cell[0] + "episodes")
     choose_the_first(page)
     page.wait_for_selector("img[alt^='what was seen']")
