@@ -11,7 +11,14 @@ from am_msgs.srv import RecordGoal, ResetScene
 from conftest import PATIENCE_S, wait_until
 from geometry_msgs.msg import PoseStamped
 from page_browser import PICTURED, browser, contrast_faults, go, open_page, picture, tab_to  # noqa: F401
-from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+from rclpy.qos import (
+    DurabilityPolicy,
+    LivelinessPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 from sensor_msgs.msg import JointState
 from test_rviz_foxglove import foxglove_topics, rviz, rviz_topics
 
@@ -203,7 +210,7 @@ def test_the_arm_is_taught_by_keys_through_the_same_lease(cell, open_page):  # n
 def test_what_rviz_and_foxglove_are_told_to_show_is_there_and_they_can_hear_it(cell, client):
     """Not the programs themselves: the topics of their files, on a running cell."""
     wanted = {name: kind for name, (kind, _) in rviz_topics().items()} | foxglove_topics()
-    wait_until(lambda: wanted.keys() <= dict(client.node.get_topic_names_and_types()).keys(), 30.0, str(wanted))
+    wait_until(lambda: wanted.keys() <= dict(client.node.get_topic_names_and_types()).keys(), PATIENCE_S, str(wanted))
     there = dict(client.node.get_topic_names_and_types())
     assert {name: there[name] for name in wanted} == {name: [kind] for name, kind in wanted.items()}
     for name, (_, about) in rviz_topics().items():
@@ -215,9 +222,10 @@ def test_what_rviz_and_foxglove_are_told_to_show_is_there_and_they_can_hear_it(c
             ours = QoSProfile(
                 depth=5, reliability=asks[about["Reliability Policy"]],
                 durability=asks.get(about.get("Durability Policy", ""), DurabilityPolicy.VOLATILE),
+                liveliness=LivelinessPolicy.AUTOMATIC,
             )  # fmt: skip
             assert qos_check_compatible(publisher.qos_profile, ours)[0] == QoSCompatibility.OK, name
-    pose = client.wait_for_message(PoseStamped, "ee_pose", 30.0, RELIABLE_QOS)
+    pose = client.wait_for_message(PoseStamped, "ee_pose", PATIENCE_S, RELIABLE_QOS)
     assert pose.header.frame_id == rviz()["Visualization Manager"]["Global Options"]["Fixed Frame"]
 
 
