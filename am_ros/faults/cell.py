@@ -207,11 +207,15 @@ class Cell:
         result = self.pursue(steps).result(60.0)
         return "" if result.end == ReachGoal.Result.STEP_LIMIT else result.reason
 
-    def wait_until_it_moves(self) -> None:
-        """Return in the middle of a motion that still has a while to go."""
-        wait_until(
-            lambda: self.arm.left_s() > MOTION_LEFT_S and self.arm.speed() > MOVING_M_S, 90, "a long motion of the arm"
-        )
+    def wait_until_it_moves(self, run: GoalRun) -> None:
+        """Return in the middle of a motion that still has a while to go; AmRosError with its reason if `run` ends."""
+
+        def moves() -> bool:
+            if run.done:
+                raise AmRosError(f"a goal that should have moved the arm for long has ended: {run.result().reason}")
+            return self.arm.left_s() > MOTION_LEFT_S and self.arm.speed() > MOVING_M_S
+
+        wait_until(moves, 90, "a long motion of the arm")
 
     def stops(self, since: int = 0) -> list[str]:
         """Why there were protective stops since so many messages of the controller's status."""

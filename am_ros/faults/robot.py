@@ -38,7 +38,7 @@ def process_killed(bench: Bench) -> Iterator[Result]:
             cell.reset(seed=i)
             seen = len(cell.status)
             run = cell.pursue(seed=i)
-            cell.wait_until_it_moves()
+            cell.wait_until_it_moves(run)
             process = getattr(cell, victim)
             process.signal(signal.SIGKILL)
             killed_s = time.monotonic()
@@ -82,7 +82,7 @@ def controller_suspended(bench: Bench) -> Iterator[Result]:
         cell.wait_for_lease(NAME)
         seen = len(cell.status)
         run = cell.send(cell.inward())
-        cell.wait_until_it_moves()
+        cell.wait_until_it_moves(run)
         cell.controller.signal(signal.SIGSTOP)
         stopped_s = time.monotonic()
         time.sleep(2.0)
@@ -110,7 +110,7 @@ def two_commanders(bench: Bench) -> Iterator[Result]:
     cell = cell_of(bench)
     cell.wait_for_lease(NAME)
     first = cell.send(cell.inward())
-    cell.wait_until_it_moves()
+    cell.wait_until_it_moves(first)
     try:
         during = cell.send(cell.inward(), commander="intruder").result(30.0).reason
     except AmRosError as error:
@@ -170,7 +170,7 @@ def clock_jump(bench: Bench) -> Iterator[Result]:
     for hours in (1, -1):
         cell.reset()
         run = cell.pursue()
-        cell.wait_until_it_moves()
+        cell.wait_until_it_moves(run)
         jumped_s = time.monotonic()
         offset_ns += hours * 3600 * 1_000_000_000
         wait_for_end(run, 30, "the end of the goal")

@@ -28,7 +28,7 @@ def camera_broken(bench: Bench) -> Iterator[Result]:
         cell.reset(seed=i)
         seen = len(cell.status)
         run = cell.pursue()
-        cell.wait_until_it_moves()
+        cell.wait_until_it_moves(run)
         set_relay(bench.client, mode=mode)
         broken_s = time.monotonic()
         wait_for_end(run, 30, f"the end of the goal with a camera that is {mode}")
