@@ -232,7 +232,8 @@ class Stem(nn.Module):
         """uint8 [B, H, W, 3] -> float [B, channels, H/4, W/4]."""
         batch, height, width, _ = pixels.shape
         dtype = torch.bfloat16 if torch.is_autocast_enabled(pixels.device.type) else torch.float32
-        cells = pixels.reshape(batch, height, width // 2, 6).to(dtype).sub_(128).permute(0, 3, 1, 2)
+        centred = (pixels ^ 128).view(torch.int8)  # pixels - 128, in one byte each
+        cells = centred.reshape(batch, height, width // 2, 6).to(dtype).permute(0, 3, 1, 2)
         # Pixels come as -2 ... 2: by the weights, which are few, and exactly, for it is a power of two.
         bias = self.conv.bias
         assert bias is not None
