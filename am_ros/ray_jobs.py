@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from am_ros import __version__
 from am_ros.errors import AmRosError
-from am_ros.signals import handlers_now, put_back
+from am_ros.signals import as_raised, handlers_now, put_back
 
 T = TypeVar("T")
 Job: TypeAlias = tuple[Any, ...]  # the arguments of a function
@@ -70,6 +70,8 @@ def run_on_cluster(
         crew = _Crew(ray, function, cluster, what, name, caller)
         try:
             yield from crew.results(jobs, in_order)
+        except KeyboardInterrupt as interrupt:  # Ray's own, raised within ray.wait
+            raise as_raised(interrupt) from None
         finally:
             crew.dismiss()
 

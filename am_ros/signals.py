@@ -25,6 +25,14 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+_raised = signal.SIGINT  # the one that `raised` raised last
+
+
+def as_raised(interrupt: KeyboardInterrupt) -> KeyboardInterrupt:
+    """With the signal's number, where a library raises a KeyboardInterrupt of its own in the place of a Stopped."""
+    return interrupt if isinstance(interrupt, Stopped) else Stopped(_raised)
+
+
 def exit_code(interrupt: KeyboardInterrupt) -> int:
     """128 and the signal's number, as a shell has it: 130 after Ctrl-C."""
     return 128 + getattr(interrupt, "number", signal.SIGINT)
@@ -90,6 +98,8 @@ def raised() -> Iterator[None]:
     """Within it, each of them raises Stopped in the main thread, as Ctrl-C raises KeyboardInterrupt."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
+        global _raised
+        _raised = signal.Signals(number)
         if number == signal.SIGHUP:
             _leave_terminal()
         raise Stopped(number)

@@ -12,6 +12,7 @@ MARK = "Not run by a test: "
 # Whatever else a page calls is not found by bash, and the test says so.
 PROGRAMS = (
     "am-ros", "python", "make", "ros2", "torchrun", "git", "rosdep", "pip", "colcon", "sudo", "rviz2", "mkdir", "sed",
+    "ray",
 )  # fmt: skip
 
 _BLOCK = re.compile(r"^```(bash|console)([^\n]*)\n(.*?)^```\n*((?:[^\n]+\n)*)", re.S | re.M)

@@ -257,5 +257,5 @@ def _other(words, monkeypatch):
 
 
 CHECKS = {"am-ros": _am_ros, "python": _python, "ros2": _ros2, "make": _make, "torchrun": _torchrun} | dict.fromkeys(
-    ("git", "rosdep", "pip", "colcon", "sudo", "rviz2", "mkdir", "sed"), _other
+    ("git", "rosdep", "pip", "colcon", "sudo", "rviz2", "mkdir", "sed", "ray"), _other
 )

@@ -12,13 +12,18 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import wait_until
+from learning_data import random_episodes
 from ray_nodes import add_nodes, ray_cluster
 
 from am_ros import ray_jobs
+from am_ros.action import ActionSpace
 from am_ros.bags.finder import find_bags
 from am_ros.cell.environment import share_directory
 from am_ros.cli import main
 from am_ros.errors import AmRosError
+from am_ros.ingest.conversion import BagReport
+from am_ros.ingest.naming import Planned
+from am_ros.ingest.writing import Writer
 from am_ros.ray_jobs import ATTEMPTS, Cluster
 from am_ros.sim.environment import Environment
 from am_ros.sim.episodes import fixed_noise
@@ -89,6 +94,16 @@ def test_a_cluster_takes_no_cell_and_no_empty_address(tmp_path, capsys):
     assert main(["bags", "verify", str(tmp_path), "--ray", ""]) == 2
     said = capsys.readouterr().err
     assert "--ray: needs trials without --through-ros" in said
+
+
+def test_what_a_killed_ingest_left_unfinished_is_written_anew(tmp_path):
+    episode = random_episodes(1, steps=3, size=16)[0]
+    left = tmp_path / f"{episode.info.episode_id}.unfinished"
+    left.mkdir()
+    (left / "half_0.mcap").touch()
+    writer = Writer(tmp_path, Planned(tmp_path / "bag", "bag", "abc"), ActionSpace())
+    assert len(list(writer.write(iter([episode]), BagReport(tmp_path / "bag")))) == 1
+    assert find_bags(tmp_path) == [tmp_path / episode.info.episode_id] and not left.exists()
 
 
 # -------------------------------------------------------------------------------------------------- with a cluster
