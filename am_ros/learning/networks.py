@@ -25,6 +25,7 @@ from am_ros.errors import AmRosError
 from am_ros.learning.cem import Prior
 from am_ros.learning.types import Encoding
 from am_ros.replay.store import ReplayStore
+from am_ros.replay.views import RowView
 
 STEM_STRIDE, STEM_PADDING = (4, 2), (2, 1)
 PRESETS = ("small", "qt_opt", "state")
@@ -193,7 +194,7 @@ class StateQNetwork(FilmHead):
         self.hidden1, self.hidden2 = nn.Linear(width, width), nn.Linear(width, width)
         self._make_head(config)
 
-    def look_at(self, observations: np.ndarray) -> None:
+    def look_at(self, observations: np.ndarray | RowView) -> None:
         """Take the scale of the inputs from observations [N, size], unless it is known already."""
         if bool((self.std == 0).all()):
             every = max(1, len(observations) // 100_000)  # a hundred thousand say enough

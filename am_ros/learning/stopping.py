@@ -60,7 +60,7 @@ def calibrate(
 
     `all_new`: the training saw none of the store's episodes, so all are taken.
     """
-    held_out = goals.held_out_share > 0 and any(is_held_out(e["id"], goals.held_out_share) for e in store.episodes)
+    held_out = goals.held_out_share > 0 and any(is_held_out(name, goals.held_out_share) for name in store.ids())
     rows, goal, walk = draw_walks(store, goals.held_out_share if held_out and not all_new else 0.0, walks, seed)
     at_goal = Sampler(store, replace(goals, held_out_share=0.0, reward_share=0.0), 1, seed).near(rows, goal)
     on_the_way = (rows < goal) | at_goal  # what the data did after its goal was for another one
@@ -87,17 +87,16 @@ def draw_walks(
     itself is left out: a camera never sees its very picture again.
     """
     rng = np.random.default_rng(seed)
-    episodes = [
-        e for e in store.episodes if e["steps"] > 1 and (not held_out_share or is_held_out(e["id"], held_out_share))
-    ]
-    if not episodes:
+    chosen = store.steps > 1
+    if held_out_share:
+        chosen &= np.array([is_held_out(name, held_out_share) for name in store.ids()], bool)
+    firsts, lasts = store.first[chosen], (store.first + store.steps)[chosen]
+    if not len(firsts):
         return (np.zeros(0, np.int64),) * 3
     rows, goals, numbers = [], [], []
-    order = [(i, kind) for kind in ("last", "any") for i in range(len(episodes))]
-    for number, which in enumerate(rng.permutation(len(order))[:walks]):
-        episode, kind = episodes[order[which][0]], order[which][1]
-        first, last = episode["first"], episode["first"] + episode["steps"]
-        goal = last if kind == "last" else int(rng.integers(first + 1, last))
+    for number, which in enumerate(rng.permutation(2 * len(firsts))[:walks].tolist()):
+        first, last = int(firsts[which % len(firsts)]), int(lasts[which % len(firsts)])
+        goal = last if which < len(firsts) else int(rng.integers(first + 1, last))
         walked = np.setdiff1d(np.arange(first, min(last, goal + NEAR_STEPS) + 1), [goal])
         rows.append(walked)
         goals.append(np.full(len(walked), goal))

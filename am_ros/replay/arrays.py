@@ -1,5 +1,6 @@
 """Plain arrays -> episodes of a replay store: for data that never was in a bag."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,13 @@ class Rows:
     observations: np.ndarray
     states: np.ndarray
     actions: np.ndarray
+    frames: Sequence[bytes | None] = ()  # of each image the file that it was decoded from, where it has this size
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in a store."""
+        seen = sum(map(len, filter(None, self.frames))) or self.observations.nbytes
+        return seen + self.states.nbytes + self.actions.nbytes
 
 
 def episodes_of(

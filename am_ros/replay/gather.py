@@ -1,9 +1,10 @@
 """Observations of a store copied into the memory of a batch: each byte is read once and written once."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
+
+from am_ros.replay.views import RowView
 
 
 class Gather:
@@ -17,11 +18,10 @@ class Gather:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "gather") if threads > 1 else None
 
-    def __call__(self, observations: Any, rows: np.ndarray, out: np.ndarray, shifts: np.ndarray | None = None) -> None:
-        """Copy `observations[rows[k]]` to `out[k]`; images of it shifted by `shifts[k]` (down, right), if given.
-
-        `observations` are what a store shows: an array [N, ...], or a view that gives such rows when indexed.
-        """
+    def __call__(
+        self, observations: RowView, rows: np.ndarray, out: np.ndarray, shifts: np.ndarray | None = None
+    ) -> None:
+        """Copy `observations[rows[k]]` to `out[k]`; images of it shifted by `shifts[k]` (down, right), if given."""
         parts = np.array_split(np.arange(len(rows)), self._threads)
 
         def copy(part: np.ndarray) -> None:
@@ -40,17 +40,16 @@ class Gather:
             self._pool.shutdown()
 
 
-def _copy(observations: Any, rows: np.ndarray, out: np.ndarray, shifts: np.ndarray | None) -> None:
-    whole = np.asarray(observations) if isinstance(observations, np.ndarray) else None  # a memory map is slow to slice
+def _copy(observations: RowView, rows: np.ndarray, out: np.ndarray, shifts: np.ndarray | None) -> None:
     if shifts is None:
-        if whole is None:
+        if len(observations.shape) == 2:
             out[:] = observations[rows]
-        else:  # a row in one piece; "clip" writes to `out` directly, the rows are known to be there
-            flat = whole.reshape(len(whole), -1)
-            np.take(flat, rows, axis=0, out=out.reshape(len(out), -1), mode="clip")
+        else:
+            for place, image in zip(out, observations.lend(rows), strict=True):
+                place[:] = image
         return
-    for place, row, (down, right) in zip(out, rows.tolist(), shifts.tolist(), strict=True):
-        shift_into(place, whole[row] if whole is not None else observations[row], down, right)
+    for place, image, (down, right) in zip(out, observations.lend(rows), shifts.tolist(), strict=True):
+        shift_into(place, image, down, right)
 
 
 def shift_into(out: np.ndarray, image: np.ndarray, down: int, right: int) -> None:

@@ -23,13 +23,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from am_ros.configuration import parameter
-from am_ros.episode import STATE_NAMES
+from am_ros.episode import STATE_DIM, STATE_NAMES, Outcome
 from am_ros.errors import AmRosError
+from am_ros.replay.columns import Damaged
 from am_ros.replay.gather import Gather
+from am_ros.replay.spans import Spans
 from am_ros.replay.store import ReplayStore
 
 NEAR_STEPS = 2
 POSITION = [STATE_NAMES.index(name) for name in ("x_m", "y_m", "height_m")]
+_TURNED = [i for i in range(STATE_DIM) if i not in POSITION]  # opening, sine and cosine
 
 
 @dataclass(frozen=True)
@@ -170,58 +173,84 @@ class Sampler:
         self.mine = slice(rank, None, size)
         self._stream = (stream,) if stream else ()
         self.gather = Gather()
-        self._transitions, self._observations = store.rows_where(
-            lambda e: is_held_out(e["id"], config.held_out_share) == held_out
-        )
+        self._held_out = held_out
+        self._look()
+
+    def _look(self) -> None:
+        """Which transitions and observations are drawn from, as the store is now."""
+        store, config, held_out = self.store, self.config, self._held_out
+        self._revision = -1
+        while self._revision != store.revision:  # a shard whose index is damaged is left out while it is read
+            self._revision = store.revision
+            ids, steps, first = (store.ids() if config.held_out_share or held_out else []), store.steps, store.first
+        chosen = np.ones(len(steps), bool)
+        if config.held_out_share or held_out:
+            chosen = np.array([is_held_out(i, config.held_out_share) == held_out for i in ids], bool)
+        self._transitions = Spans(first[chosen], steps[chosen])
+        self._observations = Spans(first[chosen], steps[chosen] + 1)
         if not len(self._transitions):
             what = "held-out episode" if held_out else "episode that is not held out"
             raise AmRosError(f"{store.folder}: holds no {what}; change held_out_share or add episodes")
         self._rewarding = self._transitions
         if config.reward_share and config.reward_task:
-            transitions, _ = store.rows_where(lambda e: e["task"] == config.reward_task)
-            self._rewarding = np.intersect1d(self._transitions, transitions, assume_unique=True)
+            chosen = chosen & store.of_task(config.reward_task)
+            self._rewarding = Spans(first[chosen], steps[chosen])
             if not len(self._rewarding):
                 raise AmRosError(f"parameter reward_task: {store.folder} holds no episode of {config.reward_task!r}")
-        if config.reward_share and not held_out and not store.successful[self._rewarding].any():
+        if config.reward_share and not held_out and not (store.outcomes[chosen] == Outcome.SUCCESS).any():
             of_task = f" of {config.reward_task!r}" if config.reward_task else ""
             raise AmRosError(f"{store.folder}: no episode{of_task} is a success, so a task reward teaches nothing")
 
     def batch(self, step: int, out: np.ndarray | None = None) -> Batch:
         """Batch number `step`: a function of (seed, step), the stream and the store alone.
 
-        `out`: memory for its observations, of `observed_shape` and `observed_dtype`.
+        `out`: memory for its observations, of `observed_shape` and `observed_dtype`. If a shard turns out to be
+        damaged, the store names it, and the batch is drawn from the others.
         """
+        while True:
+            try:
+                if self._revision != self.store.revision:
+                    self._look()
+                return self._batch(step, out)
+            except Damaged:
+                if self._revision == self.store.revision:
+                    raise
+
+    def _batch(self, step: int, out: np.ndarray | None) -> Batch:
         store, config, size = self.store, self.config, self.batch_size
         rng = np.random.default_rng((self.seed, step, *self._stream))
-        row = self._transitions[rng.integers(len(self._transitions), size=size)]
+        row = self._transitions.rows(rng.integers(len(self._transitions), size=size))
         kind = rng.random(size)
         limits = np.cumsum([config.random_share, config.at_goal_share, config.reward_share])
         random_goal = kind < limits[0]
         at_goal = (kind >= limits[0]) & (kind < limits[1])
         rewarded = (kind >= limits[1]) & (kind < limits[2])
-        row = np.where(rewarded, self._rewarding[rng.integers(len(self._rewarding), size=size)], row)
-        last = store.last_row[row]
+        row = np.where(rewarded, self._rewarding.rows(rng.integers(len(self._rewarding), size=size)), row)
+        here = store.records(row)
+        first, last = row - here["before"], row + here["after"]
         cut = row + steps_ahead(rng.random(size), last - row, config.hindsight_steps)
-        anything = self._observations[rng.integers(len(self._observations), size=size)]
+        anything = self._observations.rows(rng.integers(len(self._observations), size=size))
         goal = np.where(random_goal, anything, cut)
         shifts = rng.integers(0, 2 * config.random_shift_px + 1, size=(2, size))
-        others = self._transitions[rng.integers(len(self._transitions), size=(size, config.other_actions))]
+        others = rng.integers(len(self._transitions), size=(size, config.other_actions))
         offset = rng.integers(-NEAR_STEPS, NEAR_STEPS + 1, size=size)
         stop, half = rewarded & (rng.random(size) < config.stop_share), rng.random(size) < 0.5
         if config.same_scene_share:
-            first = store.first_row[row]
             own = first + (rng.random(size) * (last + 1 - first)).astype(np.int64)
             goal = np.where(random_goal & (rng.random(size) < config.same_scene_share), own, goal)
-        row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset = map(
-            self._my_share, (row, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset)
+        mine = (row, first, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset)
+        row, first, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset = map(
+            self._my_share, mine
         )
-        beside = np.clip(row + offset, store.first_row[row], last)
-        goal = np.where(at_goal, np.where(self.near(row, beside), beside, row), goal)
-        near = at_goal | (~rewarded & self.near(row, goal))
+        beside = np.clip(row + offset, first, last)
+        is_beside, is_near = self.near(np.stack([row, row]), np.stack([beside, goal]))
+        goal = np.where(at_goal, np.where(is_beside, beside, row), goal)
+        near = at_goal | (~rewarded & is_near)
         row = np.where(stop & half, last, row)
         terminates = at_goal | stop
         following = row + ~terminates  # terminate moves nothing
-        action = store.actions[row]
+        now, then = store.records(np.stack([row, following]))
+        action = now["action"].copy()
         action[terminates] = np.eye(store.action_dim, dtype=np.float32)[-1]
         shift = (shifts[:, self.mine].T - config.random_shift_px) * store.has_images
         image, next_image, goal_image = self._observed(np.stack([row, following, goal]), shift, out)
@@ -231,7 +260,7 @@ class Sampler:
             for images, lights in ((image, tables[0]), (next_image, tables[0]), (goal_image, tables[1])):
                 images[:] = under_light(images, lights)
         goal_image[rewarded] = 0
-        success = store.successful[row]
+        success = now["success"]
         steps = np.where(random_goal, -1, np.where(at_goal, 0, goal - row))
         steps[rewarded] = np.where(success, last - row, -1)[rewarded]
         steps[stop] = -1
@@ -240,11 +269,11 @@ class Sampler:
             image=image,
             next_image=next_image,
             goal_image=goal_image,
-            state=store.states[row],
-            next_state=store.states[following],
+            state=now["state"].copy(),
+            next_state=then["state"].copy(),
             action=action,
-            next_action=store.actions[following],
-            other_actions=store.actions[others],
+            next_action=then["action"].copy(),
+            other_actions=store.records(self._transitions.rows(others))["action"].copy(),
             near_goal=near,
             steps_to_goal=steps,
             final=random_goal & (cut == row + 1) & (following < last),
@@ -260,17 +289,17 @@ class Sampler:
         return part
 
     def near(self, rows: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Whether the tool is at rows [B] about where it is at `goals` [B], within two steps: bool [B].
+        """Whether the tool is at rows [...] about where it is at `goals` [...], within two steps: bool [...].
 
         Nothing but the tool moves by itself, so what was between is the same. Without proprioception only a row itself
         is near it.
         """
-        a, b = self.store.states[rows], self.store.states[goals]
-        moved_m = np.linalg.norm(a[:, POSITION] - b[:, POSITION], axis=1)
-        turned = np.abs(np.delete(a - b, POSITION, axis=1)).max(axis=1)  # opening, sine and cosine
-        first = self.store.first_row
-        near: np.ndarray = (np.abs(goals - rows) <= NEAR_STEPS) & (first[rows] == first[goals])
-        near &= (moved_m < self.config.near_goal_m) & (turned < 0.1) & a.any(axis=1)
+        here, there = self.store.records(np.stack([rows, goals]))
+        a, moved = here["state"], here["state"] - there["state"]
+        moved_m = np.linalg.norm(moved[..., POSITION], axis=-1)
+        turned = np.abs(moved[..., _TURNED]).max(axis=-1)
+        near: np.ndarray = (np.abs(goals - rows) <= NEAR_STEPS) & (rows - here["before"] == goals - there["before"])
+        near &= (moved_m < self.config.near_goal_m) & (turned < 0.1) & a.any(axis=-1)
         near |= rows == goals
         return near
 

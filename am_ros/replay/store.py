@@ -1,70 +1,76 @@
-"""Memory-mapped replay store: episodes as flat arrays on disk, built from bags and rebuildable from them.
+"""Replay store: episodes as columns on disk, in shards of bounded size, built from bags and rebuildable from them.
 
-A folder holds three growing files, one row per observation, and a ledger with one JSON line per episode:
+A folder holds store.json, which says what is in it, and shard_000000, shard_000001, ...: each is whole in itself, with
+its own index and checksums (shard.py). The last one grows until it is full. Any of them can be copied, or lost, alone.
 
-    images.u8         uint8   [N, height, width, 3]  or, for observations that are vectors,
-    observations.f32  float32 [N, size]
-    states.f32        float32 [N, state_dim]
-    actions.f32       float32 [N, displacements + 3]   row t: the action taken on observation t; zeros on the last one
-    episodes.jsonl                   id, task, first row, steps, outcome, seed, sha256 of the content, the bag it is of
-
-store.json says what is in them: format 1 has images and the robot's seven numbers per action, format 2 any other.
-
-An episode counts once its ledger line is complete, so a killed writer leaves at most rows that nobody refers to;
-they are cut off when the store is opened again. Goals are never stored: they are indices (see sampling.py).
+Everything is mapped and read when it is used: opening costs the same for any number of episodes, and a row costs what
+its bytes cost. Goals are never stored: they are indices (see sampling.py). Stores of formats 1 and 2, of one shard with
+a ledger, are converted when they are opened (older.py).
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
 from am_ros.action import ACTION_DIM
 from am_ros.episode import STATE_DIM, Episode, Outcome
 from am_ros.errors import AmRosError
 from am_ros.paths import Folder
+from am_ros.replay import older
 from am_ros.replay.arrays import Rows, episodes_of
+from am_ros.replay.shard import FORMAT, JPEG, PNG, RAW, Entry, Layout, Shard
+from am_ros.replay.shard_set import ShardSet
+from am_ros.replay.spans import Spans
+from am_ros.replay.views import Episodes, RowView
 
-_FORMATS = (1, 2)
-
-Entry: TypeAlias = dict[str, Any]  # a line of the ledger
+SHARD_MB = 256
 
 
 class ReplayStore:
-    """Append-only store of episodes; `observations`, `states` and `actions` are read-only memory maps.
+    """Append-only store of episodes; `observations`, `states`, `actions` and the like are indexed by row as arrays are.
 
     Open with `create`, `open` or `open_or_create`, or fill a new one `from_arrays`. One writer at a time; readers call
-    `refresh`.
+    `refresh`. A damaged shard is named and left out; rows are then numbered anew, and `revision` tells so.
     """
 
-    def __init__(self, folder: Path, header: dict[str, Any]):
+    def __init__(self, folder: Path, header: dict[str, Any], shards: slice | Iterable[int] | None = None):
         self.folder = folder
-        self.observation_shape = tuple(header.get("observation_shape") or (*header["image_size"], 3))
-        self.action_dim: int = header.get("action_dim", ACTION_DIM)
-        self._row_bytes = {
-            self._observation_file: int(np.prod(self.observation_shape)) * (1 if self.has_images else 4),
-            "states.f32": STATE_DIM * 4,
-            "actions.f32": self.action_dim * 4,
-        }
-        self.episodes: list[Entry] = []
-        self._entries: dict[str, Entry] = {}  # of the ledger, by id
-        self._ledger_bytes = 0
+        self.layout = Layout(tuple(header["observation_shape"]), header["action_dim"], header["images"])
+        self.observation_shape, self.action_dim = self.layout.observation_shape, self.layout.action_dim
+        self.shard_bytes: int = header["shard_bytes"]
+        self._whole = shards is None
+        self._shards = ShardSet(folder, self.layout, shards)
+        self._numbered = -1
         self.refresh()
 
-    @classmethod
-    def create(cls, folder: Folder, image_size: tuple[int, int]) -> "ReplayStore":
-        """Make an empty store for images of `image_size` = (height, width); the folder must not hold one."""
-        return cls._create(folder, {"format": 1, "image_size": list(image_size)})
+    # --- making and opening
 
     @classmethod
-    def create_for_vectors(cls, folder: Folder, size: int, action_dim: int = ACTION_DIM) -> "ReplayStore":
+    def create(
+        cls, folder: Folder, image_size: tuple[int, int], images: str = RAW, shard_mb: float = SHARD_MB
+    ) -> "ReplayStore":
+        """Make an empty store for images of `image_size` = (height, width); the folder must not hold one.
+
+        `images`: raw; png: the bag's own file where it has this size, else a PNG, so the same pixels; jpeg: the same
+        with a JPEG, so about these pixels. Decoding takes longer than reading: see docs/scale.md.
+        """
+        if images not in (RAW, JPEG, PNG):
+            raise AmRosError(f"parameter images: {images!r} is not one of {RAW}, {JPEG}, {PNG}")
+        return cls._create(folder, (*image_size, 3), ACTION_DIM, images, shard_mb)
+
+    @classmethod
+    def create_for_vectors(
+        cls, folder: Folder, size: int, action_dim: int = ACTION_DIM, shard_mb: float = SHARD_MB
+    ) -> "ReplayStore":
         """Make an empty store for observations of `size` numbers; the folder must not hold one."""
-        return cls._create(folder, {"format": 2, "observation_shape": [size], "action_dim": action_dim})
+        return cls._create(folder, (size,), action_dim, RAW, shard_mb)
 
     @classmethod
     def from_arrays(
@@ -76,6 +82,7 @@ class ReplayStore:
         outcomes: ArrayLike | None = None,
         states: ArrayLike | None = None,
         task: str = "",
+        shard_mb: float = SHARD_MB,
     ) -> "ReplayStore":
         """Make a store of plain arrays, one row per observation (see replay/arrays.py); the folder must not hold one.
 
@@ -88,120 +95,208 @@ class ReplayStore:
         """
         episodes = episodes_of(observations, actions, episode_ends, outcomes, states, task)
         shape, action_dim = episodes[0].observations.shape[1:], episodes[0].actions.shape[1]
-        store = cls._create(folder, {"format": 2, "observation_shape": list(shape), "action_dim": action_dim})
-        store._append(episodes, {})
+        store = cls._create(folder, shape, action_dim, RAW, shard_mb)
+        store.append_rows(episodes)
         return store
 
     @classmethod
-    def _create(cls, folder: Folder, header: dict[str, Any]) -> "ReplayStore":
+    def _create(
+        cls, folder: Folder, shape: tuple[int, ...], action_dim: int, images: str, shard_mb: float
+    ) -> "ReplayStore":
         folder = Path(folder)
         if (folder / "store.json").exists():
             raise AmRosError(f"{folder}: holds a replay store already")
+        if not shard_mb > 0:
+            raise AmRosError(f"parameter shard_mb: {shard_mb} is not a positive number")
         folder.mkdir(parents=True, exist_ok=True)
-        names = "images.u8", "observations.f32", "states.f32", "actions.f32", "episodes.jsonl"
-        unused = names[1] if len(header.get("observation_shape", (0, 0, 3))) == 3 else names[0]
-        for name in names:
-            if name != unused:
-                (folder / name).write_bytes(b"")
+        header = {"format": FORMAT, "observation_shape": list(shape), "action_dim": action_dim, "images": images}
+        header |= {"shard_bytes": int(shard_mb * 1e6)}
         temporary = folder / "store.json.tmp"
         temporary.write_text(json.dumps(header))
         os.replace(temporary, folder / "store.json")
         return cls(folder, header)
 
     @classmethod
-    def open(cls, folder: Folder) -> "ReplayStore":
-        """Open an existing store; raises AmRosError if there is none or it is of another format."""
+    def open(cls, folder: Folder, shards: slice | Iterable[int] | None = None) -> "ReplayStore":
+        """Open an existing store; raises AmRosError if there is none or it is of another format.
+
+        `shards`: only these, by number, of all that there are, for instance slice(rank, None, size) where every process
+        learns from its own; such a store is only read.
+        """
         folder = Path(folder)
         try:
             header = json.loads((folder / "store.json").read_text())
         except (OSError, ValueError) as error:
             raise AmRosError(f"{folder}: is not a replay store ({error})") from None
-        if header.get("format") not in _FORMATS:
-            raise AmRosError(f"{folder}: replay store of format {header.get('format')}, expected one of {_FORMATS}")
-        return cls(folder, header)
+        if header.get("format") in older.FORMATS:
+            header = older.convert(folder, header, cls._create)
+        if header.get("format") != FORMAT:
+            raise AmRosError(f"{folder}: replay store of format {header.get('format')}, expected {FORMAT}")
+        return cls(folder, header, shards)
 
     @classmethod
-    def open_or_create(cls, folder: Folder, image_size: tuple[int, int]) -> "ReplayStore":
+    def open_or_create(
+        cls, folder: Folder, image_size: tuple[int, int], images: str = RAW, shard_mb: float = SHARD_MB
+    ) -> "ReplayStore":
         """Open the store in `folder` or make one; an existing store must have that image size."""
         if not (Path(folder) / "store.json").exists():
-            return cls.create(folder, image_size)
+            return cls.create(folder, image_size, images, shard_mb)
         store = cls.open(folder)
         if store.image_size != tuple(image_size):
             held = f"images of {store.image_size}" if store.has_images else f"vectors of {store.observation_shape[0]}"
             raise AmRosError(f"{folder}: holds {held}, asked for images of {tuple(image_size)}")
         return store
 
+    def refresh(self) -> None:
+        """See what was written since."""
+        self._shards.refresh()
+        self._forget()
+
+    def _forget(self) -> None:
+        """What was derived from the numbers that rows and episodes had."""
+        for name in ("first", "steps", "outcomes", "transitions", "_places", "_hashes"):
+            self.__dict__.pop(name, None)
+
+    @property
+    def revision(self) -> int:
+        """Another one when rows and episodes have other numbers than before."""
+        if self._shards.revision != self._numbered:
+            self._numbered = self._shards.revision
+            self._forget()
+        return self._numbered
+
+    # --- rows
+
     @property
     def has_images(self) -> bool:
         """Whether observations are images, uint8 [height, width, 3], and not vectors."""
-        return len(self.observation_shape) == 3
+        return self.layout.has_images
 
     @property
     def image_size(self) -> tuple[int, ...]:
         """(height, width) of the images; () if observations are vectors."""
         return self.observation_shape[:2] if self.has_images else ()
 
-    @property
-    def _observation_file(self) -> str:
-        return "images.u8" if self.has_images else "observations.f32"
-
-    def refresh(self) -> None:
-        """Read ledger lines written since, and map the rows they refer to."""
-        path = self.folder / "episodes.jsonl"
-        with path.open("rb") as ledger:
-            ledger.seek(self._ledger_bytes)
-            for line in ledger:
-                if not line.endswith(b"\n"):
-                    break
-                episode = json.loads(line)
-                self.episodes.append(episode)
-                self._entries[episode["id"]] = episode
-                self._ledger_bytes += len(line)
-        self.rows = self.episodes[-1]["first"] + self.episodes[-1]["steps"] + 1 if self.episodes else 0
-        self._map()
-
-    def _map(self) -> None:
-        def mapped(name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
-            if self.rows == 0:
-                return np.zeros((0, *shape), dtype)
-            path = self.folder / name
-            if path.stat().st_size < self.rows * self._row_bytes[name]:
-                raise AmRosError(f"{path}: is shorter than its ledger says; rebuild the store from the bags")
-            return np.memmap(path, dtype, "r", shape=(self.rows, *shape))
-
-        kind = np.uint8 if self.has_images else np.float32
-        self.observations = mapped(self._observation_file, kind, self.observation_shape)
-        self.states = mapped("states.f32", np.float32, (STATE_DIM,))
-        self.actions = mapped("actions.f32", np.float32, (self.action_dim,))
-        first = np.array([e["first"] for e in self.episodes], np.int64)
-        steps = np.array([e["steps"] for e in self.episodes], np.int64)
-        self.first_row = np.repeat(first, steps + 1)
-        self.last_row = np.repeat(first + steps, steps + 1)
-        self.successful = np.repeat([e["outcome"] == Outcome.SUCCESS for e in self.episodes], steps + 1).astype(bool)
-        self.transition_rows = np.flatnonzero(np.arange(self.rows) < self.last_row)
-
     def __len__(self) -> int:
         """Number of transitions."""
-        return len(self.transition_rows)
+        return self.rows - len(self.episodes)
 
-    def rows_where(self, wanted: Callable[[Entry], bool]) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the transitions, and of all observations, of the episodes whose ledger entry is `wanted`."""
-        chosen = np.repeat([bool(wanted(e)) for e in self.episodes], [e["steps"] + 1 for e in self.episodes])
-        chosen = chosen.astype(bool)
-        return self.transition_rows[chosen[self.transition_rows]], np.flatnonzero(chosen)
+    def records(self, rows: np.ndarray) -> np.ndarray:
+        """All that a store knows of rows int64 [...] but the observations; fields as Layout.record names them."""
+        found = self._shards.gather(rows.ravel(), _records, (), self.layout.record)
+        return found.reshape(rows.shape)
+
+    @property
+    def observations(self) -> RowView:
+        """uint8 [rows, height, width, 3], or float32 [rows, size]."""
+        kind = np.uint8 if self.has_images else np.float32
+        shape = self.observation_shape
+
+        def take(rows: np.ndarray) -> np.ndarray:
+            return self._shards.gather(rows, Shard.observations, shape, kind)
+
+        return RowView(take, self.rows, shape, kind, self._shards.lend if self.has_images else None)
+
+    def _field(self, name: str, shape: tuple[int, ...]) -> RowView:
+        return RowView(lambda rows: self.records(rows)[name], self.rows, shape, self.layout.record[name].base)
+
+    @property
+    def states(self) -> RowView:
+        """float32 [rows, STATE_DIM]"""
+        return self._field("state", (STATE_DIM,))
+
+    @property
+    def actions(self) -> RowView:
+        """float32 [rows, action_dim]; zeros on the last row of an episode."""
+        return self._field("action", (self.action_dim,))
+
+    @property
+    def successful(self) -> RowView:
+        """bool [rows]: whether the episode of a row was a success."""
+        return self._field("success", ())
+
+    @property
+    def first_row(self) -> RowView:
+        """int64 [rows]: the first row of the same episode."""
+        return RowView(lambda rows: rows - self.records(rows)["before"], self.rows, (), np.int64)
+
+    @property
+    def last_row(self) -> RowView:
+        """int64 [rows]: the last row of the same episode."""
+        return RowView(lambda rows: rows + self.records(rows)["after"], self.rows, (), np.int64)
+
+    @property
+    def transition_rows(self) -> RowView:
+        """int64 [transitions]: the rows that have an action."""
+        return RowView(self.transitions.rows, len(self), (), np.int64)
+
+    # --- episodes
+
+    @property
+    def rows(self) -> int:
+        """Number of observations."""
+        return self._shards.rows
+
+    @property
+    def episodes(self) -> Episodes:
+        """Of each id, task, first row, steps, outcome, seed, sha256 of its content, the bag it is of."""
+        return Episodes(self._entry_at, self._shards.episodes)
+
+    def _column(self, read: Callable[[Shard], np.ndarray]) -> np.ndarray:
+        """What `read` gives of all shards, an item per episode."""
+        parts = self._shards.each(read)
+        assert self.revision  # if one was left out just now, what was read of it before is forgotten
+        return np.concatenate([np.zeros(0, np.int8), *parts])
+
+    @cached_property
+    def steps(self) -> np.ndarray:
+        """int64 [episodes]: transitions of each."""
+        return self._column(lambda shard: shard.column("steps").all()).astype(np.int64)
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """int64 [episodes]: the first row of each."""
+        found: np.ndarray = np.cumsum(self.steps + 1) - self.steps - 1
+        return found
+
+    @cached_property
+    def outcomes(self) -> np.ndarray:
+        """int8 [episodes], values of Outcome."""
+        return self._column(lambda shard: shard.column("outcomes").all())
+
+    @cached_property
+    def transitions(self) -> Spans:
+        """All of them."""
+        return Spans(self.first, self.steps)
+
+    def of_task(self, task: str) -> np.ndarray:
+        """bool [episodes]: which are of a task."""
+        return self._column(lambda s: s.column("tasks").all() == _index(s.tasks(), task)).astype(bool)
+
+    def ids(self) -> list[str]:
+        """Of all episodes, in their order."""
+        return [name for names in self._shards.each(Shard.names) for name, _ in names]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.ids())}
+
+    def _entry_at(self, number: int) -> Entry:
+        return self._shards.entry(number, int(self.first[number]))
 
     def some_actions(self, count: int, seed: int = 0) -> np.ndarray:
         """At most `count` actions of the data, float32 [count, D + 3], drawn without replacement."""
-        rng = np.random.default_rng(seed)
-        rows = rng.choice(self.transition_rows, min(count, len(self)), replace=False)
-        return np.array(self.actions[rows])
+        chosen = np.random.default_rng(seed).choice(len(self), min(count, len(self)), replace=False)
+        return np.array(self.actions[self.transitions.rows(chosen)])
 
     def __contains__(self, episode_id: str) -> bool:
-        return episode_id in self._entries
+        return episode_id in self._places
 
     def entry(self, episode_id: str) -> Entry:
-        """The ledger's line of an episode; KeyError if it is not in."""
-        return self._entries[episode_id]
+        """What is known of an episode; KeyError if it is not in."""
+        return self._entry_at(self._places[episode_id])
+
+    # --- writing
 
     def append(self, episodes: list[Episode], bags: dict[str, str] | None = None) -> int:
         """Add episodes that are not in yet (by id); returns how many were added.
@@ -224,67 +319,75 @@ class ReplayStore:
     def append_rows(self, episodes: list[Rows], bags: dict[str, str] | None = None) -> int:
         """Add episodes, as the store keeps them, that are not in yet (by id); returns how many were added."""
         new = list({e.info.episode_id: e for e in episodes if e.info.episode_id not in self}.values())
+        if new and not self._whole:
+            raise AmRosError(f"{self.folder}: only some of its shards are open, so nothing is added")
+        places, known = self._places, len(self.episodes)
+        waiting: list[Rows] = []
+        size = 0
+        for episode in new:
+            there = size + (self._shards.growing.size_bytes if self._shards.growing else 0)
+            if there and there + episode.size_bytes > self.shard_bytes:
+                self._add(waiting, bags or {})
+                self.close_shard()
+                waiting, size = [], 0
+            waiting.append(episode)
+            size += episode.size_bytes
+        self._add(waiting, bags or {})
         if new:
-            self._append(new, bags or {})
+            self._shards.renumber()
+            self._forget()
+            places.update((e.info.episode_id, known + n) for n, e in enumerate(new))
+            self._places = places
         return len(new)
 
-    def _append(self, new: list[Rows], bags: dict[str, str]) -> None:
-        padding = np.zeros((1, self.action_dim), np.float32)
-        self._write(self._observation_file, [e.observations for e in new])
-        self._write("states.f32", [e.states for e in new])
-        self._write("actions.f32", [np.concatenate([e.actions, padding]) for e in new])
-        lines, row = [], self.rows
-        for episode in new:
-            info = episode.info
-            lines.append(
-                json.dumps(
-                    {
-                        "id": info.episode_id,
-                        "task": info.task,
-                        "first": row,
-                        "steps": len(episode.actions),
-                        "seed": info.seed,
-                        "outcome": int(info.outcome),
-                        "sha256": content_hash(episode),
-                        **({"bag": bags[info.episode_id]} if info.episode_id in bags else {}),
-                    }
-                )
-            )
-            row += len(episode.actions) + 1
-        with (self.folder / "episodes.jsonl").open("r+b") as ledger:
-            ledger.truncate(self._ledger_bytes)  # half a line of a writer that was killed
-            ledger.seek(self._ledger_bytes)
-            ledger.write(("\n".join(lines) + "\n").encode())
-        self.refresh()
+    def _add(self, episodes: list[Rows], bags: dict[str, str]) -> None:
+        if episodes:
+            hashes = [bytes.fromhex(content_hash(episode)) for episode in episodes]
+            (self._shards.growing or self._shards.begin()).append(episodes, bags, hashes)
 
-    def _write(self, name: str, arrays: list[np.ndarray]) -> None:
-        with (self.folder / name).open("r+b") as file:
-            file.truncate(self.rows * self._row_bytes[name])
-            file.seek(self.rows * self._row_bytes[name])
-            for array in arrays:
-                file.write(np.ascontiguousarray(array).data)
+    def close_shard(self) -> None:
+        """Nothing more goes into the last shard: it gets its checksums, and the next append begins another one."""
+        if self._shards.growing:
+            self._shards.growing.close()
+
+    # --- what it is
 
     @property
     def data_hash(self) -> str:
         """sha256 over the content hashes of all episodes, sorted: the same bags give the same hash in any order."""
         return self.hash_of_first(len(self.episodes))
 
+    @cached_property
+    def _hashes(self) -> dict[int, str]:
+        return {}
+
     def hash_of_first(self, count: int) -> str:
         """What `data_hash` was when the store held its first `count` episodes."""
-        digest = hashlib.sha256()
-        for content in sorted(e["sha256"] for e in self.episodes[:count]):
-            digest.update(content.encode())
-        return digest.hexdigest()
+        if count not in self._hashes:
+            parts = self._shards.each(lambda shard: shard.column("sha256").all().tobytes())
+            content = np.frombuffer(b"".join(parts), "V32")[:count]
+            text = b"".join(sorted(content.tolist())).hex().encode()  # as numbers are sorted, so are their digits
+            self._hashes[count] = hashlib.sha256(text).hexdigest()
+        return self._hashes[count]
 
     def summary(self) -> dict[str, dict[str, int]]:
         """Counts by task: episodes, transitions, successes."""
-        tasks: dict[str, dict[str, int]] = {}
-        for episode in self.episodes:
-            entry = tasks.setdefault(episode["task"], {"episodes": 0, "transitions": 0, "successes": 0})
-            entry["episodes"] += 1
-            entry["transitions"] += episode["steps"]
-            entry["successes"] += episode["outcome"] == Outcome.SUCCESS
-        return tasks
+        found: dict[str, dict[str, int]] = {}
+        for task in dict.fromkeys(task for shard in self._shards for task in shard.tasks()):
+            its = self.of_task(task)
+            won = int((self.outcomes[its] == Outcome.SUCCESS).sum())
+            if its.any():
+                counts = {"episodes": int(its.sum()), "transitions": int(self.steps[its].sum()), "successes": won}
+                found[task] = counts
+        return found
+
+
+def _records(shard: Shard, rows: np.ndarray) -> np.ndarray:
+    return shard.column("rows").take(rows)
+
+
+def _index(items: list[str], item: str) -> int:
+    return items.index(item) if item in items else -1
 
 
 def content_hash(episode: Rows) -> str:

@@ -1,0 +1,155 @@
+"""What a replay store costs: to open, to hold, to draw from; on vectors at three sizes and on images of three.
+
+python benchmarks/bench_store.py --label after --json docs/data/store.json    # 6 minutes of one core, 5 GB of disk
+
+Each figure comes from a process of its own. Times are CPU time, so that others on the machine count less; memory is
+what belongs to the process alone (RssAnon), for the files' pages are shared. Figures of other labels in the JSON
+file stay, and are printed beside.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from am_ros.action import ACTION_DIM
+from am_ros.episode import STATE_DIM, EpisodeInfo, Outcome
+from am_ros.replay.arrays import Rows
+from am_ros.replay.sampling import GoalConfig, Sampler
+from am_ros.replay.store import ReplayStore
+
+STEPS = 12  # of an episode
+BATCH = 128
+VECTORS = {"10k": 834, "1M": 83_334, "10M": 800_000}  # episodes: 10 008, 1.0 M and 9.6 M transitions
+IMAGES = {64: 1500, 128: 800, 472: 100}  # pixels: episodes, 0.24 to 0.87 GB of them
+
+
+def episodes(count: int, pixels: int) -> Iterator[Rows]:
+    """Noise; with `pixels` 0 observations are vectors of one number."""
+    rng = np.random.default_rng(0)
+    shape = (pixels, pixels, 3) if pixels else (1,)
+    for number in range(count):
+        seen = rng.integers(0, 256, (STEPS + 1, *shape), np.uint8) if pixels else rng.random((STEPS + 1, 1), np.float32)
+        info = EpisodeInfo(f"noise_{number:07d}", "noise", seed=number, outcome=Outcome(1 + number % 2))
+        states = rng.random((STEPS + 1, STATE_DIM), np.float32)
+        yield Rows(info, seen, states, rng.random((STEPS, ACTION_DIM), np.float32))
+
+
+def build(folder: Path, count: int, pixels: int) -> float:
+    """Make a store; returns the CPU time it took [s]."""
+    store = ReplayStore.create(folder, (pixels, pixels)) if pixels else ReplayStore.create_for_vectors(folder, 1)
+    chunk: list[Rows] = []
+    spent = 0.0
+    for number, rows in enumerate(episodes(count, pixels), 1):
+        chunk.append(rows)
+        if number == count or len(chunk) == (20 if pixels else 20_000):
+            began = time.process_time()
+            store.append_rows(chunk)
+            spent += time.process_time() - began
+            chunk = []
+    return spent
+
+
+def anonymous_mb() -> float:
+    """Memory that is this process's alone [MB]."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Open a store and draw from it, in this fresh process."""
+    before, began, began_cpu = anonymous_mb(), time.monotonic(), time.process_time()
+    store = ReplayStore.open(folder)
+    opened, opened_cpu = time.monotonic() - began, time.process_time() - began_cpu
+    held = anonymous_mb() - before
+    sampler = Sampler(store, GoalConfig(), BATCH, 0)
+    warm = 30 if store.has_images else 1500  # so that most pages of the largest one are mapped
+    for step in range(warm):
+        sampler.batch(step)
+    drawn, rounds = [], 5 if store.has_images else 25
+    for part in range(7):
+        began_cpu = time.process_time()
+        for step in range(rounds):
+            sampler.batch(warm + part * rounds + step)
+        drawn.append((time.process_time() - began_cpu) / rounds)
+    batch_s = min(drawn)  # what others on the machine do only ever adds
+    return {
+        "open_s": round(opened, 4),
+        "open_cpu_s": round(opened_cpu, 4),
+        "open_mb": round(held, 1),
+        "after_batches_mb": round(anonymous_mb() - before, 1),
+        "batch_ms": round(1e3 * batch_s, 3),
+        "items_per_s": round(BATCH / batch_s),
+        "transitions": len(store),
+    }
+
+
+def measured(folder: Path) -> dict[str, float]:
+    """The same in a process of its own."""
+    command = [sys.executable, __file__, "--measure", str(folder)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def run(scratch: Path, quick: bool) -> dict:
+    """All figures; stores are made one at a time and deleted again."""
+    figures: dict = {"vectors": {}, "images": {}}
+    sizes = [("vectors", name, count, 0) for name, count in VECTORS.items()]
+    sizes += [("images", str(pixels), count, pixels) for pixels, count in IMAGES.items()]
+    for kind, name, count, pixels in sizes:
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            spent = build(Path(folder) / "store", max(2, count // 100) if quick else count, pixels)
+            figures[kind][name] = measured(Path(folder) / "store") | {"build_cpu_s": round(spent, 2)}
+            print(kind, name, figures[kind][name], file=sys.stderr, flush=True)
+    return figures
+
+
+def table(labels: dict[str, dict]) -> str:
+    """The figures of all labels side by side, as a table of the documentation."""
+    rows = [("open 9.6 M transitions, s of CPU", "vectors", "10M", "open_cpu_s")]
+    rows += [("memory of it, MB", "vectors", "10M", "open_mb")]
+    rows += [("memory after 1700 batches, MB", "vectors", "10M", "after_batches_mb")]
+    rows += [(f"batch of {BATCH} at {n} transitions, ms of CPU", "vectors", n, "batch_ms") for n in VECTORS]
+    rows += [(f"items per CPU second at {p} px", "images", str(p), "items_per_s") for p in IMAGES]
+    lines = ["| | " + " | ".join(labels) + " |", "|---|" + "---|" * len(labels)]
+    for title, kind, size, name in rows:
+        lines.append(f"| {title} | " + " | ".join(f"{f[kind][size][name]:,}" for f in labels.values()) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--label", default="after", help="what the figures are called in table and file")
+    parser.add_argument("--json", type=Path, help="file to add them to")
+    parser.add_argument("--scratch", type=Path, default=Path("runs"), help="where stores are made (5 GB)")
+    parser.add_argument("--quick", action="store_true", help="stores of a hundredth: does it run?")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure)))
+        return
+    there = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+    figures = run(arguments.scratch, arguments.quick)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    there[arguments.label] = figures | {"commit": commit, "machine": machine(), "numpy": np.__version__}
+    print(table(there))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(there, indent=1) + "\n")
+
+
+def machine() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    main()
