@@ -17,6 +17,7 @@ COMMANDS = (
     ("bags", "look at, check, repair, draw and replay recorded episodes"),
     ("goals", "record, list, show and check goal images"),
     ("teleop", "move the arm by keys or joystick, record episodes, label them"),
+    ("store", "make a replay store of bags, put it at a URL, check it"),
     ("train", "learn from a folder of bags, without ROS"),
     ("improve", "fine-tune a policy online in the simulated cell: collect, learn, judge, again"),
     ("model", "what the networks are and cost"),

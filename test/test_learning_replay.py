@@ -69,7 +69,7 @@ def test_the_data_hash_does_not_depend_on_the_order(tmp_path):
 
 
 def _find_row(store, image):
-    return int(np.flatnonzero((np.asarray(store.observations) == image).all(axis=(1, 2, 3)))[0])
+    return int(np.flatnonzero((store.observations == image).all(axis=(1, 2, 3)))[0])
 
 
 def test_goals_are_what_their_label_says(store):

@@ -20,6 +20,7 @@ from am_ros.learning.trainer import Trainer
 from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
 from am_ros.signals import held_back
+from am_ros.storage.remote import Place, is_url, place
 from am_ros.workers import ProgressLine
 
 SIGNAL_COMES_S = 10.0  # torchrun looks every 0.1 s whether a machine waits, on a machine that others use, too
@@ -28,7 +29,9 @@ SIGNAL_COMES_S = 10.0  # torchrun looks every 0.1 s whether a machine waits, on 
 def register(subparsers) -> None:
     """Add the parser; one flag per field of the learner's configuration."""
     parser = subparsers.add_parser("train", help="learn from a folder of bags, without ROS")
-    parser.add_argument("bags", type=Path, nargs="*", help="bags or folders of bags (or a replay store in --out)")
+    parser.add_argument(
+        "bags", type=place, nargs="*", help="bags or folders of bags, or their URL (or a replay store in --out)"
+    )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for store, checkpoint, metrics; resumed if used"
     )
@@ -36,8 +39,9 @@ def register(subparsers) -> None:
         "--recipe", default="default", help=f"where the flags below start from: {', '.join(RECIPES)} (default: default)"
     )
     parser.add_argument(
-        "--replay", type=Path,
-        help="folder of the replay store (default: OUT/replay); under torchrun each machine then reads its own bags",
+        "--replay", type=place,
+        help="folder of the replay store (default: OUT/replay); under torchrun each machine then reads its own bags; or "
+        "the URL of a store that is learned from as it is",
     )  # fmt: skip
     parser.add_argument("--start-from", type=Path, help="checkpoint whose weights are the first ones")
     parser.add_argument(
@@ -59,7 +63,11 @@ def run(arguments) -> int:
         return _learn(config, folder, arguments, action_space)[0]
     if arguments.json and (launch is None or not launch.rank):
         check_file(arguments.json, "json")
-    if config.network.preset == "state":
+    if is_url(folder):
+        if arguments.bags:
+            raise AmRosError(f"{folder}: a replay store at a URL is learned from as it is; leave the bags out")
+        store = ReplayStore.open(folder)
+    elif config.network.preset == "state":
         if arguments.bags:
             raise AmRosError("preset state: learns from vectors, bags hold images; for arrays see docs/library.md")
         store = ReplayStore.open(folder)
@@ -80,8 +88,10 @@ def run(arguments) -> int:
         _say(f"{bags}: {report.added} episodes added, {report.known} known, {len(report.refused)} refused{left_out}")
         if report.relabelled:
             _say(f"{bags}: {report.relabelled} of those left out are in {store.folder} already: use another --out")
+    if not is_url(folder):
+        store.close_shard()  # from now on its bytes are checked when they are read
     if not len(store):
-        raise AmRosError(f"{folder.parent}: there is no episode to learn from")
+        raise AmRosError(f"{folder if is_url(folder) else folder.parent}: there is no episode to learn from")
     _say(f"{len(store.episodes)} episodes, {len(store)} transitions")
     code, progress, trainer = _learn(config, folder, arguments, action_space)
     if code or trainer.group.rank:
@@ -99,7 +109,7 @@ def run(arguments) -> int:
     return 0
 
 
-def _learn(config, folder: Path, arguments, action_space: ActionSpace) -> tuple[int, Progress, Trainer]:
+def _learn(config, folder: Place, arguments, action_space: ActionSpace) -> tuple[int, Progress, Trainer]:
     """Train until it is over or a signal comes: (exit code, last Progress, trainer).
 
     Where torchrun starts the processes again because a machine joins or leaves, it stops each of them by a signal. The

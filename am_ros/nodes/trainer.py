@@ -30,6 +30,7 @@ from am_ros.ros.node.backlog import NOTHING, Answer, Backlog
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import KEEP_ALL_QOS, RELIABLE_QOS, NodeThread, declare, run
 from am_ros.ros.page.services import TrainingServices
+from am_ros.storage.remote import Place
 
 LOOK_S = 1.0  # for episodes of which something was lost
 
@@ -69,7 +70,7 @@ class TrainerNode(Node):
         self.store = ReplayStore.open_or_create(self.out / "replay", size)
         self._assembler = EpisodeAssembler(self.action_space, size)
         self._jobs = Backlog(self.config.queue_mb * 1_000_000)
-        self._refused: dict[Path, str] = {}
+        self._refused: dict[Place, str] = {}
         self._worker: TrainingWorker | None = None
         self._paused = False
 

@@ -3,19 +3,17 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TypeAlias
 
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import read_episode
-from am_ros.bags.finder import find
-from am_ros.bags.identity import identity_of
 from am_ros.bags.labels import LABELS
-from am_ros.bags.relabel import label_of
 from am_ros.episode import Episode
 from am_ros.errors import AmRosError
-from am_ros.paths import Folder
 from am_ros.replay.arrays import Rows
+from am_ros.replay.sources import LocalBag, RemoteBag, bags_at
 from am_ros.replay.store import ReplayStore, content_hash
+from am_ros.storage.remote import Place
 from am_ros.workers import run_in_order
 
 # Episodes per append: few enough for bounded memory (472x472: 13 MB per episode), many enough to be quick.
@@ -23,6 +21,7 @@ CHUNK = 64
 # Bags per job of a worker: handing over one small episode takes as long as reading it. 64x64: 16; 472x472: one.
 _JOB_PIXELS = 16 * 64 * 64
 _JOB_BAGS = 16
+Bag: TypeAlias = LocalBag | RemoteBag
 
 
 @dataclass
@@ -33,21 +32,21 @@ class IngestReport:
     known: int = 0
     left_out: int = 0  # for their label
     relabelled: int = 0  # of those left out, already in the store: their label has changed since
-    refused: dict[Path, str] = field(default_factory=dict)
-    renamed: dict[Path, str] = field(default_factory=dict)  # bags whose name another episode has, and theirs
+    refused: dict[Place, str] = field(default_factory=dict)
+    renamed: dict[Place, str] = field(default_factory=dict)  # bags whose name another episode has, and theirs
     passed: list[str] = field(default_factory=list)  # what lies there and is not read, a sentence each
 
 
 def ingest(
-    folder: Folder,
+    folder: Place,
     store: ReplayStore,
     action_space: ActionSpace,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-    skip: frozenset[Path] | set[Path] = frozenset(),
+    skip: frozenset[Place] | set[Place] = frozenset(),
     labels: frozenset[str] = frozenset(LABELS),
     workers: int = 1,
 ) -> IngestReport:
-    """Add all finished bags in `folder` (or the one bag that it is) to the store, oldest name first.
+    """Add all finished bags in `folder`, or at that URL (or the one bag that it is) to the store, oldest name first.
 
     A bag that cannot be read is refused by name and loses nothing else. Two bags of one name that hold different
     episodes are both taken. `skip` holds bags not to look at again. Bags with a label that is not in `labels` are left
@@ -56,9 +55,9 @@ def ingest(
     """
     if not store.has_images:
         raise AmRosError(f"{store.folder}: is a replay store of vectors, and bags hold images")
-    report, found = IngestReport(), find(folder)
-    report.passed = found.sentences()
-    bags = [bag for bag in found.bags if bag not in skip]
+    report = IngestReport()
+    found, report.passed = bags_at(folder)
+    bags = [bag for bag in found if bag.place not in skip]
     adding = _Adding(store, report)
     height, width = store.image_size
     new = _jobs(bags, store, report, labels, height * width)
@@ -68,7 +67,7 @@ def ingest(
             if isinstance(result, Episode):
                 adding.add(bag, identity, result)
             else:
-                report.refused[bag] = result
+                report.refused[bag.place] = bag.say(result)
         before, done = done, done + len(results)
         if done // CHUNK > before // CHUNK:
             on_progress(min(done + report.known + report.left_out, len(bags)), len(bags))
@@ -78,20 +77,20 @@ def ingest(
 
 
 def _jobs(
-    bags: list[Path], store: ReplayStore, report: IngestReport, labels: frozenset[str], pixels: int
-) -> Iterator[list[Path]]:
+    bags: list[Bag], store: ReplayStore, report: IngestReport, labels: frozenset[str], pixels: int
+) -> Iterator[list[Bag]]:
     """The bags that are to be read, some at a time; the others are counted."""
     longest = max(1, min(_JOB_BAGS, _JOB_PIXELS // pixels))
-    job: list[Path] = []
+    job: list[Bag] = []
     for bag in bags:
         try:
             known = _knows(store, bag)
-            if labels != frozenset(LABELS) and label_of(bag) not in labels:
+            if labels != frozenset(LABELS) and bag.label() not in labels:
                 report.left_out += 1
                 report.relabelled += known
                 continue
         except AmRosError as error:
-            report.refused[bag] = str(error)
+            report.refused[bag.place] = bag.say(str(error))
             continue
         if known:
             report.known += 1
@@ -104,11 +103,11 @@ def _jobs(
         yield job
 
 
-def _knows(store: ReplayStore, bag: Path) -> bool:
+def _knows(store: ReplayStore, bag: Bag) -> bool:
     """Whether the episode of this very bag is in the store; a bag's folder is named after its episode."""
     if bag.name not in store:
         return False
-    there, identity = store.entry(bag.name).get("bag"), identity_of(bag)
+    there, identity = store.entry(bag.name).get("bag"), bag.identity()
     return there in (None, identity) or _other_name(bag.name, identity) in store
 
 
@@ -117,13 +116,13 @@ def _other_name(name: str, identity: str) -> str:
 
 
 def _read(
-    bags: list[Path], action_space: ActionSpace, image_size: tuple[int, int]
-) -> list[tuple[Path, str, Episode | str]]:
+    bags: list[Bag], action_space: ActionSpace, image_size: tuple[int, int]
+) -> list[tuple[Bag, str, Episode | str]]:
     """Of each bag its identity, and the episode or the sentence that says why there is none."""
-    results: list[tuple[Path, str, Episode | str]] = []
+    results: list[tuple[Bag, str, Episode | str]] = []
     for bag in bags:
         try:
-            results.append((bag, identity_of(bag), read_episode(bag, action_space, image_size)))
+            results.append((bag, bag.identity(), read_episode(bag.local(), action_space, image_size)))
         except AmRosError as error:
             results.append((bag, "", str(error)))
     return results
@@ -137,14 +136,14 @@ class _Adding:
         self._waiting: dict[str, Episode] = {}
         self._bags: dict[str, str] = {}
 
-    def add(self, bag: Path, identity: str, episode: Episode) -> None:
+    def add(self, bag: Bag, identity: str, episode: Episode) -> None:
         """Take an episode, under another name if there is another one of its name."""
         name = episode.info.episode_id
         if name in self._waiting or name in self._store:
             if self._hash_of(name) == _hash(episode):
                 self._report.known += 1  # a copy, or the salvaged form of the same
                 return
-            name = self._report.renamed[bag] = _other_name(name, identity)
+            name = self._report.renamed[bag.place] = _other_name(name, identity)
             if name in self._waiting or name in self._store:
                 self._report.known += 1
                 return

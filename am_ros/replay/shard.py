@@ -227,6 +227,13 @@ class Shard:
             self._expect()
         return self.columns[name]
 
+    def check(self) -> None:
+        """Of a closed shard: read all of it; raises Damaged, naming the file."""
+        if self.closed:
+            self._expect()
+            for column in self.columns.values():
+                column.all()
+
     def observations(self, rows: np.ndarray) -> np.ndarray:
         """Observations of rows int64 [n]."""
         if not self.layout.encoded:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from am_ros.replay.columns import Damaged
+from am_ros.replay.elsewhere import chosen
 from am_ros.replay.shard import Entry, Layout, Shard
 
 T = TypeVar("T")
@@ -15,14 +16,21 @@ _log = logging.getLogger(__name__)
 
 
 class ShardSet:
-    """Shards of the store in `folder`; `only` some of them, by number, if given.
+    """Shards of the store in `folder`; `only` some of them, by number, or those called `names`, if given.
 
     A damaged one is named and left out. All behind it get other numbers then, and `revision` tells so.
     """
 
-    def __init__(self, folder: Path, layout: Layout, only: slice | Iterable[int] | None):
+    def __init__(
+        self,
+        folder: Path,
+        layout: Layout,
+        only: slice | Iterable[int] | None = None,
+        names: list[str] | None = None,
+    ):
         self._folder, self._layout = folder, layout
         self._only = only if only is None or isinstance(only, slice) else list(only)
+        self._names = names
         self._shards: list[Shard] = []
         self._left_out: set[str] = set()
         self.revision = 0
@@ -55,11 +63,8 @@ class ShardSet:
         self.renumber()
 
     def _chosen(self, names: list[str]) -> list[str]:
-        if isinstance(self._only, slice):
-            names = names[self._only]
-        elif self._only is not None:
-            names = [names[number] for number in self._only if number < len(names)]
-        return [name for name in names if name not in self._left_out]
+        wanted = chosen(names, self._only) if self._names is None else self._names
+        return [name for name in wanted if name not in self._left_out]
 
     def renumber(self) -> None:
         """Count anew what the shards hold."""
@@ -128,6 +133,17 @@ class ShardSet:
                     break
             else:
                 return parts
+
+    def check(self) -> list[str]:
+        """Compare closed shards with their checksums, leave out what is damaged: a sentence for each."""
+        found = []
+        for shard in list(self._shards):
+            try:
+                shard.check()
+            except Damaged as error:
+                found.append(str(error))
+                self._leave_out(shard, error)
+        return found
 
     def entry(self, episode: int, first_row: int) -> Entry:
         """What is known of an episode that begins at a row."""

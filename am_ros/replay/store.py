@@ -23,12 +23,13 @@ from am_ros.action import ACTION_DIM
 from am_ros.episode import STATE_DIM, Episode, Outcome
 from am_ros.errors import AmRosError
 from am_ros.paths import Folder
-from am_ros.replay import older
+from am_ros.replay import elsewhere, older
 from am_ros.replay.arrays import Rows, episodes_of
 from am_ros.replay.shard import FORMAT, JPEG, PNG, RAW, Entry, Layout, Shard
 from am_ros.replay.shard_set import ShardSet
 from am_ros.replay.spans import Spans
 from am_ros.replay.views import Episodes, RowView
+from am_ros.storage.remote import is_url
 
 SHARD_MB = 256
 
@@ -40,13 +41,19 @@ class ReplayStore:
     `refresh`. A damaged shard is named and left out; rows are then numbered anew, and `revision` tells so.
     """
 
-    def __init__(self, folder: Path, header: dict[str, Any], shards: slice | Iterable[int] | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        header: dict[str, Any],
+        shards: slice | Iterable[int] | None = None,
+        names: list[str] | None = None,
+    ):
         self.folder = folder
         self.layout = Layout(tuple(header["observation_shape"]), header["action_dim"], header["images"])
         self.observation_shape, self.action_dim = self.layout.observation_shape, self.layout.action_dim
         self.shard_bytes: int = header["shard_bytes"]
-        self._whole = shards is None
-        self._shards = ShardSet(folder, self.layout, shards)
+        self._whole = shards is None and names is None
+        self._shards = ShardSet(folder, self.layout, shards, names)
         self._numbered = -1
         self.refresh()
 
@@ -121,8 +128,11 @@ class ReplayStore:
         """Open an existing store; raises AmRosError if there is none or it is of another format.
 
         `shards`: only these, by number, of all that there are, for instance slice(rank, None, size) where every process
-        learns from its own; such a store is only read.
+        learns from its own; such a store is only read. `folder` may be a URL: they are fetched into the cache.
         """
+        names = None
+        if isinstance(folder, str) and is_url(folder):
+            (folder, names), shards = elsewhere.fetch(folder, shards), None
         folder = Path(folder)
         try:
             header = json.loads((folder / "store.json").read_text())
@@ -132,7 +142,7 @@ class ReplayStore:
             header = older.convert(folder, header, cls._create)
         if header.get("format") != FORMAT:
             raise AmRosError(f"{folder}: replay store of format {header.get('format')}, expected {FORMAT}")
-        return cls(folder, header, shards)
+        return cls(folder, header, shards, names)
 
     @classmethod
     def open_or_create(
@@ -349,6 +359,12 @@ class ReplayStore:
         """Nothing more goes into the last shard: it gets its checksums, and the next append begins another one."""
         if self._shards.growing:
             self._shards.growing.close()
+
+    def check(self) -> list[str]:
+        """Read every byte of the closed shards; those that are damaged are left out: a sentence for each."""
+        found = self._shards.check()
+        assert self.revision
+        return found
 
     # --- what it is
 

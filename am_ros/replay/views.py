@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import DTypeLike
 
 from am_ros.replay.shard import Entry
 
 
-class RowView(Sequence[Any]):
+class RowView(NDArrayOperatorsMixin):
     """One value, or array, per row of a store; indexed like a NumPy array, by rows first.
 
     `take(rows)` reads rows int64 [n]; `lend(rows)`, if given, gives them one by one, where possible as they lie in
@@ -55,6 +56,13 @@ class RowView(Sequence[Any]):
     @staticmethod
     def _after(first: Any, others: list[Any]) -> tuple[Any, ...]:
         return tuple(others) if isinstance(first, (int, np.integer)) else (slice(None), *others)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[row] for row in range(len(self)))
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        whole = (np.asarray(item) if isinstance(item, RowView) else item for item in inputs)
+        return getattr(ufunc, method)(*whole, **options)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         whole = self._take(np.arange(len(self)))
