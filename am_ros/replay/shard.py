@@ -24,7 +24,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from am_ros import images
 from am_ros.episode import STATE_DIM
 from am_ros.replay.arrays import Rows
 from am_ros.replay.columns import BLOCK, Column, Damaged
@@ -180,6 +179,8 @@ class Shard:
 
     def _encode(self, episode: Rows) -> list[bytes]:
         """The bytes of the bag where it has this size, else what the images become."""
+        from am_ros import images  # OpenCV, which arrays need not
+
         encode = images.encode_png if self.layout.images == PNG else images.encode_jpeg
         frames = episode.frames or (None,) * len(episode.observations)
         return [f or encode(image) for f, image in zip(frames, episode.observations, strict=True)]
@@ -238,6 +239,8 @@ class Shard:
         """Observations of rows int64 [n]."""
         if not self.layout.encoded:
             return self.column("observations").take(rows)
+        from am_ros import images
+
         out = np.empty((len(rows), *self.layout.observation_shape), np.uint8)
         frames, ends = self.column("frames"), self.column("frame_ends")
         begin = np.where(rows, ends.take(np.maximum(rows - 1, 0)), 0)
@@ -262,11 +265,11 @@ class Shard:
     def names(self) -> list[tuple[str, str]]:
         """Id and bag of every episode; the bag is empty where it is of none."""
         text, ends = self.column("names").all().tobytes(), self.column("name_ends").all().tolist()
-        begins = [0, *ends[:-1]]
-        found = []
-        for begin, end in zip(begins, ends, strict=True):
+        found, begin = [], 0
+        for end in ends:
             name, bag = text[begin:end].decode().split("\0")
             found.append((name, bag))
+            begin = end
         return found
 
     def entry(self, episode: int, first_row: int) -> Entry:
