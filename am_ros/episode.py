@@ -118,6 +118,7 @@ class Episode:
     states: np.ndarray  # float32 [T+1, STATE_DIM]
     actions: np.ndarray  # float32 [T, ACTION_DIM], normalised (see action.py)
     stamps_ns: np.ndarray  # int64 [T+1], header stamps of the images
+    files: Sequence[bytes | None] = ()  # if asked for: the JPEG or PNG of each image, where it has exactly its pixels
 
     def __post_init__(self) -> None:
         steps = len(self.actions)

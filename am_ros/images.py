@@ -211,6 +211,12 @@ def array_from_compressed(msg: Any, what: str = "image data", encoding: str = ""
     return np.ascontiguousarray(rgb[..., ::-1]) if exchanged else rgb
 
 
+def is_plain(text: str) -> bool:
+    """Whether a CompressedImage of this `format` is what its file decodes to, whatever is in it."""
+    camera, separator, file = text.partition(";")
+    return not separator or ("compressed bgr" in file and not camera.strip().startswith("bayer_"))
+
+
 def _is_grey(rgb: np.ndarray) -> bool:
     return bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all())
 

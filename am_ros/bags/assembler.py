@@ -48,12 +48,15 @@ class EpisodeAssembler:
 
     Images and steps are paired by the stamp that the step names, never by the order of arrival. An END says how many
     steps there were, so it may come before the last of them. `image_size` is (height, width) [px] of the result.
+    `keep_files`: episodes keep their images' files, too.
     """
 
-    def __init__(self, action_space: ActionSpace, image_size: tuple[int, int] | None = None):
+    def __init__(
+        self, action_space: ActionSpace, image_size: tuple[int, int] | None = None, keep_files: bool = False
+    ):
         self.images_forgotten = 0  # never named by a step; in a stream most are not
         self._action_space = action_space
-        self._image_size = image_size
+        self._image_size, self._keep_files = image_size, keep_files
         self._open: OrderedDict[str, _OpenEpisode] = OrderedDict()  # in the order in which they began
         self._closed: deque[str] = deque(maxlen=64)  # discarded or refused; their stragglers are ignored
         self._recent: OrderedDict[int, Any] = OrderedDict()  # the last images by stamp
@@ -208,10 +211,12 @@ class EpisodeAssembler:
         observations = [s.observation for s in steps] + [end.observation]
         stamps = [stamp_ns(o.image_stamp) for o in observations]
         pixels = np.empty(0, np.uint8)
-        states, actions = [], []
+        states, actions, files = [], [], []
         for t, (observation, stamp) in enumerate(zip(observations, stamps, strict=True)):
             try:
-                image = self._decode(episode.images[stamp])
+                image, file = self._decode(episode.images[stamp])
+                if self._keep_files:
+                    files.append(file)
                 if t == 0:
                     pixels = np.empty((len(stamps), *image.shape), np.uint8)
                 if image.shape != pixels.shape[1:]:
@@ -224,13 +229,16 @@ class EpisodeAssembler:
                     actions.append(self._action_vector(steps[t].action, observation.gripper_opening))
             except (AmRosError, ValueError) as error:
                 raise AmRosError(f"episode {episode.episode_id!r} step {t}: {error}") from None
-        return Episode(info, pixels, np.array(states), np.array(actions).reshape(-1, 7), np.array(stamps, np.int64))
+        vectors = np.array(states), np.array(actions).reshape(-1, 7)
+        return Episode(info, pixels, *vectors, np.array(stamps, np.int64), files)
 
-    def _decode(self, msg: Any) -> np.ndarray:
-        rgb = images.array_from_compressed(msg) if hasattr(msg, "format") else images.array_from_image(msg)
+    def _decode(self, msg: Any) -> tuple[np.ndarray, bytes | None]:
+        """The image of a message, and its file where that decodes to the same."""
+        compressed = hasattr(msg, "format")
+        rgb = images.array_from_compressed(msg) if compressed else images.array_from_image(msg)
         if self._image_size is not None and rgb.shape[:2] != tuple(self._image_size):
-            rgb = images.crop_resize(rgb, *self._image_size)
-        return rgb
+            return images.crop_resize(rgb, *self._image_size), None
+        return rgb, bytes(msg.data) if compressed and self._keep_files and images.is_plain(msg.format) else None
 
     def _action_vector(self, msg: Any, gripper_opening: float) -> np.ndarray:
         t = msg.translation

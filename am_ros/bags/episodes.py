@@ -43,13 +43,15 @@ def write_episode(episode: Episode, folder: Folder, action_space: ActionSpace, d
         raise
 
 
-def read_episode(path: Folder, action_space: ActionSpace, image_size: tuple[int, int] | None = None) -> Episode:
-    """The episode in a bag; `image_size` is (height, width) [px] to crop and resize to.
+def read_episode(
+    path: Folder, action_space: ActionSpace, image_size: tuple[int, int] | None = None, keep_files: bool = False
+) -> Episode:
+    """The episode in a bag; `image_size` is (height, width) [px] to crop and resize to. `keep_files`: see Episode.
 
     Raises AmRosError in one sentence that names the bag if it is damaged, incomplete, or no episode of ours.
     """
     reader = BagReader(path)
-    assembler = EpisodeAssembler(action_space, image_size)
+    assembler = EpisodeAssembler(action_space, image_size, keep_files)
     kinds: dict[str, str | None] = {}  # topic -> what it is for us
     episode = None
     try:

@@ -62,7 +62,8 @@ def ingest(
     height, width = store.image_size
     new = _jobs(bags, store, report, labels, height * width)
     done = 0
-    for results in run_in_order(_read, ((job, action_space, (height, width)) for job in new), workers, "reading bags"):
+    jobs = ((job, action_space, (height, width), store.layout.encoded) for job in new)
+    for results in run_in_order(_read, jobs, workers, "reading bags"):
         for bag, identity, result in results:
             if isinstance(result, Episode):
                 adding.add(bag, identity, result)
@@ -116,13 +117,13 @@ def _other_name(name: str, identity: str) -> str:
 
 
 def _read(
-    bags: list[Bag], action_space: ActionSpace, image_size: tuple[int, int]
+    bags: list[Bag], action_space: ActionSpace, image_size: tuple[int, int], keep_files: bool
 ) -> list[tuple[Bag, str, Episode | str]]:
     """Of each bag its identity, and the episode or the sentence that says why there is none."""
     results: list[tuple[Bag, str, Episode | str]] = []
     for bag in bags:
         try:
-            results.append((bag, bag.identity(), read_episode(bag.local(), action_space, image_size)))
+            results.append((bag, bag.identity(), read_episode(bag.local(), action_space, image_size, keep_files)))
         except AmRosError as error:
             results.append((bag, "", str(error)))
     return results

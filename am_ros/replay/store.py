@@ -323,7 +323,7 @@ class ReplayStore:
                     f"episode {episode.info.episode_id!r}: images of {episode.images.shape[1:3]} do not fit a store "
                     f"of {self.image_size}"
                 )
-            new.append(Rows(episode.info, episode.images, episode.states, episode.actions))
+            new.append(Rows(episode.info, episode.images, episode.states, episode.actions, episode.files))
         return self.append_rows(new, bags)
 
     def append_rows(self, episodes: list[Rows], bags: dict[str, str] | None = None) -> int:
