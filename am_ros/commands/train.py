@@ -40,8 +40,8 @@ def register(subparsers) -> None:
     )
     parser.add_argument(
         "--replay", type=place,
-        help="folder of the replay store (default: OUT/replay); under torchrun each machine then reads its own bags; or "
-        "the URL of a store that is learned from as it is",
+        help="folder of the replay store (default: OUT/replay); under torchrun each machine then reads its own bags; "
+        "or the URL of a store that is learned from as it is",
     )  # fmt: skip
     parser.add_argument("--start-from", type=Path, help="checkpoint whose weights are the first ones")
     parser.add_argument(
