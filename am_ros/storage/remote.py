@@ -173,6 +173,7 @@ class Remote:
             for attempt in range(_TRIES):
                 if attempt:
                     time.sleep(0.2 * 2**attempt)
+                self._check_disk(file, part)
                 try:
                     self._do(file.name, lambda fs, remote: fs.get_file(remote, str(part)))
                 except AmRosError as error:
