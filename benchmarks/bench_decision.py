@@ -28,7 +28,7 @@ def policies(config: NetworkConfig) -> dict[str, Policy]:
         return {"fp32": Policy(network, meta, cem)}
     ways = {f"folded {way}": Policy(network, meta, cem, precision=way) for way in ("fp32", "bf16")}
     as_it_learns = Policy(network, meta, cem)
-    as_it_learns._acting = network
+    as_it_learns.acting = network
     return {"as it learns": as_it_learns, **ways}
 
 

@@ -88,7 +88,8 @@ def node_killed(bench: Bench) -> Iterator[Result]:
     kills, updates, port = bench.pick(5, 1), bench.pick(4000, 300), free_port()
     outs = bench.folder / "alone", bench.folder / "out"
     learner = ["--updates", str(updates), "--width", "32", "--channels", "4", "--precision", "fp32"]
-    command = ["-m", "am_ros.cli", "train", str(bench.folder / "bags"), *learner, "--checkpoint-every-s", "0.2"]
+    undisturbed = ["-m", "am_ros.cli", "train", str(bench.folder / "bags"), *learner]
+    command = [*undisturbed, "--checkpoint-every-s", "0.2"]
     first = Machine(port, bench.folder / "first.log", *command, "--out", str(outs[1]), host=True)
     resumed, machines = [], [first]
     try:
@@ -111,7 +112,7 @@ def node_killed(bench: Bench) -> Iterator[Result]:
         for machine in machines:
             if machine.ended is None:
                 machine.kill()
-    subprocess.run([sys.executable, *command, "--out", str(outs[0])], check=True, capture_output=True)
+    subprocess.run([sys.executable, *undisturbed, "--out", str(outs[0])], check=True, capture_output=True)
     apart = _apart(*outs)
     yield Result(
         f"training on two machines: one killed by SIGKILL, {kills} time{'s' if kills > 1 else ''}",

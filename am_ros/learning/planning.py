@@ -73,7 +73,7 @@ class WaypointGraph:
 
     def __init__(self, policy: Policy, store: ReplayStore, config: PlanConfig = PlanConfig()):
         configuration.check(config)
-        self.network, self.device, self.config = policy.network, policy.device, config
+        self.network, self.device, self.config = policy.acting, policy.device, config
         learned = policy.meta["config"]
         method = configuration.from_dict(MethodConfig, learned.get("method", {}))
         if method.method == "gcbc":

@@ -72,7 +72,7 @@ class Policy:
         self.image_size: int = meta["image_size"]
         self.action_space = configuration.from_dict(ActionSpace, meta["action_space"])
         self.device = next(network.parameters()).device
-        self._acting = for_acting(network, precision)
+        self.acting = for_acting(network, precision)  # the same values, at less cost for the full-size network
         self.generator = torch.Generator(self.device)
         self.data_actions = None if data_actions is None else data_actions.to(self.device).float()  # [P, D + 3]
         if cem.data_share and data_actions is None:
@@ -167,11 +167,11 @@ class Policy:
         tensors = [
             torch.as_tensor(np.ascontiguousarray(a)).to(self.device) for a in (*inputs, states.astype(np.float32))
         ]
-        encoding = self._acting.encode(*tensors)
+        encoding = self.acting.encode(*tensors)
         self.candidates, seen = None, []
 
         def value(actions: torch.Tensor) -> torch.Tensor:
-            logits = self._acting.score(encoding, actions).float()
+            logits = self.acting.score(encoding, actions).float()
             if self.keeps_candidates:
                 seen.append((actions[0], logits[0]))
             return self.cem.value(logits)
@@ -185,14 +185,14 @@ class Policy:
             self.cem,
             self.device,
             self.generator,
-            self._acting.prior(encoding),
+            self.acting.prior(encoding),
             self.network.config.displacements,
             self._shuffled_data_actions(),
         )
         if seen:
             tried, tried_q = (torch.cat(parts).cpu().numpy() for parts in zip(*seen, strict=True))
             self.candidates = tried, tried_q
-        q = self._acting.score(encoding, vectors.unsqueeze(1)).float().sigmoid().squeeze(1)
+        q = self.acting.score(encoding, vectors.unsqueeze(1)).float().sigmoid().squeeze(1)
         # Without a finite score no candidate was chosen, and the vector is that of nobody.
         if not (scores.isfinite() & q.isfinite() & vectors.isfinite().all(dim=1)).all():
             raise AmRosError("policy_not_finite: the network's values are not numbers; nothing is moved")
@@ -209,12 +209,12 @@ class Policy:
             self._checked("goal image", np.asarray(goal)[None]),
             states[None],
         ]
-        encoding = self._acting.encode(*(torch.as_tensor(np.ascontiguousarray(a)).to(self.device) for a in inputs))
+        encoding = self.acting.encode(*(torch.as_tensor(np.ascontiguousarray(a)).to(self.device) for a in inputs))
         return float(self._q_of_terminating(encoding, 1))
 
     def _q_of_terminating(self, encoding: Encoding, batch: int) -> torch.Tensor:
         """Q of terminating [B]."""
-        return self._acting.score(encoding, self._terminate().expand(batch, 1, -1)).float().sigmoid().squeeze(1)
+        return self.acting.score(encoding, self._terminate().expand(batch, 1, -1)).float().sigmoid().squeeze(1)
 
     def _stop(self, encoding: Encoding, goals: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Whether Q of terminating ends the episode, by itself or by its sum so far, bool [B]; and that Q [B]."""

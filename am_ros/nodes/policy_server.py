@@ -43,7 +43,7 @@ class PolicyServerConfig:
     max_steps: int = parameter(20, "steps per goal unless the goal says otherwise", range=(1, MAX_STEPS))
     samples: int = parameter(0, "CEM: candidates per iteration; 0: as the checkpoint says", range=(0, 4096))
     iterations: int = parameter(0, "CEM: refits of the distribution; 0: as the checkpoint says", range=(0, 20))
-    threads: int = parameter(1, "CPU threads of PyTorch; a decision is too small to share", range=(1, 256))
+    threads: int = parameter(1, "CPU threads of PyTorch; only decisions of qt_opt are worth more", range=(1, 256))
     device: str = parameter("cpu", "where the network runs", choices=("cpu", "cuda"))
     seed: int = parameter(0, "of the search", range=(0, 2**31 - 1))
     goal_check: str = parameter(
