@@ -1,11 +1,11 @@
 """The operator's page on a running cell, in a real browser: what an operator does in a morning, and what goes wrong."""
 
+import json
 import os
 import signal
 import time
 
 import pytest
-import yaml
 from am_msgs.action import ReachGoal
 from am_msgs.srv import RecordGoal, ResetScene
 from conftest import PATIENCE_S, wait_until
@@ -55,7 +55,7 @@ def cell(tmp_path_factory):
     patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     # What a busy machine delays is no fault of the cell here.
     patient = folder / "patient.yaml"
-    patient.write_text(yaml.safe_dump({f"/**/{node}": {"ros__parameters": values} for node, values in PATIENT.items()}))
+    patient.write_text(json.dumps({f"/**/{node}": {"ros__parameters": values} for node, values in PATIENT.items()}))
     nodes = workcell_nodes(
         stack="sim", policy="pick_place", variety=0.0, samples=32, iterations=1, goals=str(folder / "goals"),
         bags=str(folder / "bags"), page=True, page_port=0, params_file=str(patient),
