@@ -153,6 +153,13 @@ def test_nothing_but_failures_is_still_finite_json():
     json.dumps(figures, allow_nan=False)
 
 
+def test_the_interval_is_the_published_one():
+    """Newcombe (Statistics in Medicine, 1998), table I, method 3."""
+    published = ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718))
+    for successes, trials, low, high in published:
+        assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=6e-5)
+
+
 def test_the_interval_holds_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
     for p in (0.1, 0.5, 0.9):

@@ -48,6 +48,7 @@ def test_wheel_and_source_archive_hold_all_that_the_package_needs(archives):
     with tarfile.open(archive) as tar:
         held = {name.partition("/")[2] for name in tar.getnames()}
     assert {"msg/action/ReachGoal.action", "test/conftest.py", "constraints.txt", "docs/workcell.md"} <= held
+    assert {"mkdocs.yml", "docs/images/reach.gif", "benchmarks/flaky.py"} <= held  # for `make docs` and `make flaky`
 
 
 @pytest.mark.timeout(240)
