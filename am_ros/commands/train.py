@@ -126,8 +126,8 @@ def _learn(config, folder: Place, arguments, action_space: ActionSpace) -> tuple
 
     def begins(trainer) -> None:
         trainers.append(trainer)
-        if trainer.group.size > 1 and not trainer.group.rank:
-            _say(f"update {trainer.update}: {trainer.group.size} processes")
+        if launched() and not trainer.group.rank:
+            _say(f"goes on from update {trainer.update}, processes: {trainer.group.size}")
         if stopped.is_set():
             trainer.stop()
 
