@@ -18,6 +18,10 @@ def test_a_recipe_is_judged_by_the_ways_in_which_it_can_act():
     assert list(_ways("chaining")) == [AS_IT_ACTS, HEAD_ALONE]  # it acts by Q alone, and has a head
 
 
+def test_the_demo_learns_what_can_act_by_q_and_by_its_head_apart():
+    assert list(_ways(DemoConfig().recipe)) == [AS_IT_ACTS, Q_ALONE, HEAD_ALONE]
+
+
 def test_the_demo_tells_what_the_model_and_its_head_reach_apart(tmp_path, capsys):
     config = DemoConfig(pick_place_trials=0, offline_trials=1, workers=1)  # reach alone: ten steps
     demo = Demo(tmp_path, config)

@@ -23,12 +23,12 @@ class DemoConfig:
     recorded_episodes: int = parameter(8, "episodes recorded through the nodes, per task", range=(1, 10_000))
     reach_episodes: int = parameter(800, "further episodes of reach, written by the collector", range=(0, 1_000_000))
     pick_place_episodes: int = parameter(1500, "further episodes of pick_place", range=(0, 1_000_000))
-    # Cloning is what a few minutes can learn, and it takes after its demonstrators: fewer random and half episodes than
-    # a data set for Q-learning has (`am-ros collect` has twice as many).
+    # In minutes the cloning head learns most, and it takes after its demonstrators: fewer random and half episodes
+    # than `am-ros collect` has.
     random_share: float = parameter(0.1, "share of collected episodes that act at random", range=(0.0, 1.0))
     lift_share: float = parameter(0.1, "share of collected episodes that end after the lift", range=(0.0, 1.0))
     noise_high: float = parameter(0.5, "most noise of the other collected episodes", range=(0.0, 1.0))
-    recipe: str = parameter("default", "what is learned, and how: a recipe of `am-ros train`")
+    recipe: str = parameter("quick", "what is learned, and how: a recipe of `am-ros train`")
     train_minutes: float = parameter(7.0, "minutes of training", range=(0.05, 10_000.0))
     reach_trials: int = parameter(20, "goals to reach with the arm", range=(1, 10_000))
     pick_place_trials: int = parameter(20, "goals to reach with the block", range=(0, 10_000))
