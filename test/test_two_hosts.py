@@ -66,6 +66,7 @@ def test_images_reach_the_other_host(hosts, discovery):
     assert seen["count"] >= 0.95 * count
 
 
+@pytest.mark.needs_quiet(0.3)  # a controller that did not run for half a second says so, and stops
 def test_a_cut_link_stops_the_arm_ends_the_goal_by_name_and_service_comes_back(hosts, tmp_path):
     policy = save_untrained(tmp_path / "policy" / "checkpoint")
     params = tmp_path / "mine.yaml"
