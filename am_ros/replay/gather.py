@@ -43,7 +43,7 @@ class Gather:
 def _copy(observations: RowView, rows: np.ndarray, out: np.ndarray, shifts: np.ndarray | None) -> None:
     if shifts is None:
         if len(observations.shape) == 2:
-            out[:] = observations[rows]
+            out[:] = observations.take(rows)
         else:
             for place, image in zip(out, observations.lend(rows), strict=True):
                 place[:] = image

@@ -94,8 +94,9 @@ class ShardSet:
         if len(self._shards) == 1:
             return self._sure(self._shards[0], take, rows)
         out = np.empty((len(rows), *shape), kind)
+        whole = f"V{out.dtype.itemsize}" if out.dtype.names else out.dtype  # NumPy copies records field by field
         for shard, places, its in self._spread(rows):
-            out[places] = self._sure(shard, take, its)
+            out.view(whole)[places] = self._sure(shard, take, its).view(whole)
         return out
 
     def lend(self, rows: np.ndarray) -> list[np.ndarray]:

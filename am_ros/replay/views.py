@@ -25,7 +25,7 @@ class RowView(NDArrayOperatorsMixin):
         dtype: DTypeLike,
         lend: Callable[[np.ndarray], Iterable[np.ndarray]] | None = None,
     ):
-        self._take, self.shape, self.dtype = take, (rows, *shape), np.dtype(dtype)
+        self.take, self.shape, self.dtype = take, (rows, *shape), np.dtype(dtype)
         self.lend = lend or take
 
     def __len__(self) -> int:
@@ -41,16 +41,16 @@ class RowView(NDArrayOperatorsMixin):
             return self[first][(..., *others)] if first is Ellipsis else self[first][self._after(first, others)]
         if isinstance(key, (int, np.integer)):
             row = range(len(self))[int(key)]
-            return self._take(np.array([row]))[0]
+            return self.take(np.array([row]))[0]
         if isinstance(key, slice):
-            return self._take(np.arange(*key.indices(len(self))))
+            return self.take(np.arange(*key.indices(len(self))))
         rows = np.asarray(key)
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
         rows = rows.astype(np.int64, copy=False)
         if rows.size and (rows.min() < -len(self) or rows.max() >= len(self)):
             raise IndexError(f"row {rows.max()} of {len(self)}")
-        taken = self._take(np.where(rows < 0, rows + len(self), rows).ravel())
+        taken = self.take(np.where(rows < 0, rows + len(self), rows).ravel())
         return taken.reshape(*rows.shape, *self.shape[1:])
 
     @staticmethod
@@ -65,7 +65,7 @@ class RowView(NDArrayOperatorsMixin):
         return getattr(ufunc, method)(*whole, **options)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
-        whole = self._take(np.arange(len(self)))
+        whole = self.take(np.arange(len(self)))
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
 

@@ -15,6 +15,7 @@ from am_ros.bags.episodes import write_episode
 from am_ros.bags.writer import clear_unfinished
 from am_ros.errors import AmRosError
 from am_ros.sim.dataset_card import BagFacts, Totals, data_hash, read_facts, write_atomically, write_card
+from am_ros.sim.depot import Depot
 from am_ros.sim.environment import Environment
 from am_ros.sim.episodes import Mixture, episode_id, play
 from am_ros.sim.split import check_can_split, part_id, part_shard, split
@@ -33,7 +34,8 @@ FORMAT = 2  # of the folder: another one is not added to
 class Collection:
     """What is to be collected: `episodes` of each task, from scenes that depend on `seed` only.
 
-    `split`: () for whole episodes, or split.PARTS. Raises AmRosError if it cannot be collected.
+    `split`: () for whole episodes, or split.PARTS. `url`: where the bags go when they are made; `out` is then the
+    folder of its Depot. Raises AmRosError if it cannot be collected.
     """
 
     tasks: tuple[str, ...]
@@ -43,6 +45,7 @@ class Collection:
     mixture: Mixture = field(default_factory=Mixture)
     sim: SimConfig = field(default_factory=SimConfig)
     split: tuple[str, ...] = ()
+    url: str = ""
 
     def __post_init__(self):
         for task in map(find_task, self.tasks):
@@ -84,6 +87,9 @@ def collect(
     use.
     """
     check_workers(workers)
+    depot = Depot(collection.url) if collection.url else None
+    if depot:
+        depot.look(RECORD)
     with _claim(collection) as extent:
         totals = {task: Totals() for task in extent}
         missing = sum(not collection.bags(t, i) for t in collection.tasks for i in range(collection.episodes))
@@ -99,6 +105,8 @@ def collect(
             complete = all(totals[task].episodes >= collection.episodes for task in collection.tasks)
         finally:
             write_card(collection.out, totals, _origin(collection, command, complete))
+        if depot:
+            depot.finish(RECORD)
         return _figures(totals, time.monotonic() - started)
 
 
@@ -168,6 +176,8 @@ def _work(collection: Collection, task: str, indices: range) -> tuple[str, list[
     found = []
     for index in indices:
         paths, new = collection.bags(task, index), False
+        for path in paths if collection.url else ():  # of a process that was killed before it was put there
+            Depot(collection.url).take(path)
         if not paths and task in collection.tasks and index < collection.episodes:
             paths, new = _make(collection, task, index), True
         if paths:
@@ -185,6 +195,8 @@ def _make(collection: Collection, task: str, index: int) -> list[Path]:
         clear_unfinished(path.parent, path.name)
         if not path.is_dir():
             write_episode(parts[number], path.parent, ActionSpace())
+        if collection.url:
+            Depot(collection.url).take(path)
     return collection.bags(task, index)
 
 

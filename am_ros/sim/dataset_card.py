@@ -9,11 +9,12 @@ from pathlib import Path
 
 from am_ros import __version__, topics
 from am_ros.bags.reader import BagReader
-from am_ros.bags.writer import info_from_text
+from am_ros.bags.writer import info_from_text, info_to_text
 from am_ros.episode import EpisodeInfo, Outcome
 from am_ros.errors import AmRosError
 
 CARD, README = "card.json", "README.md"
+FACTS = "facts.json"  # of one bag whose recording lies elsewhere
 NOISE_BINS = 10
 
 
@@ -29,6 +30,8 @@ class BagFacts:
 
 def read_facts(path: Path) -> BagFacts:
     """Facts of the bag at `path`, without decoding a message. Raises AmRosError, naming the bag, if it is damaged."""
+    if (path / FACTS).exists() and not any(path.glob("*.mcap")):
+        return _kept_facts(path / FACTS)
     reader = BagReader(path)
     try:
         info = info_from_text(reader.told())
@@ -40,6 +43,20 @@ def read_facts(path: Path) -> BagFacts:
         raise reader.error("is damaged; delete it and collect again to have it made anew") from None
     digest = hashlib.sha256(path.name.encode() + b"\0" + content).hexdigest()
     return BagFacts(info, steps, len(content), int(digest, 16))
+
+
+def facts_text(facts: BagFacts) -> dict:
+    """Facts as JSON takes them."""
+    kept = {"steps": facts.steps, "bytes": facts.bytes, "digest": f"{facts.digest:064x}"}
+    return {"info": info_to_text(facts.info), **kept}
+
+
+def _kept_facts(path: Path) -> BagFacts:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return BagFacts(info_from_text(kept["info"]), kept["steps"], kept["bytes"], int(kept["digest"], 16))
+    except (OSError, ValueError, KeyError, TypeError, AmRosError):
+        raise AmRosError(f"{path}: is damaged; delete its folder to have the bag made anew") from None
 
 
 @dataclass
