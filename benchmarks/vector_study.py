@@ -74,7 +74,9 @@ def variant(name: str, updates: int, seed: int) -> LearnerConfig:
     config = find_recipe(recipe)
     network = replace(config.network, preset="state", observation_size=VECTOR_SIZE, width=128)
     trainer = replace(config.trainer, updates=updates, seed=seed)
-    return changed(replace(config, network=network, trainer=trainer), changes, name)
+    made = changed(replace(config, network=network, trainer=trainer), changes, name)
+    made.check_prior(config)
+    return made.settled()
 
 
 def changed(config: LearnerConfig, changes: list[str], name: str) -> LearnerConfig:

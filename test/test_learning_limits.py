@@ -1,12 +1,16 @@
 """What ends a training, what it says about its data, and the switches of whoever uses the learner as a library."""
 
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from am_ros.errors import AmRosError
+from am_ros.learning import checkpoint
+from am_ros.learning.cem import CemConfig
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.methods.actionable_models import negative_actions
 from am_ros.learning.networks import NetworkConfig
@@ -158,3 +162,109 @@ def test_a_misspelt_parameter_of_the_search_is_named(store, tmp_path):
     Trainer(_config(updates=1), tmp_path / "out").fit(store)
     with pytest.raises(AmRosError, match="no parameter termination; it has samples, .*terminate"):
         Policy.load(tmp_path / "out" / "checkpoint", termination=False)
+
+
+def test_what_ends_a_training_is_said_before_it_begins_and_while_it_goes(store, tmp_path):
+    assert TrainerConfig().limits == f"{DEFAULT_UPDATES} updates, as no limit was given"
+    assert TrainerConfig(minutes=10).limits == "10 minutes"
+    both = TrainerConfig(updates=500, minutes=10, cpu_minutes=2.5)
+    assert both.limits == "500 updates or 10 minutes or 2.5 CPU minutes, whichever comes first"
+    seen = []
+    progress = Trainer(_config(updates=3, minutes=10.0), tmp_path / "a").fit(store, seen.append)
+    assert seen[-1].limit == "updates" and str(progress).count("ended by updates") == 1
+    trainer = Trainer(_config(updates=1_000_000, minutes=0.02), tmp_path / "b")
+    trainer.fit(store, seen.append)
+    assert seen[-1].limit == "minutes"
+
+
+def test_a_training_that_is_over_or_goes_on_with_other_settings_says_so(store, tmp_path, caplog):
+    Trainer(_config(updates=2), tmp_path / "out").fit(store)
+    Trainer(_config(updates=3, milestones=1), tmp_path / "out").fit(store)
+    assert not caplog.records, "more updates are no other settings"
+    Trainer(_config(updates=3), tmp_path / "out").fit(store)
+    (record,) = caplog.records
+    assert "over already, by its updates (3 updates); give more" in record.message
+    caplog.clear()
+    Trainer(_config(updates=4, batch_size=8, learning_rate=1e-3), tmp_path / "out").fit(store)
+    (record,) = caplog.records
+    assert "other settings than it had: batch_size 16 -> 8, learning_rate 0.0007 -> 0.001" in record.message
+
+
+def test_first_weights_that_are_not_taken_are_said(store, tmp_path, caplog):
+    for name in ("a", "b"):
+        Trainer(_config(updates=2), tmp_path / name).fit(store)
+    starts = [tmp_path / name / "checkpoint" for name in ("a", "b")]
+    Trainer(_config(updates=2), tmp_path / "out", start_from=starts[0]).fit(store, until_update=1)
+    Trainer(_config(updates=2), tmp_path / "out", start_from=starts[0]).fit(store)
+    assert not caplog.records
+    for out, began in (("out", "other weights"), ("b", "fresh ones")):
+        Trainer(_config(updates=3), tmp_path / out, start_from=starts[out == "out"])
+        assert f"not from {starts[out == 'out']}: it began with {began}" in caplog.records[-1].message
+
+
+def test_a_recipe_of_q_alone_stays_one_with_a_network_of_ones_own(store, tmp_path):
+    config = replace(find_recipe("q_alone"), network=STATE, trainer=_config(updates=3).trainer)
+    assert config.network.behaviour_prior, "the default of NetworkConfig"
+    trainer = Trainer(config, tmp_path / "out")
+    trainer.fit(store, until_update=2)
+    assert trainer.learner.network.prior(torch.zeros(1, 16)) is None
+    assert Trainer(config, tmp_path / "out").update == 2, "resumes"
+    for name, kept in (("her", False), ("qt_opt", False), ("paper", False), ("best", True), ("gcbc", True)):
+        assert replace(find_recipe(name), network=STATE).settled().network.behaviour_prior == kept
+    with pytest.raises(AmRosError, match="behaviour_prior: true, but nothing here teaches the head"):
+        find_recipe("q_alone", behaviour_prior=True)
+    both = find_recipe("q_alone", behaviour_prior=True, cloning_weight=1.0).settled()
+    assert both.network.behaviour_prior and both.method.cloning_weight == 1.0
+    cloned = LearnerConfig(method=MethodConfig(method="gcbc")).settled()
+    assert cloned.acting.objective == "prior", "there is no Q to search over"
+
+
+def test_a_training_of_q_alone_begun_before_the_switch_goes_on(store, tmp_path):
+    config = find_recipe("q_alone", preset="state", observation_size=3, displacements=2, width=16, updates=4)
+    config = replace(config, trainer=replace(config.trainer, batch_size=16))
+    Trainer(config, tmp_path / "out").fit(store, until_update=2)
+    found = checkpoint.load(tmp_path / "out" / "checkpoint", "model", "learner", "optimizer")
+    found.description["config"]["method"]["cloning_weight"] = 1.0  # as version 0.1 wrote it
+    checkpoint.save(tmp_path / "out" / "checkpoint", found.description, found.tensors)
+    assert Trainer(config, tmp_path / "out").fit(store).update == 4
+
+
+def test_weights_with_a_head_start_a_training_without_and_the_other_way_round(store, tmp_path):
+    Trainer(_config(updates=2), tmp_path / "with").fit(store)
+    bare = replace(_config(updates=3), network=replace(STATE, behaviour_prior=False))
+    without = Trainer(bare, tmp_path / "without", start_from=tmp_path / "with" / "checkpoint")
+    began = checkpoint.load(tmp_path / "with" / "checkpoint").weights
+    assert torch.equal(without.learner.network.observation.weight, began["observation.weight"])
+    without.fit(store)
+    back = Trainer(_config(), tmp_path / "back", start_from=tmp_path / "without" / "checkpoint").learner
+    assert back.network.config.behaviour_prior
+    assert torch.equal(back.target.prior_head[0].weight, back.network.prior_head[0].weight)
+
+
+def test_a_policy_names_what_is_wrong_with_its_arguments(store, tmp_path):
+    config = replace(_config(updates=1), method=MethodConfig(negatives=4, terminates=False))
+    Trainer(config, tmp_path / "out").fit(store)
+    folder = tmp_path / "out" / "checkpoint"
+    for arguments, sentence in (
+        ({"samples": 0}, "parameter samples: 0 is outside"), ({"samples": "many"}, "'many' is not of type int"),
+        ({"cem": 5}, "cem is a int, not a CemConfig"), ({"device": "gpu"}, "'gpu' is no device; use auto"),
+        ({"device": "cuda:99"}, "cuda:99 was asked for"), ({"terminate": True}, "trained for a task without an end"),
+    ):  # fmt: skip
+        with pytest.raises(AmRosError, match=sentence):
+            Policy.load(folder, **arguments)
+    assert not Policy.load(folder, CemConfig(samples=8)).cem.terminate, "the switch holds with a search of one's own"
+
+
+def test_one_goal_may_be_that_of_a_whole_batch(store, tmp_path):
+    Trainer(_config(updates=2), tmp_path / "out").fit(store)
+    policy = Policy.load(tmp_path / "out" / "checkpoint")
+    many = policy(store.observations[:4], np.repeat(store.observations[9:10], 4, axis=0))
+    policy.reset(0)
+    np.testing.assert_array_equal(policy(store.observations[:4], store.observations[9]), many)
+
+
+def test_long_logs_of_vectors_without_an_end_teach_a_policy_within_seconds(capsys):
+    example = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "long_episodes.py"))["main"]
+    rates = example(cpu_minutes=0.0, episodes=20, trials=40, updates=100)
+    assert rates["q_alone"] > rates["chance"] + 0.2
+    assert "100 updates, ended by updates" in capsys.readouterr().out

@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
 from am_ros import cli
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import ActorConfig
 from am_ros.evaluation.trials import TrialPlan, reset_trial, run_trials
-from am_ros.replay.sampling import GoalConfig, Sampler, light_tables, under_light
+from am_ros.learning.loader import to_tensors
+from am_ros.replay.gather import Gather
+from am_ros.replay.light import add_noise, light, light_tables
+from am_ros.replay.sampling import GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
 from am_ros.sim.environment import Environment
 from am_ros.sim.tasks import find_task
@@ -45,9 +49,56 @@ def test_image_and_next_image_share_a_light_and_the_goal_has_its_own(store):
 def test_a_light_is_monotone_and_strength_zero_is_none():
     rng = np.random.default_rng(0)
     tables = light_tables(rng, 50, 1.0).astype(int)
-    assert (np.diff(tables, axis=1) >= 0).all() and tables.shape == (50, 256, 3)
-    image = rng.integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(under_light(image, light_tables(rng, 2, 0.0)), image)
+    assert (np.diff(tables, axis=2) >= 0).all() and tables.shape == (50, 3, 256)
+    images = rng.integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    same, lit = images.copy(), images.copy()
+    light(same, light_tables(rng, 2, 0.0))
+    np.testing.assert_array_equal(same, images)
+    light(lit, tables[:2].astype(np.uint8))
+    for channel in range(3):
+        np.testing.assert_array_equal(lit[1, ..., channel], tables[1, channel][images[1, ..., channel]])
+
+
+def test_noise_is_small_drawn_apart_and_goes_over_no_edge():
+    images = np.repeat(np.array([0, 128, 255], np.uint8), 16 * 16 * 3).reshape(3, 16, 16, 3)
+    noisy = images.copy()
+    add_noise(noisy, 3, np.array([0.1, 0.5, 0.9]))
+    difference = noisy.astype(int) - images
+    assert difference.min() >= -6 and difference.max() <= 6
+    assert set(np.unique(difference[1])) == set(range(-3, 4)) and abs(difference[1].mean()) < 0.5
+    other = images.copy()
+    add_noise(other, 3, np.array([0.1, 0.2, 0.9]))
+    np.testing.assert_array_equal(other[[0, 2]], noisy[[0, 2]])
+    assert (other[1] != noisy[1]).any()
+
+
+def test_a_bumped_camera_moves_the_goal_alone_and_everything_else_stays(store):
+    def batch(rank=0, size=1, **changes):
+        goals = GoalConfig(random_shift_px=2, random_share=0.0, at_goal_share=0.0, **changes)
+        return Sampler(store, goals, 32, 0, rank, size).batch(3)
+
+    plain, bumped = batch(), batch(camera_shift_px=2)
+    for name in ("image", "next_image", "action", "steps_to_goal", "state"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(bumped, name))
+    moved = (plain.goal_image != bumped.goal_image).any(axis=(1, 2, 3))
+    assert 20 < moved.sum() < 32, "up to 2 px, 0 among them"
+    i = int(np.flatnonzero(moved)[0])
+    inner = [bumped.goal_image[i, 4 + y : 12 + y, 4 + x : 12 + x] for y in range(-2, 3) for x in range(-2, 3)]
+    assert any((plain.goal_image[i, 4:12, 4:12] == part).all() for part in inner)
+    everything = {"camera_shift_px": 2, "noise_levels": 2, "photometric": 0.5}
+    whole = batch(**everything)
+    for rank in range(2):
+        np.testing.assert_array_equal(batch(rank, 2, **everything).goal_image, whole.goal_image[rank::2])
+
+
+def test_what_comes_after_a_shift_is_not_left_to_the_device(store):
+    for changes in ({"noise_levels": 2}, {"camera_shift_px": 1}, {"photometric": 0.5}):
+        goals = GoalConfig(random_shift_px=2, **changes)
+        plain, raw = Sampler(store, goals, 32, 0), Sampler(store, goals, 32, 0)
+        raw.gather = Gather(shifts=False)
+        ours, theirs = to_tensors(plain.batch(1), "cpu"), to_tensors(raw.batch(1), "cpu")
+        for name in ("image", "goal_image"):
+            assert torch.equal(ours[name], theirs[name]), (changes, name)
 
 
 def test_processes_that_share_a_batch_light_it_alike(store):

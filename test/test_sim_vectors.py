@@ -100,3 +100,12 @@ def test_a_policy_of_other_vectors_is_refused(tmp_path):
     with pytest.raises(AmRosError, match=f"takes vectors of 3 numbers and 3 displacements, the cell has {VECTOR_SIZE}"):
         next(run_trials([TrialPlan(ActorConfig(str(tmp_path / "checkpoint")), ("reach",), 1)]))
     assert store.action_dim == 6 != ACTION_DIM
+
+
+def test_a_collection_that_is_stopped_keeps_what_was_done(tmp_path):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect_vectors(("reach",), 30, tmp_path / "replay", seed=5, progress=stop)
+    assert 0 < len(ReplayStore.open(tmp_path / "replay").episodes) < 30

@@ -24,4 +24,6 @@ def learner_config(arguments, base: LearnerConfig, **trainer) -> LearnerConfig:
         name: configuration.from_flags(part, arguments, getattr(base, name), **fixed.get(name, {}))
         for name, part in _PARTS.items()
     }
-    return LearnerConfig(**parts, acting=base.acting)
+    config = LearnerConfig(**parts, acting=base.acting)
+    config.check_prior(base)
+    return config

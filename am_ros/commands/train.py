@@ -93,10 +93,11 @@ def run(arguments) -> int:
     if not len(store):
         raise AmRosError(f"{folder if is_url(folder) else folder.parent}: there is no episode to learn from")
     _say(f"{len(store.episodes)} episodes, {len(store)} transitions")
+    _say(f"the training ends after {config.trainer.limits}")
     code, progress, trainer = _learn(config, folder, arguments, action_space)
     if code or trainer.group.rank:
         return code
-    _say(f"\n{progress}  (ended by: {progress.ended})")
+    _say(f"\n{progress}")
     if (arguments.out / "metrics.csv").exists():
         learning_curve(arguments.out / "metrics.csv", arguments.out / "learning_curve.png")
     if arguments.json:

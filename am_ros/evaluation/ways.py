@@ -7,6 +7,7 @@ from am_ros.evaluation.actors import ActorConfig, load_policy, searching
 from am_ros.evaluation.statistics import summarise
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning.cem import CemConfig
+from am_ros.learning.methods.config import HEAD_ALONE as WITHOUT_Q
 from am_ros.paths import Folder
 
 Ways: TypeAlias = dict[str, tuple[tuple[str, object], ...]]  # by a name: what is changed of a search
@@ -24,7 +25,7 @@ _BY_HEAD: dict[str, Any] = {
 def ways_to_act(acting: CemConfig, method: str, has_head: bool) -> Ways:
     """How a network of that method can act, without those ways that would be the same."""
     ways: Ways = {AS_IT_ACTS: ()}
-    if method != "gcbc":
+    if method not in WITHOUT_Q:
         if replace(acting, **_BY_Q) != acting:
             ways[Q_ALONE] = searching(**_BY_Q)
         if has_head:

@@ -6,12 +6,17 @@ from am_ros.errors import AmRosError
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; AmRosError if it is a GPU and PyTorch finds none."""
+    """The device of that name, `auto` or one of PyTorch's; AmRosError if PyTorch does not find it."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise AmRosError("parameter device: cuda was asked for, but PyTorch finds no GPU")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise AmRosError(f"parameter device: {name!r} is no device; use auto, cpu, cuda or cuda:0") from None
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise AmRosError(f"parameter device: {name} was asked for, but PyTorch finds {gpus or 'no'} GPU")
+    return device
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -49,8 +49,8 @@ class HeldOut:
             "held_out_loss": sum(losses) / len(losses),
             "held_out_ranking": sum(rankings) / len(rankings),
         }
-        cloning = self._config.method.method == "gcbc"
-        self.score = -self._last["held_out_loss"] if cloning else self._last["held_out_ranking"]
+        ranks = self._config.method.learns_q
+        self.score = self._last["held_out_ranking"] if ranks else -self._last["held_out_loss"]
         return self._last
 
 

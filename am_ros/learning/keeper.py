@@ -16,10 +16,13 @@ from am_ros.action import ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
 from am_ros.learning.learner import Learner
+from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig
 from am_ros.learning.progress import Progress
+from am_ros.learning.trainer_config import FREE_SETTINGS, LearnerConfig, TrainerConfig
 from am_ros.learning.types import Tensors
 from am_ros.paths import Folder
+from am_ros.replay.sampling import GoalConfig
 from am_ros.replay.store import ReplayStore
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class Keeper:
         self._learner, self._out, self._action_space = learner, out, action_space
         self._data_actions: torch.Tensor | None = None
         self._best: float | None = None  # score on held-out episodes
+        self._started_from = ""  # sha256 of the checkpoint whose weights were the first ones
         self.stopping: dict[str, Any] | None = None  # the rule found when the training was over (stopping.py)
         self._resumed: dict[str, Any] | None = None  # what the checkpoint that the training goes on from says of itself
 
@@ -88,6 +92,7 @@ class Keeper:
             "action_space": dataclasses.asdict(self._action_space),
             "image_size": learner.config.network.image_size,
             "data_hash": store.data_hash,
+            "started_from": self._started_from,
             "episodes": len(store.episodes),
             "transitions": len(store),
             "metrics": progress.metrics,
@@ -110,24 +115,35 @@ class Keeper:
         found = checkpoint.load(folder)
         ours = self._learner.config.network
         theirs = configuration.from_dict(NetworkConfig, found.meta["config"]["network"])
+        if not ours.anchors:  # which see the behaviour prior's proposal
+            theirs = dataclasses.replace(theirs, behaviour_prior=ours.behaviour_prior)
         if theirs != ours:
             changed = ", ".join(_differences(theirs, ours))
             raise AmRosError(f"{folder}: its network differs ({changed}); use the same network configuration")
+        # A behaviour prior that only one of them has is left out, or begins anew.
+        weights = {name: value for name, value in found.weights.items() if ours.behaviour_prior or not _is_prior(name)}
         for network in self._learner.networks:
-            network.load_state_dict(found.weights)
+            head = {name: value for name, value in network.state_dict().items() if _is_prior(name)}
+            network.load_state_dict(head | weights)
+        self._started_from = found.sha256
 
     def _restore(self) -> None:
         learner = self._learner
         stems = ("model", "learner", "optimizer", *(["older"] if learner.older is not None else []))
         found = checkpoint.load(self.checkpoint_folder, *stems)
+        config = found.meta["config"]
+        network = configuration.from_dict(NetworkConfig, config["network"])
+        method = configuration.from_dict(MethodConfig, config["method"])
+        goals = configuration.from_dict(GoalConfig, config["goals"])
+        settled = dataclasses.replace(LearnerConfig(network, method, goals).settled(), network=network)
         for part in ("network", "method", "goals"):
-            ours = getattr(learner.config, part)
-            theirs = configuration.from_dict(type(ours), found.meta["config"][part])
+            ours, theirs = getattr(learner.config, part), getattr(settled, part)
             if theirs != ours:
                 raise AmRosError(
                     f"{self.checkpoint_folder}: was trained with another {part} configuration "
                     f"({', '.join(_differences(theirs, ours))}); choose another output folder or the same values"
                 )
+        self._started_from = found.meta.get("started_from", "")
         learner.target.load_state_dict(found.weights)
         learner.network.load_state_dict(found.tensors["learner"])
         if learner.older is not None:
@@ -147,6 +163,33 @@ class Keeper:
         return (
             f"{self.checkpoint_folder}: goes on with other data: it was trained on {self._resumed['episodes']} "
             f"episodes, and {store.folder} does not begin with those; use another output folder to start anew"
+        )
+
+    def other_settings(self) -> str:
+        """One sentence if the training goes on with other settings than it had; empty otherwise.
+
+        Limits, and what changes nothing of what is learned, may be others.
+        """
+        if self._resumed is None:
+            return ""
+        ours = self._learner.config.trainer
+        theirs = configuration.from_dict(TrainerConfig, self._resumed["config"]["trainer"])
+        changed = [name for name in _differences(theirs, ours) if name not in FREE_SETTINGS]
+        if not changed:
+            return ""
+        shown = ", ".join(f"{name} {getattr(theirs, name)} -> {getattr(ours, name)}" for name in changed)
+        return f"{self.checkpoint_folder}: goes on with other settings than it had: {shown}"
+
+    def other_start(self, start_from: Folder | None) -> str:
+        """One sentence if a training that goes on was given other first weights than it began with; else empty."""
+        if self._resumed is None or start_from is None or "started_from" not in self._resumed:
+            return ""
+        if checkpoint.load(start_from).sha256 == self._started_from:
+            return ""
+        began = "other weights" if self._started_from else "fresh ones"
+        return (
+            f"{self.checkpoint_folder}: goes on from there, not from {start_from}: it began with {began}; use another "
+            f"output folder to begin with those"
         )
 
 
@@ -171,6 +214,11 @@ def sole_writer(out: Folder) -> Iterator[None]:
             except OSError:  # a disk that knows no locks
                 break
         yield
+
+
+def _is_prior(name: str) -> bool:
+    """Whether a weight of that name belongs to the behaviour prior."""
+    return name.startswith("prior")
 
 
 def _differences(one: "DataclassInstance", other: "DataclassInstance") -> list[str]:

@@ -12,6 +12,7 @@ from am_ros.learning.draws import Share
 from am_ros.learning.group import Alone, Group
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import Lagged, QNetwork, StateQNetwork, check_fits, make_network
+from am_ros.learning.pair_network import PairNetwork
 from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.learning.types import Generator, Loss, Tensors
 from am_ros.replay.store import ReplayStore
@@ -79,7 +80,7 @@ class Learner:
         """
         check_fits(store, self.config.network)
         for network in self.networks:
-            if isinstance(network, StateQNetwork):
+            if isinstance(network, StateQNetwork | PairNetwork) and len(store):
                 network.look_at(store.observations)
         self.group.same_state(self.networks)
 
@@ -146,18 +147,19 @@ class Learner:
         name, share = max(self._shares().items(), key=lambda item: item[1])
         return name if share >= 1 else ""
 
-    def seconds_left(self, updates_per_s: float) -> float:
-        """Until the planned updates or minutes are done, whichever comes first."""
+    def seconds_left(self, updates_per_s: float) -> tuple[float, str]:
+        """Until the first of the limits ends the training, as fast as so far, and which one that is."""
         settings = self.config.trainer
-        left = []
+        left = {}
         if settings.planned_updates:
-            left.append((settings.planned_updates - self.update) / max(updates_per_s, 1e-9))
+            left["updates"] = (settings.planned_updates - self.update) / max(updates_per_s, 1e-9)
         if settings.minutes:
-            left.append(60 * settings.minutes - self.trained_s)
-        if settings.cpu_minutes:  # as fast as so far
+            left["minutes"] = 60 * settings.minutes - self.trained_s
+        if settings.cpu_minutes:
             cpu_per_s = self.trained_cpu_s / max(self.trained_s, 1e-9)
-            left.append((60 * settings.cpu_minutes - self.trained_cpu_s) / max(cpu_per_s, 1e-9))
-        return max(0.0, min(left))
+            left["cpu_minutes"] = (60 * settings.cpu_minutes - self.trained_cpu_s) / max(cpu_per_s, 1e-9)
+        limit = min(left, key=lambda name: left[name])
+        return max(0.0, left[limit]), limit
 
     def _learning_rate(self, share_done: float) -> float:
         settings = self.config.trainer

@@ -48,6 +48,11 @@ class NetworkConfig:
         "behaviour prior's proposal is one more",
         range=(0, 64),
     )  # fmt: skip
+    factored: int = parameter(
+        0, "Q is the product of two vectors of so many numbers, one of state and action, one of the goal (method "
+        "contrastive; small, state); 0: one network of all three",
+        range=(0, 4096),
+    )  # fmt: skip
     observation_size: int = parameter(0, "numbers per observation and goal (state)", range=(0, 1_000_000))
     displacements: int = parameter(
         CONTINUOUS_DIM, "displacements of an action before its three choices; 4 on the robot", range=(1, 256)
@@ -87,6 +92,10 @@ def as_list(lagged: Lagged) -> Sequence[QNetwork]:
 
 def make_network(config: NetworkConfig) -> QNetwork:
     """The network of a preset, freshly initialised."""
+    if config.factored:
+        from am_ros.learning.pair_network import PairNetwork
+
+        return PairNetwork(config)
     if config.preset == "qt_opt":
         from am_ros.learning.qt_opt_network import QtOptNetwork
 

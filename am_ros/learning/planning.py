@@ -76,8 +76,8 @@ class WaypointGraph:
         self.network, self.device, self.config = policy.acting, policy.device, config
         learned = policy.meta["config"]
         method = configuration.from_dict(MethodConfig, learned.get("method", {}))
-        if method.method == "gcbc":
-            raise AmRosError("method gcbc: has no Q to plan with")
+        if not method.learns_q or method.method == "contrastive":
+            raise AmRosError(f"method {method.method}: has no Q to plan with, in steps to the goal")
         if configuration.from_dict(GoalConfig, learned.get("goals", {})).reward_share == 1:
             raise AmRosError(f"method {method.method}: learned a task reward and no goals, so there is none to plan to")
         check_fits(store, policy.network.config)

@@ -15,6 +15,7 @@ from am_ros.episode import STATE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
 from am_ros.learning.cem import CemConfig, maximise
+from am_ros.learning.device import find_device
 from am_ros.learning.networks import NetworkConfig, QNetwork, make_network
 from am_ros.learning.qt_opt_acting import for_acting
 from am_ros.learning.types import Encoding
@@ -97,16 +98,23 @@ class Policy:
         full-size network computes in, fp32 or bf16; auto: bf16 where the hardware multiplies it.
         """
         found = checkpoint.load(folder)
+        found_device = find_device(device)
         if unknown := set(changes) - {f.name for f in dataclasses.fields(CemConfig)}:
             known = ", ".join(f.name for f in dataclasses.fields(CemConfig))
             raise AmRosError(f"Policy.load: the search has no parameter {', '.join(sorted(unknown))}; it has {known}")
+        if cem is not None and not isinstance(cem, CemConfig):
+            raise AmRosError(f"Policy.load: cem is a {type(cem).__name__}, not a CemConfig")
         try:
             config = configuration.from_dict(NetworkConfig, found.meta["config"]["network"])
             network = make_network(config)
             network.load_state_dict(found.weights)
-            acting = cem or acting_of(found.meta)
-            search = replace(acting, **changes)
-            policy = cls(network.to(device), found.meta, search, seed, found.data_actions, precision)
+            search = replace(cem or acting_of(found.meta), **changes)
+            if not found.meta["config"].get("method", {}).get("terminates", True):
+                if changes.get("terminate"):
+                    raise AmRosError(f"{folder}: parameter terminate: was trained for a task without an end")
+                search = replace(search, terminate=False)
+            configuration.check(search)
+            policy = cls(network.to(found_device), found.meta, search, seed, found.data_actions, precision)
         except (KeyError, TypeError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise AmRosError(f"{folder}: does not fit this version of am_ros ({reason})") from None
@@ -153,11 +161,15 @@ class Policy:
     ) -> list[Choice]:
         """The best actions for observations and goals [B, ...], and states [B, STATE_DIM], in one search.
 
+        A single goal [...] is that of all.
+
         The random numbers are drawn for the whole batch, so an action may differ from the one that `choose` finds.
         Raises AmRosError as `choose` does.
         """
         observations, goals = np.asarray(observations), np.asarray(goals)
-        batch = len(observations)
+        batch = len(observations) if observations.ndim else 0
+        if goals.shape == self.network.config.observation_shape:
+            goals = np.broadcast_to(goals, (batch, *goals.shape))
         states = np.zeros((batch, STATE_DIM), np.float32) if states is None else np.asarray(states)
         if len(goals) != batch or len(states) != batch or not batch:
             raise AmRosError(f"a batch of {batch} observations, {len(goals)} goals and {len(states)} states")

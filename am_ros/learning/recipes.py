@@ -12,7 +12,7 @@ from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig
-from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
+from am_ros.learning.trainer_config import FACTORED, LearnerConfig, TrainerConfig
 from am_ros.replay.sampling import GoalConfig
 
 # Over Q alone: from actions that the data did, then closer and closer around the best of them.
@@ -24,7 +24,7 @@ _Q_ALONE = NetworkConfig(behaviour_prior=False)
 # Every number here was compared on vectors (docs/results.md).
 _OURS = MethodConfig(gamma=0.97, negatives=16, data_share=0.75, target_cem=_TARGET_SEARCH)
 _OUR_GOALS = GoalConfig(random_share=0.3)
-_PLAIN = MethodConfig(gamma=0.97, monte_carlo_floor=False, target_cem=_TARGET_SEARCH)
+_PLAIN = MethodConfig(gamma=0.97, monte_carlo_floor=False, cloning_weight=0.0, target_cem=_TARGET_SEARCH)
 _BEST = LearnerConfig(
     method=replace(_OURS, target_cem=replace(_TARGET_SEARCH, prior_share=0.25)),
     goals=_OUR_GOALS,
@@ -65,6 +65,20 @@ RECIPES: dict[str, LearnerConfig] = {
         goals=GoalConfig(random_share=0.0),
         acting=CemConfig(samples=2, iterations=1, objective="prior"),
     ),
+    # Zheng et al., 2023: goals a geometric number of steps ahead, the batch's others as negatives; the search maximises
+    # critic and log-likelihood of the cloning head, as the paper's actor does.
+    "contrastive": LearnerConfig(
+        network=NetworkConfig(factored=FACTORED),
+        method=MethodConfig(method="contrastive", gamma=0.9),
+        goals=GoalConfig(random_share=0.0, hindsight_steps=10.0),
+        acting=replace(_SEARCH, prior_share=0.25, data_share=0.75, prior_weight=1.0, objective="logit"),
+    ),
+    # OGBench's implicit value method, its goals as theirs: 30 % random ones for the value, none for the policy.
+    "gcivl": LearnerConfig(
+        method=MethodConfig(method="gcivl", gamma=0.97),
+        goals=_OUR_GOALS,
+        acting=CemConfig(samples=2, iterations=1, objective="prior"),
+    ),
     "her": LearnerConfig(
         network=_Q_ALONE, method=replace(_PLAIN, method="her"), goals=GoalConfig(random_share=0.0), acting=_SEARCH
     ),
@@ -75,7 +89,9 @@ RECIPES: dict[str, LearnerConfig] = {
         acting=_SEARCH,
     ),
     # The best without its prior, neither in targets nor in acting: Actionable Models with our floor, negatives, search.
-    "q_alone": LearnerConfig(network=_Q_ALONE, method=_OURS, goals=_OUR_GOALS, acting=_SEARCH),
+    "q_alone": LearnerConfig(
+        network=_Q_ALONE, method=replace(_OURS, cloning_weight=0.0), goals=_OUR_GOALS, acting=_SEARCH
+    ),
     "qt_opt": LearnerConfig(
         network=_Q_ALONE,
         method=replace(_OURS, method="qt_opt"),
@@ -108,4 +124,6 @@ def find_recipe(name: str, **changes: Any) -> LearnerConfig:
         parts[part] = configuration.from_dict(type(config), {**vars(config), **ours})
     if left:
         raise AmRosError(f"recipe {name!r}: no part of it has a field {', '.join(sorted(left))}")
-    return replace(recipe, **parts)
+    config = replace(recipe, **parts)
+    config.check_prior(recipe)
+    return config

@@ -66,8 +66,9 @@ class Reporter:
         if self._held_out:
             means |= self._held_out.figures(learner.target, now_s, last=last)
         rate = (learner.update - self._first_update) / spent_s
+        left_s, limit = learner.seconds_left(rate)
         self.progress = Progress(
-            learner.update, self.progress.updates, rate, waited_s / spent_s, learner.seconds_left(rate), means
+            learner.update, self.progress.updates, rate, waited_s / spent_s, left_s, means, limit=limit
         )
         for log in self._logs:
             log.write(self.progress, learner.trained_s)

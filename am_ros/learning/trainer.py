@@ -94,6 +94,8 @@ class Trainer(Wishes):
         self.learner = Learner(config, self.group)
         self.keeper = Keeper(self.learner, self.out, action_space or ActionSpace())
         self.keeper.begin(start_from)
+        if not self.group.rank:
+            self._warn(self.keeper.other_settings(), self.keeper.other_start(start_from))
 
     @property
     def update(self) -> int:
@@ -108,6 +110,10 @@ class Trainer(Wishes):
     @property
     def checkpoint_folder(self) -> Path:
         return self.keeper.checkpoint_folder
+
+    def _warn(self, *sentences: str) -> None:
+        for sentence in filter(None, sentences):
+            _log.warning(sentence)
 
     def save(self, store: ReplayStore, progress: Progress) -> Path:
         """Write `checkpoint/` atomically."""
@@ -125,8 +131,11 @@ class Trainer(Wishes):
         """
         learner, settings, group = self.learner, self.config.trainer, self.group
         learner.look_at(store)
-        if not settings.own_data and (sentence := self.keeper.other_data(store)):
-            _log.warning(sentence)
+        if not group.rank:
+            spent, other = learner.limit_reached(), "" if settings.own_data else self.keeper.other_data(store)
+            no_more = f"{self.out}: the training is over already, by its {spent} ({settings.limits}); give more"
+            self._warn(other, no_more if spent else "")
+            _log.info("training ends after %s", settings.limits)
         self.out.mkdir(parents=True, exist_ok=True)
         sampler = self._share_data(store)
         group.barrier()  # all have restored the same checkpoint before the first of them writes another
@@ -158,6 +167,7 @@ class Trainer(Wishes):
                     saved = now
         progress = reporter.end(self.stopping or learner.stopped)
         if not group.rank:
+            _log.info("training ended by %s, after %s updates", progress.ended or "until_update", learner.update)
             if learner.share_done() >= 1 and settings.calibrate_stop and teaches_stopping(self.config):
                 self.keeper.stopping = asdict(calibrate(learner.target, store, self.config.goals))
             self.save(store, progress)

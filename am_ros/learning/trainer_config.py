@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from am_ros.configuration import parameter
+from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.group import COMPRESSIONS
 from am_ros.learning.methods.config import MethodConfig
@@ -10,6 +11,12 @@ from am_ros.learning.networks import NetworkConfig
 from am_ros.replay.sampling import GoalConfig
 
 DEFAULT_UPDATES = 6000
+FACTORED = 64  # numbers in each vector of a contrastive critic, unless the network says how many
+# What may change when a training goes on: how long it takes, what it keeps, and what makes the same weights otherwise.
+FREE_SETTINGS = (
+    "updates", "minutes", "cpu_minutes", "processes", "checkpoint_every_s", "milestones", "calibrate_stop",
+    "tensorboard", "threads", "device", "precision", "loader_threads",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,17 @@ class TrainerConfig:
     )
 
     @property
+    def limits(self) -> str:
+        """What ends the training, in words: "10 minutes or 6000 updates, whichever comes first"."""
+        given = [f"{value:g} {name.replace('cpu_', 'CPU ')}" for name, value in self._limits().items() if value]
+        if not (self.updates or self.minutes or self.cpu_minutes):
+            return f"{given[0]}, as no limit was given"
+        return " or ".join(given) + (", whichever comes first" if len(given) > 1 else "")
+
+    def _limits(self) -> dict[str, float]:
+        return {"updates": self.planned_updates, "minutes": self.minutes, "cpu_minutes": self.cpu_minutes}
+
+    @property
     def planned_updates(self) -> int:
         """Gradient updates after which the training ends; 0 where only time ends it."""
         return self.updates or (0 if self.minutes or self.cpu_minutes else DEFAULT_UPDATES)
@@ -82,12 +100,30 @@ class LearnerConfig:
     acting: CemConfig = CemConfig()  # how the policy searches
 
     def settled(self) -> "LearnerConfig":
-        """The same with what one value decides for others: without `terminates` no part learns or searches an end."""
-        if self.method.terminates:
-            return self
-        return replace(
-            self,
-            method=replace(self.method, target_cem=replace(self.method.target_cem, terminate=False)),
-            goals=replace(self.goals, at_goal_share=0.0, stop_share=0.0),
-            acting=replace(self.acting, terminate=False),
-        )
+        """The same with what one value decides for others.
+
+        Without `terminates` no part learns or searches an end. A network has a behaviour prior only if the method
+        teaches it: whoever takes a recipe of Q alone and names a network of his own gets Q alone. A method without Q
+        acts by the prior, and a contrastive critic is a product.
+        """
+        network, method, goals, acting = self.network, self.method, self.goals, self.acting
+        if not method.terminates:
+            method = replace(method, target_cem=replace(method.target_cem, terminate=False))
+            goals, acting = replace(goals, at_goal_share=0.0, stop_share=0.0), replace(acting, terminate=False)
+        if not method.teaches_prior:
+            network = replace(network, behaviour_prior=False)
+        elif not network.behaviour_prior and method.learns_q:
+            method = replace(method, cloning_weight=0.0)
+        if method.method == "contrastive" and not network.factored:
+            network = replace(network, factored=FACTORED)
+        if not method.learns_q and acting.objective != "prior":
+            acting = replace(acting, objective="prior", prior_weight=acting.prior_weight or 1.0)
+        return replace(self, network=network, method=method, goals=goals, acting=acting)
+
+    def check_prior(self, recipe: "LearnerConfig") -> None:
+        """Raise AmRosError if this asks for a behaviour prior that the `recipe` it came from does not teach."""
+        asked = self.network.behaviour_prior and not recipe.network.behaviour_prior
+        if asked and not self.method.teaches_prior:
+            raise AmRosError(
+                "parameter behaviour_prior: true, but nothing here teaches the head; set cloning_weight above 0, too"
+            )

@@ -235,6 +235,7 @@ def _declare_learner(node, recipe: LearnerConfig) -> LearnerConfig:
     """The recipe, changed by the node's parameters; searches are as the recipe has them."""
     parts = {f.name: getattr(recipe, f.name) for f in fields(LearnerConfig) if f.name != "acting"}
     learner = replace(recipe, **{n: declare(node, type(p), p, skip=("target_cem",)) for n, p in parts.items()})
+    learner.check_prior(recipe)
     if learner.network.preset == "state":
         raise AmRosError("parameter preset: 'state' learns from vectors, bags hold images: use small or qt_opt")
     return learner

@@ -27,6 +27,7 @@ from am_ros.episode import STATE_DIM, STATE_NAMES, Outcome
 from am_ros.errors import AmRosError
 from am_ros.replay.columns import Damaged
 from am_ros.replay.gather import Gather
+from am_ros.replay.light import add_noise, light, light_tables
 from am_ros.replay.spans import Spans
 from am_ros.replay.store import ReplayStore
 
@@ -73,6 +74,12 @@ class GoalConfig:
         0.0, "strength of random brightness, contrast, gamma and colour, drawn for image and goal apart; 0: none",
         range=(0.0, 1.0),
     )  # fmt: skip
+    noise_levels: int = parameter(
+        0, "uniform noise on every pixel of image and goal, of up to so many of 255 levels", range=(0, 60)
+    )
+    camera_shift_px: int = parameter(
+        0, "the goal is shifted by up to so many pixels more than the image: a camera that was bumped", range=(0, 16)
+    )
 
 
 IMAGES = ("image", "next_image", "goal_image")
@@ -122,27 +129,6 @@ def steps_ahead(uniform: np.ndarray, longest: np.ndarray, mean: float) -> np.nda
     steps = np.ceil(np.log1p(uniform * np.expm1(longest * fade)) / fade).astype(np.int64)
     within: np.ndarray = np.clip(steps, 1, longest)
     return within
-
-
-def light_tables(rng: np.random.Generator, count: int, strength: float) -> np.ndarray:
-    """Lights as tables from pixel values to pixel values, uint8 [count, 256, 3].
-
-    At strength 1: gain 0.7 ... 1.3 for all channels and 0.9 ... 1.1 for each, offset of 0.1, gamma 0.7 ... 1.4.
-    """
-    spread = strength * rng.uniform(-1, 1, (count, 6))
-    gain = (1 + 0.3 * spread[:, :1]) * (1 + 0.1 * spread[:, 1:4])  # [count, 3]
-    offset, gamma = 0.1 * spread[:, 4, None, None], 1.4 ** spread[:, 5, None, None]
-    values = (np.arange(256) / 255)[None, :, None] ** gamma
-    return (255 * (values * gain[:, None] + offset)).clip(0, 255).round().astype(np.uint8)
-
-
-def under_light(images: np.ndarray, tables: np.ndarray) -> np.ndarray:
-    """Images uint8 [B, H, W, 3], each under the light of its table [B, 256, 3]."""
-    out = np.empty_like(images)
-    for i, (image, table) in enumerate(zip(images, tables, strict=True)):
-        for channel in range(3):
-            np.take(table[:, channel], image[..., channel], out=out[i, ..., channel])
-    return out
 
 
 class Sampler:
@@ -253,12 +239,8 @@ class Sampler:
         action = now["action"].copy()
         action[terminates] = np.eye(store.action_dim, dtype=np.float32)[-1]
         shift = (shifts[:, self.mine].T - config.random_shift_px) * store.has_images
-        image, next_image, goal_image = self._observed(np.stack([row, following, goal]), shift, out)
-        if config.photometric and store.has_images:
-            # Drawn last, so that a batch without is the batch that it was; two lights an item: the scene's, the goal's.
-            tables = light_tables(rng, 2 * size, config.photometric).reshape(2, size, 256, 3)[:, self.mine]
-            for images, lights in ((image, tables[0]), (next_image, tables[0]), (goal_image, tables[1])):
-                images[:] = under_light(images, lights)
+        seen = self._observed(np.stack([row, following, goal]), shift, rng, out)
+        image, next_image, goal_image = seen
         goal_image[rewarded] = 0
         success = now["success"]
         steps = np.where(random_goal, -1, np.where(at_goal, 0, goal - row))
@@ -280,7 +262,7 @@ class Sampler:
             rewarded=rewarded,
             ended=ended,
             reward=(ended & success & (following == last)).astype(np.float32),
-            shift=shift * (not self.gather.shifts),
+            shift=shift * (not self._shifts_here),
         )
 
     def _my_share(self, drawn: np.ndarray) -> np.ndarray:
@@ -312,10 +294,34 @@ class Sampler:
     def observed_dtype(self) -> np.dtype:
         return np.dtype(np.uint8 if self.store.has_images else np.float32)
 
-    def _observed(self, rows: np.ndarray, shift: np.ndarray, out: np.ndarray | None) -> np.ndarray:
-        """Observations of rows [3, B]: [3, B, ...]; the images of item b are shifted by shift[b] (down, right)."""
+    @property
+    def _shifts_here(self) -> bool:
+        """Whether shifts are done while observations are copied: what comes after them cannot be done before."""
+        config = self.config
+        return self.gather.shifts or bool(self.store.has_images and (config.noise_levels or config.camera_shift_px))
+
+    def _observed(
+        self, rows: np.ndarray, shift: np.ndarray, rng: np.random.Generator, out: np.ndarray | None
+    ) -> np.ndarray:
+        """Observations of rows [3, B]: [3, B, ...]; the images of item b are shifted by shift[b] (down, right).
+
+        Light, noise and a bumped camera are drawn last, so that a batch without is the batch that it was. An item has
+        two lights and two poses of the camera: the scene's and the goal's.
+        """
+        config, size = self.config, self.batch_size
         out = np.empty(self.observed_shape, self.observed_dtype) if out is None else out
         whole = out.reshape(-1, *out.shape[2:])
-        shifted = self.gather.shifts and shift.any()
-        self.gather(self.store.observations, rows.ravel(), whole, np.tile(shift, (3, 1)) if shifted else None)
+        shifts = np.tile(shift, (3, 1, 1))
+        if config.camera_shift_px and self.store.has_images:
+            most = config.camera_shift_px
+            shifts[2] += rng.integers(-most, most + 1, (size, 2))[self.mine]
+        shifted = self._shifts_here and shifts.any()
+        self.gather(self.store.observations, rows.ravel(), whole, shifts.reshape(-1, 2) if shifted else None)
+        if config.photometric and self.store.has_images:
+            tables = light_tables(rng, 2 * size, config.photometric).reshape(2, size, 3, 256)[:, self.mine]
+            for images, lights in zip(out, tables[[0, 0, 1]], strict=True):
+                light(images, lights)
+        if config.noise_levels and self.store.has_images:
+            for images, places in zip(out, rng.random((3, size))[:, self.mine], strict=True):
+                add_noise(images, config.noise_levels, places)
         return out

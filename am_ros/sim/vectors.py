@@ -27,7 +27,7 @@ from am_ros.sim.scene import Pose, SceneState
 from am_ros.sim.split import check_can_split, cut
 from am_ros.sim.tasks import find_task, train_seed
 from am_ros.sim.workcell import SimConfig
-from am_ros.workers import run_jobs
+from am_ros.workers import run_in_order
 
 TRACKED = (BLOCK, f"{BLOCK}_2", "fixture", "plate", "bowl", *FOODS, f"{BLOCK}_3")
 _TOOL, _OBJECT = 6, 9
@@ -78,21 +78,21 @@ def collect_vectors(
 ) -> ReplayStore:
     """The episodes of `am-ros collect` for these tasks and seed, as vectors, in a new replay store.
 
-    `split`: cut where the object is lifted (split.py). `progress(done, total)` is called now and then. Raises
-    AmRosError if the folder holds a store already or a task cannot be cut.
+    `split`: cut where the object is lifted (split.py). `progress(done, total)` is called now and then; the store holds
+    by then what was done. Raises AmRosError if the folder holds a store already or a task cannot be cut.
     """
     for task in tasks:
         if split:
             check_can_split(find_task(task))
         find_task(task)
     store = ReplayStore.create_for_vectors(folder, VECTOR_SIZE, ACTION_DIM)
-    done, count = {}, 0
-    for key, episodes_done, rows in run_jobs(_work, _jobs(tasks, episodes, seed, mixture, split), workers, "collect"):
-        done[key] = rows
+    jobs = sorted(_jobs(tasks, episodes, seed, mixture, split), key=lambda job: (job[0], job[1].start))
+    count = 0
+    for episodes_done, rows in run_in_order(_work, jobs, workers, "collect"):
+        store.append_rows(rows)  # at once: who is killed keeps what was done
         count += episodes_done
         if progress:
             progress(count, episodes * len(tasks))
-    store.append_rows([row for key in sorted(done) for row in done[key]])  # the same order with any number of workers
     return store
 
 
@@ -103,10 +103,10 @@ def _jobs(tasks, episodes: int, seed: int, mixture: Mixture | None, split: bool)
             yield task, range(start, min(start + _CHUNK, first + episodes)), mixture or Mixture(), split
 
 
-def _work(task: str, scenes: range, mixture: Mixture, split: bool) -> tuple[tuple, int, list[Rows]]:
+def _work(task: str, scenes: range, mixture: Mixture, split: bool) -> tuple[int, list[Rows]]:
     with Environment(find_task(task), SimConfig(variety=0.0), sees=False) as environment:
         done = [perform(environment, train_seed(scene), mixture) for scene in scenes]
-    return (task, scenes.start), len(scenes), [row for one in done for row in performance_rows(one, split)]
+    return len(scenes), [row for one in done for row in performance_rows(one, split)]
 
 
 def performance_rows(done: Performance, split: bool = False) -> list[Rows]:

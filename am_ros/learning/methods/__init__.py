@@ -1,7 +1,7 @@
 """The methods: what a batch teaches a network. One file each; `loss` finds them by the name in the configuration."""
 
 from am_ros.errors import AmRosError
-from am_ros.learning.methods import actionable_models, gcbc, her, her_random_negatives, qt_opt
+from am_ros.learning.methods import actionable_models, contrastive, gcbc, gcivl, her, her_random_negatives, qt_opt
 from am_ros.learning.methods.config import NAMES, MethodConfig
 from am_ros.learning.networks import Lagged, QNetwork
 from am_ros.learning.types import Generator, Loss, Tensors
@@ -9,7 +9,9 @@ from am_ros.replay.sampling import GoalConfig
 
 METHODS = {
     "actionable_models": actionable_models.loss,
+    "contrastive": contrastive.loss,
     "gcbc": gcbc.loss,
+    "gcivl": gcivl.loss,
     "her": her.loss,
     "her_random_negatives": her_random_negatives.loss,
     "qt_opt": qt_opt.loss,
@@ -31,6 +33,8 @@ def check_goals(config: MethodConfig, goals: GoalConfig) -> None:
         raise AmRosError("method her_random_negatives: needs random goals, set random_share above 0")
     if config.method == "qt_opt" and goals.reward_share == 0:
         raise AmRosError("method qt_opt: learns from a task reward, set reward_share above 0")
+    if config.method in ("contrastive", "gcivl") and goals.reward_share > 0:
+        raise AmRosError(f"method {config.method}: knows goals only, set reward_share to 0")
 
 
 __all__ = ["METHODS", "NAMES", "MethodConfig", "check_goals", "loss"]

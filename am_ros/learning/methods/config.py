@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from am_ros.configuration import parameter
 from am_ros.learning.cem import CemConfig
 
-NAMES = ("actionable_models", "gcbc", "her", "her_random_negatives", "qt_opt")
+NAMES = ("actionable_models", "contrastive", "gcbc", "gcivl", "her", "her_random_negatives", "qt_opt")
+HEAD_ALONE = ("gcbc", "gcivl")  # methods that act by the behaviour prior, for they learn no Q
+WITH_HEAD = ("actionable_models", "contrastive")  # methods that teach one beside their Q, with cloning_weight
 
 
 @dataclass(frozen=True)
@@ -69,5 +71,23 @@ class MethodConfig:
     goal_temperature: float = parameter(0.3, "how little Q counts in that draw", range=(0.001, 100.0))
     target_cem: CemConfig = CemConfig(samples=8, iterations=1, elite_fraction=0.25, prior_share=0.5, prior_weight=0.0)
     cloning_weight: float = parameter(
-        1.0, "weight of cloning the behaviour prior, if the network has one", range=(0.0, 10.0)
+        1.0, "weight of cloning the behaviour prior; 0: the network has none", range=(0.0, 10.0)
     )
+    # OGBench's; the data of the cell are nearly deterministic, so a high one hardly takes luck for skill.
+    expectile: float = parameter(
+        0.9, "gcivl: the value is this expectile of what the data did next; 0.5: the mean", range=(0.5, 0.999)
+    )
+    advantage_weight: float = parameter(
+        1.0, "gcivl: an action counts exp(this times the steps that it gains on the usual); 0: cloning",
+        range=(0.0, 100.0),
+    )  # fmt: skip
+
+    @property
+    def teaches_prior(self) -> bool:
+        """Whether the loss teaches a behaviour prior: a network has one for no other reason."""
+        return self.method in HEAD_ALONE or (self.method in WITH_HEAD and self.cloning_weight > 0)
+
+    @property
+    def learns_q(self) -> bool:
+        """Whether there is a Q to search over; the methods without act by the behaviour prior."""
+        return self.method not in HEAD_ALONE

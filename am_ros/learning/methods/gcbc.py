@@ -14,17 +14,18 @@ from am_ros.learning.networks import Lagged, QNetwork
 from am_ros.learning.types import Generator, Loss, Tensors
 
 
-def cloning_loss(prior: Prior, action: Tensor, hindsight: Tensor) -> Tensor:
+def cloning_loss(prior: Prior, action: Tensor, hindsight: Tensor, weight: Tensor | float = 1.0) -> Tensor:
     """Huber on the displacement of moves, cross-entropy on the discrete choice.
 
-    Only items whose goal the data reached (`hindsight`, bool [B]) say anything of how to reach it.
+    Only items whose goal the data reached (`hindsight`, bool [B]) say anything of how to reach it. `weight` [B]: how
+    much each of them counts.
     """
     moves = hindsight & (action[:, -1] < 0.5)
     wanted, choice = action[:, :-DISCRETE_DIM], action[:, -DISCRETE_DIM:].argmax(dim=1)
     displacement = functional.smooth_l1_loss(prior.mean, wanted, reduction="none", beta=0.2).sum(dim=1)
     choice = functional.cross_entropy(prior.logits, choice, reduction="none")
     # Means over the whole batch, not over the items that count: processes that share a batch can average their halves.
-    return (displacement * moves).mean() + 0.2 * (choice * hindsight).mean()
+    return (displacement * moves * weight).mean() + 0.2 * (choice * hindsight * weight).mean()
 
 
 def loss(
