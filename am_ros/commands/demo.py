@@ -28,7 +28,7 @@ class DemoConfig:
     random_share: float = parameter(0.1, "share of collected episodes that act at random", range=(0.0, 1.0))
     lift_share: float = parameter(0.1, "share of collected episodes that end after the lift", range=(0.0, 1.0))
     noise_high: float = parameter(0.5, "most noise of the other collected episodes", range=(0.0, 1.0))
-    recipe: str = parameter("quick", "what is learned, and how: a recipe of `am-ros train`")
+    recipe: str = parameter("best", "what is learned, and how: a recipe of `am-ros train`")
     train_minutes: float = parameter(7.0, "minutes of training", range=(0.05, 10_000.0))
     reach_trials: int = parameter(20, "goals to reach with the arm", range=(1, 10_000))
     pick_place_trials: int = parameter(20, "goals to reach with the block", range=(0, 10_000))

@@ -12,7 +12,7 @@ from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig
-from am_ros.learning.trainer_config import FACTORED, LearnerConfig, TrainerConfig
+from am_ros.learning.trainer_config import FACTORED, LearnerConfig
 from am_ros.replay.sampling import GoalConfig
 
 # Over Q alone: from actions that the data did, then closer and closer around the best of them.
@@ -25,19 +25,15 @@ _Q_ALONE = NetworkConfig(behaviour_prior=False)
 _OURS = MethodConfig(gamma=0.97, negatives=16, data_share=0.75, target_cem=_TARGET_SEARCH)
 _OUR_GOALS = GoalConfig(random_share=0.3)
 _PLAIN = MethodConfig(gamma=0.97, monte_carlo_floor=False, cloning_weight=0.0, target_cem=_TARGET_SEARCH)
-_BEST = LearnerConfig(
-    method=replace(_OURS, target_cem=replace(_TARGET_SEARCH, prior_share=0.25)),
-    goals=_OUR_GOALS,
-    acting=replace(_SEARCH, prior_share=0.25, data_share=0.75, prior_weight=1.0, objective="logit"),
-)
 
 RECIPES: dict[str, LearnerConfig] = {
     "default": LearnerConfig(),
     # What gave most so far (docs/results.md). The cloning head proposes beside the data.
-    "best": _BEST,
-    # The same for minutes in place of hours, as in the demo: a higher rate, which falls from the beginning on
-    # (docs/learner_study.md).
-    "quick": replace(_BEST, trainer=TrainerConfig(learning_rate=2e-3, decay_from=0.0)),
+    "best": LearnerConfig(
+        method=replace(_OURS, target_cem=replace(_TARGET_SEARCH, prior_share=0.25)),
+        goals=_OUR_GOALS,
+        acting=replace(_SEARCH, prior_share=0.25, data_share=0.75, prior_weight=1.0, objective="logit"),
+    ),
     # For goals that no episode leads to from where it began: more random goals, and a head that proposes where an
     # episode ends and the data has no next action. Q alone decides, for the head knows nothing beyond an episode.
     "chaining": LearnerConfig(
