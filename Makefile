@@ -105,7 +105,7 @@ PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check --t
 $(PACKAGES): | $(BIN)/pip
 	@echo "Installing the Python packages that constraints.txt names (about a minute)"
 	@$(PIP) pip setuptools wheel
-	@$(PIP) --no-build-isolation --editable '.[ros,test,page]'
+	@$(PIP) --no-build-isolation --editable '.[ros,test,page,cloud]'
 	@mkdir -p $(VENV)/share/am_ros $(VENV)/lib/am_ros $(AMENT_PACKAGES)
 	@ln -sfn $(addprefix $(CURDIR)/,config urdf package.xml) $(VENV)/share/am_ros
 	@ln -sfn $(CURDIR)/resource/am_ros $(AMENT_PACKAGES)/am_ros
@@ -126,17 +126,17 @@ $(MESSAGES): | $(PACKAGES)
 	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/messages-* && touch $@
 
 $(COLCON): | $(PACKAGES)
-	@$(PIP) --no-build-isolation --editable '.[ros,test,page,colcon]'
+	@$(PIP) --no-build-isolation --editable '.[ros,test,page,cloud,colcon]'
 	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/colcon-* && touch $@
 
 $(CLUSTER): | $(PACKAGES)
-	@$(PIP) --no-build-isolation --editable '.[ros,test,page,cluster]'
+	@$(PIP) --no-build-isolation --editable '.[ros,test,page,cloud,cluster]'
 	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/cluster-* && touch $@
 
 $(BENCH): | $(PACKAGES)
-	@$(PIP) --no-build-isolation --editable '.[ros,test,page,bench]'
+	@$(PIP) --no-build-isolation --editable '.[ros,test,page,cloud,bench]'
 	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/bench-* && touch $@
 
 $(DOCS): | $(PACKAGES)
-	@$(PIP) --no-build-isolation --editable '.[ros,test,page,docs]'
+	@$(PIP) --no-build-isolation --editable '.[ros,test,page,cloud,docs]'
 	@mkdir -p $(STAMPS) && rm -f $(STAMPS)/docs-* && touch $@

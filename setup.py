@@ -98,7 +98,7 @@ setup(
         # The operator's page; uvicorn and FastAPI come with it.
         "page": ["nicegui>=3.4,<4"],
         # Jobs on the machines of a Ray cluster: `--ray ADDRESS` (docs/cluster.md).
-        # Bags and replay stores at s3://... (docs/scale.md); gs://... needs gcsfs. To test it: moto, flask, flask-cors.
+        # Bags and replay stores at s3://... (docs/scale.md); gs://... needs gcsfs. Tested against moto's server.
         "cloud": ["fsspec>=2024.6", "s3fs>=2024.6"],
         "cluster": ["ray>=2.40"],
         # What `make bench` compares with.
@@ -106,8 +106,11 @@ setup(
         "test": [
             "av>=12",
             "build",
+            "flask",
+            "flask-cors",
             "hypothesis",
             "import-linter",
+            "moto",
             "mypy",
             "playwright>=1.40",
             "psutil",
