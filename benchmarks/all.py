@@ -243,7 +243,7 @@ The peers do less work, or other work:
 - torchrl's replay buffer draws transitions with both images, and goals uniformly. Ours finds goals in the same episode,
   and shifts pictures by some pixels.
 - mcap and rosbags hand over raw messages: they are the floor. Ours decodes the JPEGs, and checks checksums and steps.
-- LeRobot's sampling is not in the table. pip found no versions of its packages beside the others within 200 s.
+- LeRobot's sampling is not in the table: whether it installs beside the others was not found out.
 """
 
 

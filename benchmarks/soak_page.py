@@ -58,12 +58,14 @@ def main() -> int:
 
 def judged(told: dict) -> Result:
     """What the browser says of itself as a line of the table."""
-    seen = {"pictures": 0, "seconds": 0.0, "views": 0, "silent_s": 0.0, "errors": ["it ended early"], **told}
+    seen = {"pictures": 0, "seconds": 0.0, "views": 0, "silent_s": 0.0, "silent_view": "", "errors": ["it ended early"]}
+    seen |= told
     return Result(
         "soak: the page in a browser",
         f"views that have pictures draw one at least every {SILENT_S:.0f} s; no error",
         f"{seen['pictures']} pictures drawn in {seen['seconds']:.0f} s, {seen['views']} views shown, the longest time "
-        f"without one {seen['silent_s']:.1f} s; errors: {seen['errors'] or 'none'}",
+        f"without one {seen['silent_s']:.1f} s, in the view {seen['silent_view'] or '-'}; "
+        f"errors: {seen['errors'] or 'none'}",
         bool(seen["pictures"]) and not seen["errors"] and seen["silent_s"] < SILENT_S,
     )
 
@@ -74,7 +76,7 @@ def browse(address: str) -> int:
 
     path = shutil.which("chromium") or sys.exit("soak_page: chromium is not installed: sudo apt install chromium")
     errors: list[str] = []
-    pictures, views, silent_s = 0, 0, 0.0
+    pictures, views, silent_s, silent_view = 0, 0, 0.0, ""
     began_s = time.monotonic()
     closed = when_closed()
     with sync_playwright() as playwright:
@@ -93,15 +95,17 @@ def browse(address: str) -> int:
             while time.monotonic() - shown_s < STAY_S and not closed.is_set():
                 page.wait_for_timeout(1000)
                 drawn = page.evaluate(
-                    "[...document.querySelectorAll('canvas[data-live]')].map((c) => Number(c.dataset.frames || 0))"
+                    "[...document.querySelectorAll('canvas[data-live]')].filter((c) => c.checkVisibility())"
+                    ".map((c) => Number(c.dataset.frames || 0))"
                 )
                 if sum(drawn) > last:
                     pictures, last, last_s = pictures + sum(drawn) - last, sum(drawn), time.monotonic()
-                if drawn:
-                    silent_s = max(silent_s, time.monotonic() - last_s)
+                if drawn and time.monotonic() - last_s > silent_s:
+                    silent_s, silent_view = time.monotonic() - last_s, view or "cell"
         browser.close()
-    told = {"pictures": pictures, "views": views, "silent_s": silent_s, "seconds": time.monotonic() - began_s}
-    print(json.dumps(told | {"errors": errors[:5]}), flush=True)
+    told = {"pictures": pictures, "views": views, "silent_s": silent_s, "silent_view": silent_view}
+    told |= {"seconds": time.monotonic() - began_s, "errors": errors[:5]}
+    print(json.dumps(told), flush=True)
     return 0
 
 

@@ -88,10 +88,20 @@ def soak(
         f"soak of {seconds:.0f} s: memory, file handles, threads of {len(nodes)} nodes",
         f"every node grows by less than {MOST.memory_mb:.0f} MB, {MOST.handles} handles, {MOST.threads} thread",
         f"at most {most.memory_mb:+.1f} MB, {most.handles:+.0f} handles, {most.threads:+.0f} threads ("
-        + ", ".join(f"{name} {g.memory_mb:+.1f} MB of {samples[name][-1].memory_mb:.0f}" for name, g in growth.items())
+        + ", ".join(_grown(name, g, samples[name][-1]) for name, g in growth.items())
         + ")",
         alive and all(grown < limit for grown, limit in zip(most, MOST, strict=True)),
     )
+
+
+def _grown(name: str, growth: Usage, last: Usage) -> str:
+    """A node's growth; of handles and threads only where there is some."""
+    more = [
+        f"{grown:+.0f} {what} of {now}"
+        for what, grown, now in (("handles", growth.handles, last.handles), ("threads", growth.threads, last.threads))
+        if grown > 0
+    ]
+    return ", ".join([f"{name} {growth.memory_mb:+.1f} MB of {last.memory_mb:.0f}", *more])
 
 
 def _growth(values: list[Usage]) -> Usage:
