@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 from bag_data import make_episode, many_bags
-from page_browser import browser, contrast_faults, go, open_page, picture  # noqa: F401
+from page_browser import browser, contrast_faults, go, open_page  # noqa: F401
 
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import write_episode
@@ -90,7 +90,6 @@ def test_trainings_checkpoints_and_evaluations_are_shown_and_nothing_in_them_is_
     page.wait_for_selector("canvas")
     page.get_by_text(EVIL).wait_for()  # as text
     assert page.evaluate("window.hacked") is None
-    picture(page, "training")
     for view in ("", "goals", "check", "teach"):
         go(page, view)
         page.wait_for_timeout(400)
