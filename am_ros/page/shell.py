@@ -66,7 +66,7 @@ def header(page: Page, views: list[tuple[str, str]]) -> None:
     with ui.element("header").classes("bar"):
         with ui.element("div").classes("top"):
             ui.html("am_ros", sanitize=False, tag="span").classes("brand")
-            nav = Drawn("nav")
+            links = _links(views)
             # Buttons at the end of a row whose other parts keep their size: none moves away under a finger.
             take = Button("Take over", lambda: page.operators.take(page.browser.client_id))
             theme = Button("◐", lambda: ui.run_javascript("amTheme.turn()"), hint="light or dark")
@@ -83,17 +83,30 @@ def header(page: Page, views: list[tuple[str, str]]) -> None:
 
     def refresh() -> None:
         current = _current(page)
-        links = "".join(
-            f'<a href="{esc(path)}"{" aria-current=page" if path == current else ""}>{esc(name)}</a>'
-            for path, name in views
-        )
-        nav.show(f'<nav aria-label="views">{links}</nav>')
+        for path, link in links.items():
+            here = "page" if path == current else "false"
+            if link.props.get("aria-current") != here:
+                link.props["aria-current"] = here
+                link.update()
         who.show(_who(page))
         take.element.set_visibility(not page.commands and not page.operators.read_only)
         told.show(_state(page))
 
     refresh()
     ui.timer(0.5, refresh)
+
+
+def _links(views: list[tuple[str, str]]) -> dict[str, ui.element]:
+    """The way to each view, by its path. They are drawn once: to draw them anew would take the focus from them."""
+    links = {}
+    with ui.element("div").classes("nav"), ui.element("nav") as nav:
+        nav.props["aria-label"] = "views"
+        for path, name in views:
+            links[path] = ui.element("a")
+            links[path].props["href"] = path
+            with links[path]:
+                ui.html(esc(name), sanitize=False, tag="span")
+    return links
 
 
 def _current(page: Page) -> str:
