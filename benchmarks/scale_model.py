@@ -27,7 +27,7 @@ import torch.distributed as dist
 from am_ros.learning import methods
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.describe import describe
-from am_ros.learning.learner import to_tensors
+from am_ros.learning.loader import to_tensors
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.recipes import find_recipe
 from am_ros.replay.sampling import GoalConfig, Sampler
