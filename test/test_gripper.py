@@ -1,5 +1,6 @@
 """What a gripper was told, what its driver answers and what is measured: each kind of gripper, and those that fail."""
 
+import re
 import time
 
 import numpy as np
@@ -140,8 +141,9 @@ def test_a_gripper_that_does_not_move_ends_the_step_with_what_was_measured(ros, 
     began_s = time.monotonic()
     failed = move(ros, x=0.01, gripper=CLOSE).result()
     assert failed.end == RESULT.STOPPED and failed.gripper_opening == pytest.approx(1.0, abs=0.05)
-    said = "gripper_failed: told to close: its fingers have not moved; opening 1.00 is measured"
-    assert failed.reason.startswith(said)
+    # The fingers may have stood a little before they were all open.
+    said = r"gripper_failed: told to close: its fingers have not moved; opening (1\.00|0\.9\d) is measured"
+    assert re.match(said, failed.reason), failed.reason
     assert time.monotonic() - began_s < 5
     assert move(ros, x=0.01).result().end == RESULT.DONE  # told once, to the step that it belongs to
     gripper.stuck = False
