@@ -48,8 +48,9 @@ class Cell:
 
     def in_motion(self, **options):
         """A step of 8 cm in every direction, under way."""
+        start = self.arm.state()[0]
         run = self.send(0.08, 0.08, 0.08, **options)
-        wait_until(lambda: way_from_home(self.arm) > 0.01 and self.arm.state()[1].any(), what="motion")
+        wait_until(lambda: np.abs(self.arm.state()[0] - start).max() > 0.01, what="motion")
         return run
 
     def reset(self):
