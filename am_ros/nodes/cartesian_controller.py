@@ -162,8 +162,7 @@ class CartesianController(ActingNode):
         if fault:
             self._protect(fault)
             raise AmRosError(f"protective_stop: {fault}")
-        gone = self._steps.strange_motion() or self._backend.fault(now_s) or self._gripper.fault()
-        if gone:
+        if gone := self._steps.strange_motion() or self._backend.fault(now_s) or self._gripper.fault():
             raise AmRosError(gone)
 
     # -- what is watched ---------------------------------------------------------------------------------------------

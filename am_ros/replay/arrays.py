@@ -1,5 +1,6 @@
 """Plain arrays -> episodes of a replay store: for data that never was in a bag."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,3 +100,11 @@ def _vectors(displacements: np.ndarray) -> np.ndarray:
     choice = np.zeros((len(displacements), DISCRETE_DIM), np.float32)
     choice[:, _OPEN] = 1
     return np.concatenate([displacements.clip(-1, 1), choice], axis=1)
+
+
+def content_hash(episode: Rows) -> str:
+    """sha256 of what the learner sees of an episode: observations, states, actions."""
+    digest = hashlib.sha256()
+    for array in (episode.observations, episode.states, episode.actions):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -10,9 +10,9 @@ from am_ros.bags.episodes import read_episode
 from am_ros.bags.labels import LABELS
 from am_ros.episode import Episode
 from am_ros.errors import AmRosError
-from am_ros.replay.arrays import Rows
+from am_ros.replay.arrays import Rows, content_hash
 from am_ros.replay.sources import LocalBag, RemoteBag, bags_at
-from am_ros.replay.store import ReplayStore, content_hash
+from am_ros.replay.store import ReplayStore
 from am_ros.storage.remote import Place
 from am_ros.workers import run_in_order
 

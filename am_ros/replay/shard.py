@@ -235,6 +235,16 @@ class Shard:
             for column in self.columns.values():
                 column.all()
 
+    def records(self, rows: np.ndarray) -> np.ndarray:
+        """All that is known of rows int64 [n] but the observations, as Layout.record."""
+        return self.column("rows").take(rows)
+
+    def of_task(self, task: str) -> np.ndarray:
+        """bool [episodes]: which are of a task."""
+        tasks = self.tasks()
+        its: np.ndarray = self.column("tasks").all() == (tasks.index(task) if task in tasks else -1)
+        return its
+
     def observations(self, rows: np.ndarray) -> np.ndarray:
         """Observations of rows int64 [n]."""
         if not self.layout.encoded:
@@ -274,6 +284,7 @@ class Shard:
 
     def entry(self, episode: int, first_row: int) -> Entry:
         """What is known of an episode; `first_row` is that of the shard."""
+
         def one(name: str) -> Any:
             return self.column(name).part(episode, episode + 1)[0]
 

@@ -24,7 +24,7 @@ from am_ros.episode import STATE_DIM, Episode, Outcome
 from am_ros.errors import AmRosError
 from am_ros.paths import Folder
 from am_ros.replay import elsewhere, older
-from am_ros.replay.arrays import Rows, episodes_of
+from am_ros.replay.arrays import Rows, content_hash, episodes_of
 from am_ros.replay.shard import FORMAT, JPEG, PNG, RAW, Entry, Layout, Shard
 from am_ros.replay.shard_set import ShardSet
 from am_ros.replay.spans import Spans
@@ -193,7 +193,9 @@ class ReplayStore:
 
     def records(self, rows: np.ndarray) -> np.ndarray:
         """All that a store knows of rows int64 [...] but the observations; fields as Layout.record names them."""
-        found = self._shards.gather(rows.ravel(), _records, (), self.layout.record)
+        found = self._shards.gather(
+            rows.ravel(), lambda shard, rows: shard.column("rows").take(rows), (), self.layout.record
+        )
         return found.reshape(rows.shape)
 
     @property
@@ -281,7 +283,7 @@ class ReplayStore:
 
     def of_task(self, task: str) -> np.ndarray:
         """bool [episodes]: which are of a task."""
-        return self._column(lambda s: s.column("tasks").all() == _index(s.tasks(), task)).astype(bool)
+        return self._column(lambda shard: shard.of_task(task)).astype(bool)
 
     def ids(self) -> list[str]:
         """Of all episodes, in their order."""
@@ -396,19 +398,3 @@ class ReplayStore:
                 counts = {"episodes": int(its.sum()), "transitions": int(self.steps[its].sum()), "successes": won}
                 found[task] = counts
         return found
-
-
-def _records(shard: Shard, rows: np.ndarray) -> np.ndarray:
-    return shard.column("rows").take(rows)
-
-
-def _index(items: list[str], item: str) -> int:
-    return items.index(item) if item in items else -1
-
-
-def content_hash(episode: Rows) -> str:
-    """sha256 of what the learner sees of an episode: observations, states, actions."""
-    digest = hashlib.sha256()
-    for array in (episode.observations, episode.states, episode.actions):
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
