@@ -88,6 +88,18 @@ def test_an_arm_is_let_go_when_another_browser_takes_over_and_that_one_may_take_
     assert arm.active and arm.ended == 1
 
 
+def test_who_takes_over_and_takes_the_arm_before_the_next_look_keeps_it():
+    arm, operators, custody = room("a", "b")
+    arm.active, operators.teacher = True, "a"
+    custody.look(0.0)
+    operators.take("b")
+    custody.look(0.5)
+    assert not arm.active
+    arm.active, operators.teacher = True, "b"
+    custody.look(1.0)
+    assert arm.active and arm.ended == 1
+
+
 def test_an_arm_that_was_taken_for_a_browser_that_had_left_meanwhile_is_let_go():
     """To take it lasts some seconds: its browser may be gone by then, and nothing would end it."""
     arm, operators, custody = room("a")

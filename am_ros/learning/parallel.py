@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 from am_ros.action import ActionSpace
 from am_ros.errors import AmRosError
@@ -46,41 +47,50 @@ def train(
     what Trainer.fit raises.
     """
     size, launch = config.trainer.processes, launched()
+    work = Work(config, store_folder, out, action_space, start_from)
     if launch is not None:
         if size not in (1, launch.size):
             raise AmRosError(f"parameter processes: {size}, but torchrun started {launch.size}; leave it out")
-        return _join(launch, config, store_folder, out, action_space, on_progress, on_trainer, start_from)
+        return _join(launch, work, on_progress, on_trainer)
     with sole_writer(out):
         if size > 1:
-            return _lead(config, store_folder, out, action_space, on_progress, on_trainer, start_from)
+            return _lead(work, size, on_progress, on_trainer)
         trainer = Trainer(config, out, action_space, start_from=start_from)
         on_trainer(trainer)
         return trainer.fit(ReplayStore.open(store_folder), on_progress)
 
 
+class Work(NamedTuple):
+    """What every process of a training is told."""
+
+    config: LearnerConfig
+    store_folder: Folder
+    out: Folder
+    action_space: ActionSpace
+    start_from: Folder | None
+
+    def trainer(self, group: Group) -> Trainer:
+        """This process's part of it."""
+        return Trainer(self.config, self.out, self.action_space, group, self.start_from)
+
+
 def _lead(
-    config: LearnerConfig,
-    store_folder: Folder,
-    out: Folder,
-    action_space: ActionSpace,
-    on_progress: Callable[[Progress], None],
-    on_trainer: Callable[[Trainer], None],
-    start_from: Folder | None,
+    work: Work, size: int, on_progress: Callable[[Progress], None], on_trainer: Callable[[Trainer], None]
 ) -> Progress:
-    size = config.trainer.processes
     spare_resource_tracker()
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="am_ros_") as folder:
         rendezvous = f"file://{Path(folder) / 'rendezvous'}"
-        arguments = (size, rendezvous, config, store_folder, out, action_space, start_from)
-        helpers = [context.Process(target=_help, args=(rank, *arguments), daemon=True) for rank in range(1, size)]
+        helpers = [
+            context.Process(target=_help, args=(rank, size, rendezvous, work), daemon=True) for rank in range(1, size)
+        ]
         for helper in helpers:
             helper.start()
         group = Group(Launch(0, size, 0, size), rendezvous)
         try:
-            trainer = Trainer(config, out, action_space, group, start_from)
+            trainer = work.trainer(group)
             on_trainer(trainer)
-            return trainer.fit(ReplayStore.open(store_folder), on_progress)
+            return trainer.fit(ReplayStore.open(work.store_folder), on_progress)
         finally:
             for helper in helpers:
                 helper.join(10.0)
@@ -89,42 +99,26 @@ def _lead(
             group.close()
 
 
-def _help(
-    rank: int,
-    size: int,
-    rendezvous: str,
-    config: LearnerConfig,
-    store_folder: Folder,
-    out: Folder,
-    action_space: ActionSpace,
-    start_from: Folder | None,
-) -> None:
+def _help(rank: int, size: int, rendezvous: str, work: Work) -> None:
     leave_to_parent()  # it stops all of them after the same update
     # If the first process dies, the next exchange of gradients fails here: nobody is left behind.
     group = Group(Launch(rank, size, rank, size), rendezvous)
-    Trainer(config, out, action_space, group, start_from).fit(ReplayStore.open(store_folder))
+    work.trainer(group).fit(ReplayStore.open(work.store_folder))
     group.close()
 
 
 def _join(
-    launch: Launch,
-    config: LearnerConfig,
-    store_folder: Folder,
-    out: Folder,
-    action_space: ActionSpace,
-    on_progress: Callable[[Progress], None],
-    on_trainer: Callable[[Trainer], None],
-    start_from: Folder | None,
+    launch: Launch, work: Work, on_progress: Callable[[Progress], None], on_trainer: Callable[[Trainer], None]
 ) -> Progress:
     group = Group(launch)
     try:
         # Who writes the store joins when it is written: only now is it there for all.
-        store = ReplayStore.open(store_folder)
-        if not config.trainer.own_data:
+        store = ReplayStore.open(work.store_folder)
+        if not work.config.trainer.own_data:
             group.check_same("the data they read", store.data_hash)
-        with nullcontext() if launch.rank else sole_writer(out):
+        with nullcontext() if launch.rank else sole_writer(work.out):
             group.barrier()  # nobody else writes a checkpoint from here on
-            trainer = Trainer(config, out, action_space, group, start_from)
+            trainer = work.trainer(group)
             group.check_same("the update they go on from", trainer.update)
             on_trainer(trainer)
             return trainer.fit(store, on_progress)

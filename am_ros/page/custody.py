@@ -50,6 +50,7 @@ class Custody:
             if now_s - self._absent_since_s < self._patience_s:
                 return
         self._source.end_teaching()
+        self._owner = self._absent_since_s = None  # what is taught at the next look was begun since
 
     def _watch(self) -> None:
         while not self._closing.wait(LOOK_S):
