@@ -94,12 +94,17 @@ FOCUSED = """([what, text]) => {
 }"""
 
 
-def picture(page, name: str, height: int = 0) -> None:
-    """Take a picture for docs/page.md, if the file is to be taken anew (AM_ROS_PICTURES=1); `height`: of the window."""
+def picture(page, name: str, height: int = 0, top=None) -> None:
+    """Take a picture for docs/page.md, if the file is to be taken anew (AM_ROS_PICTURES=1).
+
+    `height`: of the window [px]; `top`: what is just below the header.
+    """
     if PICTURED:
         before = page.viewport_size
         if height:
             page.set_viewport_size({"width": before["width"], "height": height})
+        if top is not None:
+            top.evaluate("e => window.scrollBy(0, e.getBoundingClientRect().top - 100)")
         page.wait_for_timeout(600)
         page.screenshot(path=PICTURES / f"page_{name}.png", style=".q-notification { display: none }")
         page.set_viewport_size(before)

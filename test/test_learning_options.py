@@ -143,3 +143,15 @@ def test_q_sees_actions_beside_points_that_the_encoding_names(prior):
     assert network.anchors.points.weight.grad.abs().sum() > 0
     if prior:
         assert all(p.grad is None for p in network.prior_head.parameters()), "cloning alone moves its proposal"
+
+
+@pytest.mark.parametrize("preset", ["small", "state"])
+@pytest.mark.parametrize("factored", [0, 8])
+def test_further_layers_lie_between_encoder_and_head(preset, factored):
+    config = NetworkConfig(preset=preset, image_size=16, observation_size=3, width=16, factored=factored)
+    plain, deep = make_network(config), make_network(replace(config, layers=2))
+    new = deep.state_dict().keys() - plain.state_dict().keys()
+    assert new and all("layers." in name for name in new), "a checkpoint without them still fits"
+    inputs = (torch.randn(4, 3),) * 2 if preset == "state" else (torch.zeros(4, 16, 16, 3, dtype=torch.uint8),) * 2
+    deep.score(deep.encode(*inputs, torch.zeros(4, 6)), uniform_actions(4, 2)).sum().backward()
+    assert all(p.grad.abs().sum() > 0 for name, p in deep.named_parameters() if "layers.0.dense" in name)

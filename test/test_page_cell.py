@@ -148,7 +148,7 @@ def test_an_operator_sees_the_cell_records_a_goal_pursues_it_and_stops_the_arm(c
 
     page.get_by_role("button", name="Compare with now").click()
     page.wait_for_selector("img[alt='then, now, both in one']")
-    picture(page, "goals", 1250)
+    picture(page, "goals", 1250, page.locator(".card:has(.goal)").last)
 
 
 @pytest.mark.timeout(200)

@@ -39,6 +39,10 @@ class NetworkConfig:
     image_size: int = parameter(64, "height and width of the images [px]", range=(16, 1024))
     width: int = parameter(256, "width of the head (small, state)", range=(8, 4096))
     channels: int = parameter(32, "channels of the encoder (small)", range=(4, 1024))
+    # Dense layers see few items and cost next to nothing beside convolutions and the head, which sees every candidate.
+    layers: int = parameter(
+        0, "residual dense layers more, each behind a LayerNorm, between encoder and head (small, state)", range=(0, 64)
+    )
     # Of all presets alike: the published qt_opt network is the one without.
     behaviour_prior: bool = parameter(True, "a cloning head that proposes CEM's first candidates")
     # A grasp is right within millimetres of a place that only the observation says. What the head sees of an action is
@@ -167,6 +171,7 @@ class SmallQNetwork(FilmHead):
         self.state = nn.Linear(STATE_DIM, width)
         self.norm = nn.LayerNorm(width)
         self.hidden = nn.Linear(width, width)
+        self.layers = residual_layers(config)
         self._make_head(config)
 
     def encode(self, image: Tensor, goal_image: Tensor, state: Tensor) -> Tensor:
@@ -176,7 +181,8 @@ class SmallQNetwork(FilmHead):
         x = functional.relu(x + self.conv3(x))
         x = self.flat(x.flatten(1)) + self.state(state)
         x = functional.relu(self.norm(x))
-        return functional.relu(x + self.hidden(x))
+        encoding: Tensor = self.layers(functional.relu(x + self.hidden(x)))
+        return encoding
 
 
 class StateQNetwork(FilmHead):
@@ -201,6 +207,7 @@ class StateQNetwork(FilmHead):
         self.state = nn.Linear(STATE_DIM, width)
         self.norm = nn.LayerNorm(width)
         self.hidden1, self.hidden2 = nn.Linear(width, width), nn.Linear(width, width)
+        self.layers = residual_layers(config)
         self._make_head(config)
 
     def look_at(self, observations: np.ndarray | RowView) -> None:
@@ -224,7 +231,25 @@ class StateQNetwork(FilmHead):
         x = self.observation(torch.cat([now, asked], dim=-1)) + self.state(state)
         x = functional.relu(self.norm(x))
         x = functional.relu(x + self.hidden1(x))
-        return functional.relu(x + self.hidden2(x))
+        encoding: Tensor = self.layers(functional.relu(x + self.hidden2(x)))
+        return encoding
+
+
+class Residual(nn.Module):
+    """x + W norm(x) + b, then ReLU: [B, width] -> [B, width]."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm, self.dense = nn.LayerNorm(width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, width] -> [B, width]."""
+        return functional.relu(x + self.dense(self.norm(x)))
+
+
+def residual_layers(config: NetworkConfig) -> nn.Sequential:
+    """What the configuration asks for between encoder and head; nothing draws a random number if it is nothing."""
+    return nn.Sequential(*(Residual(config.width) for _ in range(config.layers)))
 
 
 class Stem(nn.Module):

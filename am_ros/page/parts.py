@@ -152,7 +152,7 @@ def facts(pairs: Iterable[tuple[str, str]], wide: bool = False) -> str:
     """Names and values as HTML, one below the other or, `wide`, side by side; values are escaped."""
     rows = [f"<dt>{esc(k)}</dt><dd>{esc(v)}</dd>" for k, v in pairs]
     if wide:
-        return f"<dl class='facts wide'>{''.join(f'<div>{row}</div>' for row in rows)}</dl>"
+        return f"<dl class='facts beside'>{''.join(f'<div>{row}</div>' for row in rows)}</dl>"
     return f"<dl class=facts>{''.join(rows)}</dl>"
 
 
