@@ -16,7 +16,7 @@ from am_ros.ros.node.clocks import StampClock, steady_timer
 from am_ros.ros.node.common import StopOnSignal, declare
 from am_ros.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics
 from am_ros.ros.node.service import RemoteService, wait_for
-from am_ros.ros.page.services import CheckServices
+from am_ros.ros.services import CheckServices
 
 TRANSITION_IDS = {name: getattr(Transition, f"TRANSITION_{name.upper()}") for name in TRANSITIONS}
 ASK_AGAIN_S = 1.0

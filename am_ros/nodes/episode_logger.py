@@ -20,7 +20,7 @@ from am_ros.ros.messages.types import message_class
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import completed, declare, run
 from am_ros.ros.node.diagnostics import OK, WARN, Diagnostics
-from am_ros.ros.page.services import EpisodeServices
+from am_ros.ros.services import EpisodeServices
 
 # Best effort hears reliable and best-effort publishers alike. 100 deep: three seconds of images.
 BEST_EFFORT_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)

@@ -24,7 +24,7 @@ from am_ros.ros.node.common import declare, from_ns, run, to_ns
 from am_ros.ros.node.diagnostics import OK, WARN, Diagnostics
 from am_ros.ros.node.lifecycle import ActingNode
 from am_ros.ros.node.single_goal import SingleGoalServer
-from am_ros.ros.page.services import CheckpointServices
+from am_ros.ros.services import CheckpointServices
 
 NO_CHECKPOINT = "no checkpoint is loaded (call ~/load_checkpoint)"
 MAX_STEPS = 1000  # of a goal: a number from the network must not keep the arm for ever

@@ -29,7 +29,7 @@ from am_ros.replay.store import ReplayStore
 from am_ros.ros.node.backlog import NOTHING, Answer, Backlog
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import KEEP_ALL_QOS, RELIABLE_QOS, NodeThread, declare, run
-from am_ros.ros.page.services import TrainingServices
+from am_ros.ros.services import TrainingServices
 from am_ros.storage.remote import Place
 
 LOOK_S = 1.0  # for episodes of which something was lost
