@@ -229,13 +229,16 @@ class Sampler:
             self._my_share, mine
         )
         beside = np.clip(row + offset, first, last)
-        is_beside, is_near = self.near(np.stack([row, row]), np.stack([beside, goal]))
-        goal = np.where(at_goal, np.where(is_beside, beside, row), goal)
-        near = at_goal | (~rewarded & is_near)
-        row = np.where(stop & half, last, row)
+        begin, row = row, np.where(stop & half, last, row)
         terminates = at_goal | stop
         following = row + ~terminates  # terminate moves nothing
-        now, then = store.records(np.stack([row, following]))
+        # One question to the store in place of three: with many shards each costs a search of its own.
+        several = np.stack([begin, beside, goal, row, following])
+        known = store.records(np.concatenate([several.ravel(), self._transitions.rows(others).ravel()]))
+        start, there, wanted, now, then = known[: several.size].reshape(several.shape)
+        is_beside, is_near = self._near(begin, start, beside, there), self._near(begin, start, goal, wanted)
+        goal = np.where(at_goal, np.where(is_beside, beside, begin), goal)
+        near = at_goal | (~rewarded & is_near)
         action = now["action"].copy()
         action[terminates] = np.eye(store.action_dim, dtype=np.float32)[-1]
         shift = (shifts[:, self.mine].T - config.random_shift_px) * store.has_images
@@ -255,7 +258,7 @@ class Sampler:
             next_state=then["state"].copy(),
             action=action,
             next_action=then["action"].copy(),
-            other_actions=store.records(self._transitions.rows(others))["action"].copy(),
+            other_actions=known[several.size :]["action"].copy().reshape(*others.shape, store.action_dim),
             near_goal=near,
             steps_to_goal=steps,
             final=random_goal & (cut == row + 1) & (following < last),
@@ -276,7 +279,10 @@ class Sampler:
         Nothing but the tool moves by itself, so what was between is the same. Without proprioception only a row itself
         is near it.
         """
-        here, there = self.store.records(np.stack([rows, goals]))
+        return self._near(rows, self.store.records(rows), goals, self.store.records(goals))
+
+    def _near(self, rows: np.ndarray, here: np.ndarray, goals: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """As `near`, of rows and goals whose records are known."""
         a, moved = here["state"], here["state"] - there["state"]
         moved_m = np.linalg.norm(moved[..., POSITION], axis=-1)
         turned = np.abs(moved[..., _TURNED]).max(axis=-1)

@@ -109,10 +109,12 @@ class ShardSet:
     def _spread(self, rows: np.ndarray) -> Iterator[tuple[Shard, np.ndarray, np.ndarray]]:
         """Of each shard that rows [n] lie in: which of them, and their numbers there."""
         shards, first = list(self._shards), self._first_rows
-        which = np.searchsorted(first, rows, "right") - 1
-        order = np.argsort(which, kind="stable")
-        for places in np.split(order, np.flatnonzero(np.diff(which[order])) + 1) if len(rows) else ():
-            number = which[places[0]]
+        which = (np.searchsorted(first, rows, "right") - 1).astype(np.uint16 if len(shards) < 2**16 else np.int64)
+        order = np.argsort(which, kind="stable")  # of 16 bits: by radix
+        counts = np.bincount(which)
+        ends = np.cumsum(counts)
+        for number in np.flatnonzero(counts).tolist():
+            places = order[ends[number] - counts[number] : ends[number]]
             yield shards[number], places, rows[places] - first[number]
 
     def _sure(self, shard: Shard, read: Callable[[Shard, np.ndarray], T], rows: np.ndarray) -> T:
