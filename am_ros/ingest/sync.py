@@ -236,6 +236,8 @@ class Synchroniser:
         self._watch_look(look, stamp)
         shift = self._clock("image", received.topic, stamp, received.receive_ns)
         last, self._last_image_ns = self._last_image_ns, stamp
+        for values in filter(None, (self._opening, self._command)):
+            values.lives_on(stamp)
         if last is not None and stamp <= last:
             if last - stamp < JUMP_NS and not shift:
                 self.dropped["images that are not newer than the one before"] += 1

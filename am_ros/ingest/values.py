@@ -22,6 +22,8 @@ LEVEL_NS = 1_500_000_000
 
 # A stream that came as regularly as its last messages did, and is silent so many times longer, and so long, stopped.
 _REGULAR, _TIMES_LONGER, _SILENT_NS = 50, 20, 1_000_000_000
+# Where everything pauses the recording paused: images further apart than this say no more than that of the time between.
+_PAUSE_NS = 500_000_000
 # What `Values.add` returns for a message that nobody stamped.
 UNSTAMPED = -1
 
@@ -39,6 +41,8 @@ class Values:
         self._flips: deque[int] = deque(maxlen=_FLIPS)
         self._intervals_ns: deque[int] = deque(maxlen=_REGULAR)
         self._silent_ns: tuple[int, int] | None = None  # the first silence that hides a change: from, to
+        self._last_image_ns = 0
+        self._recorded_ns = 0  # for how long images came since the last number
 
     def add(self, message, receive_ns: int) -> int | None:
         """Take a message; returns its stamp, None if it holds no number there, and UNSTAMPED if its stamp is none."""
@@ -66,7 +70,13 @@ class Values:
                 self._silent_ns = self._silent_ns or (last_ns, stamp)
             self._intervals_ns.append(stamp - last_ns)
         self._samples.append((stamp, min(1.0, max(0.0, share))))
+        self._recorded_ns = 0
         return stamp
+
+    def lives_on(self, image_ns: int) -> None:
+        """An image came at this stamp: whatever is silent is so although the bag goes on."""
+        self._recorded_ns += min(_PAUSE_NS, max(0, image_ns - self._last_image_ns))
+        self._last_image_ns = image_ns
 
     def _watch_flips(self, stamp: int, share: float) -> None:
         """Two grippers on one topic: no finger goes to and fro so often."""
@@ -84,6 +94,7 @@ class Values:
         silent_ns = now_ns - self._samples[-1][0] if self._samples else 0
         return (
             len(self._intervals_ns) == _REGULAR
+            and self._recorded_ns > _SILENT_NS
             and silent_ns > max(_SILENT_NS, _TIMES_LONGER * max(self._intervals_ns))
         )  # fmt: skip
 
