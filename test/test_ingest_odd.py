@@ -32,6 +32,7 @@ from recordings import (
 from rosbags.typesys import get_types_from_msg
 from test_ingest_sources import ARM, BY_JOINTS, angles
 
+from am_ros import cli
 from am_ros.bags.finder import find
 from am_ros.errors import AmRosError
 from am_ros.ingest import decoding
@@ -274,3 +275,16 @@ def test_a_number_marks_the_same_as_a_float_and_as_an_int(tmp_path):
     marks = [("/mark", kind, T0 + t, make(kind, data=value)) for t, value in ((1, 1.0), (6, 0.0))]
     mapping = rules(tmp_path, episodes={"cut": "marker"}, marker={"topic": "/mark", "start": [1], "end": [0]})
     assert len(ingested(write(tmp_path / "bag", camera() + poses() + marks), mapping)[0]) == 1
+
+
+@pytest.mark.parametrize("out", ["episodes", "."])
+def test_episodes_among_the_recordings_are_not_read_as_recordings(tmp_path, capsys, out):
+    folder = tmp_path / "all"
+    write(folder / "one", camera() + poses())
+    rules(tmp_path)
+    arguments = ["bags", "ingest", str(folder), "--mapping", str(tmp_path / "mapping.yaml"), "--out", str(folder / out)]
+    assert cli.main(arguments) == 0
+    write(folder / "two", camera(10.0) + poses(10.0))
+    capsys.readouterr()
+    assert cli.main(arguments) == 0
+    assert "from 2 bags; 0 bags refused" in capsys.readouterr().out

@@ -74,7 +74,7 @@ def ingest(arguments) -> int:
     from am_ros.ingest.ledger import Ledger
     from am_ros.ingest.many import ingest_all
     from am_ros.ingest.mapping import load_mapping
-    from am_ros.ingest.naming import plan
+    from am_ros.ingest.naming import plan, recordings_among
 
     rules = load_mapping(arguments.mapping)
     action_space = configuration.from_flags(ActionSpace, arguments)
@@ -87,7 +87,7 @@ def ingest(arguments) -> int:
             raise AmRosError(f"--out {arguments.out}: cannot be made: {error.strerror}") from None
     found = find_all(arguments.path)
     ledger = None if arguments.out is None else Ledger(arguments.out, rules, action_space)
-    bags = plan(found.bags, ledger, arguments.prefix)
+    bags = plan(recordings_among(found.bags, arguments.out), ledger, arguments.prefix)
     progress = ProgressLine(sys.stderr, "ingest", "bags") if len(bags) > 1 else None
     reports = []
     kept = None if arguments.dry_run else ledger

@@ -89,6 +89,12 @@ def _in_use(ledger: Ledger | None, stems: set[str]) -> tuple[dict[str, set[str]]
     return of_names, of_recordings
 
 
+def recordings_among(bags: list[Path], out: Path | None) -> list[Path]:
+    """The bags that are not episodes which an earlier run made of one of them: `out` may lie in their folder."""
+    place = None if out is None else out.resolve()
+    return [bag for bag in bags if bag.resolve().parent != place or not recording_of(bag)]
+
+
 def recording_of(bag: Path) -> str:
     """The fingerprint that an ingested episode says it came from; empty if it says none."""
     try:

@@ -22,7 +22,7 @@ LEVEL_NS = 1_500_000_000
 
 # A stream that came as regularly as its last messages did, and is silent so many times longer, and so long, stopped.
 _REGULAR, _TIMES_LONGER, _SILENT_NS = 50, 20, 1_000_000_000
-# Where everything pauses the recording paused: images further apart than this say no more than that of the time between.
+# Where everything pauses the recording paused: the time between two images counts up to this.
 _PAUSE_NS = 500_000_000
 # What `Values.add` returns for a message that nobody stamped.
 UNSTAMPED = -1
