@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
 from am_msgs.action import ReachGoal
 from am_msgs.srv import RecordGoal, ResetScene
@@ -27,6 +28,7 @@ from am_ros.cell.graph import workcell_nodes
 from am_ros.cell.processes import NodeProcess, stop_all
 from am_ros.cell.supervisor import Supervisor
 from am_ros.faults.domain import claim_domain
+from am_ros.nodes.operator_page import NICE
 from am_ros.ros.node.common import RELIABLE_QOS
 
 VIEWS = ("", "goals", "episodes", "training", "check", "teach")
@@ -352,6 +354,7 @@ def test_a_policy_server_that_is_killed_is_named_and_its_successor_takes_goals(r
 def test_the_page_of_a_port_that_is_taken_ends_in_one_sentence(start_node):
     first = start_node("operator_page", page_port=0)
     port = address_of(first).rstrip("/").rpartition(":")[2]
+    assert psutil.Process(first.pid).nice() - os.nice(0) == NICE, "the robot's nodes come first"
     second = start_node("operator_page", page_port=int(port))
     assert second.wait(60) == 2
     assert f"operator_page: parameter page_port: 127.0.0.1:{port} cannot be listened on" in second.output

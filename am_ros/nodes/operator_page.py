@@ -1,5 +1,6 @@
 """The operator's page: the cell in a browser, and what is asked of it there. docs/page.md shows the views."""
 
+import os
 import sys
 
 from rclpy.node import Node
@@ -9,6 +10,8 @@ from am_ros.page.config import PageConfig
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import declare, run
 from am_ros.ros.page.source import PageNodeConfig, RosSource
+
+NICE = 5  # of its process: the robot's nodes on the same machine come first
 
 
 class OperatorPage(Node):
@@ -40,6 +43,7 @@ class OperatorPage(Node):
 
 def main(args=None) -> int:
     """Entry point of the executable."""
+    os.nice(NICE)
     return run(OperatorPage, "operator_page", args)
 
 
