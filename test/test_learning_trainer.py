@@ -10,8 +10,10 @@ from learning_data import random_episodes
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
+from am_ros.learning.keeper import start_network
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig
+from am_ros.learning.recipes import find_recipe
 from am_ros.learning.trainer import Trainer
 from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.sampling import GoalConfig, Sampler, is_held_out
@@ -116,3 +118,17 @@ def test_weights_of_another_network_are_no_start(store, tmp_path):
         Trainer(_with("network", width=32), tmp_path / "second", start_from=tmp_path / "first" / "checkpoint")
     with pytest.raises(AmRosError, match="is not a checkpoint"):
         Trainer(CONFIG, tmp_path / "second", start_from=tmp_path)
+
+
+def test_q_that_sees_a_proposal_is_fine_tuned_on_a_reward_together_with_its_head(store, tmp_path):
+    Trainer(_with("network", anchors=1, layers=1), tmp_path / "first").fit(store)
+    first = tmp_path / "first" / "checkpoint"
+    for start, head in ((first, True), (None, False)):
+        recipe = find_recipe("qt_opt", image_size=16, width=16, channels=4, random_shift_px=0)
+        config = replace(recipe, network=start_network(start, recipe.network), trainer=CONFIG.trainer)
+        second = Trainer(config, tmp_path / f"second_{head}", start_from=start)
+        assert second.config.network.behaviour_prior == head and second.config.network.anchors == head
+        before = {k: v.clone() for k, v in second.learner.network.state_dict().items() if k.startswith("prior_head")}
+        second.fit(store)
+        after = second.learner.network.state_dict()
+        assert len(before) == 4 * head and all(not torch.equal(v, after[k]) for k, v in before.items())

@@ -9,8 +9,9 @@ from am_ros.commands.learner_flags import add_learner_flags, learner_config
 from am_ros.configuration import add_flags, from_flags
 from am_ros.evaluation.online.ledger import NAME, PICTURE
 from am_ros.evaluation.online.loop import Status, improve
-from am_ros.evaluation.online.plan import LoopConfig, Plan, start_network
+from am_ros.evaluation.online.plan import LoopConfig, Plan
 from am_ros.evaluation.policy_episodes import Exploration
+from am_ros.learning.keeper import start_network
 from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.sim.tasks import TASKS, find_task

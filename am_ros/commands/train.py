@@ -13,6 +13,7 @@ from am_ros.errors import AmRosError
 from am_ros.evaluation.curves import learning_curve
 from am_ros.evaluation.outputs import check_file
 from am_ros.learning.group import launched
+from am_ros.learning.keeper import start_network
 from am_ros.learning.parallel import train
 from am_ros.learning.progress import Progress
 from am_ros.learning.recipes import RECIPES, find_recipe
@@ -55,7 +56,9 @@ def register(subparsers) -> None:
 
 def run(arguments) -> int:
     """Ingest, train with progress on stderr, draw the curve."""
-    config, labels = learner_config(arguments, find_recipe(arguments.recipe)), check_labels(arguments.labels)
+    recipe, labels = find_recipe(arguments.recipe), check_labels(arguments.labels)
+    recipe = dataclasses.replace(recipe, network=start_network(arguments.start_from, recipe.network))
+    config = learner_config(arguments, recipe)
     action_space, launch = ActionSpace(), launched()
     folder = arguments.replay or arguments.out / "replay"
     # One process writes a store: the first of all where it is shared, else the first of each machine.

@@ -224,3 +224,13 @@ def _is_prior(name: str) -> bool:
 def _differences(one: "DataclassInstance", other: "DataclassInstance") -> list[str]:
     """Names of the fields in which two configurations of one kind differ."""
     return [f.name for f in dataclasses.fields(one) if getattr(one, f.name) != getattr(other, f.name)]
+
+
+def start_network(start_from: Folder | None, default: NetworkConfig) -> NetworkConfig:
+    """The network of the checkpoint that a run starts from, the default without one; AmRosError if it is damaged."""
+    if start_from is None:
+        return default
+    try:
+        return configuration.from_dict(NetworkConfig, checkpoint.load(start_from).meta["config"]["network"])
+    except (AmRosError, KeyError, TypeError) as error:
+        raise AmRosError(f"parameter start_from: {error}") from None

@@ -99,6 +99,16 @@ class LearnerConfig:
     trainer: TrainerConfig = TrainerConfig()
     acting: CemConfig = CemConfig()  # how the policy searches
 
+    @property
+    def teaches_prior(self) -> bool:
+        """Whether the loss teaches a behaviour prior: a network has one for no other reason.
+
+        Q that sees actions beside the prior's proposal needs it: fine-tuning it on a reward teaches it further.
+        """
+        method, network = self.method, self.network
+        needed = method.method == "qt_opt" and network.anchors > 0 and network.behaviour_prior
+        return method.teaches_prior or (needed and method.cloning_weight > 0)
+
     def settled(self) -> "LearnerConfig":
         """The same with what one value decides for others.
 
@@ -110,7 +120,7 @@ class LearnerConfig:
         if not method.terminates:
             method = replace(method, target_cem=replace(method.target_cem, terminate=False))
             goals, acting = replace(goals, at_goal_share=0.0, stop_share=0.0), replace(acting, terminate=False)
-        if not method.teaches_prior:
+        if not self.teaches_prior:
             network = replace(network, behaviour_prior=False)
         elif not network.behaviour_prior and method.learns_q:
             method = replace(method, cloning_weight=0.0)
@@ -123,7 +133,7 @@ class LearnerConfig:
     def check_prior(self, recipe: "LearnerConfig") -> None:
         """Raise AmRosError if this asks for a behaviour prior that the `recipe` it came from does not teach."""
         asked = self.network.behaviour_prior and not recipe.network.behaviour_prior
-        if asked and not self.method.teaches_prior:
+        if asked and not self.teaches_prior:
             raise AmRosError(
                 "parameter behaviour_prior: true, but nothing here teaches the head; set cloning_weight above 0, too"
             )

@@ -109,13 +109,3 @@ class Plan:
             if mine != its:
                 raise AmRosError(f"parameter {field.name}: {mine}, but the network of {self.start_from} has {its}")
         return found
-
-
-def start_network(start_from, default: NetworkConfig) -> NetworkConfig:
-    """The network of the checkpoint that a run starts from, the default without one; AmRosError if it is damaged."""
-    if start_from is None:
-        return default
-    try:
-        return configuration.from_dict(NetworkConfig, checkpoint.load(start_from).meta["config"]["network"])
-    except (AmRosError, KeyError, TypeError) as error:
-        raise AmRosError(f"parameter start_from: {error}") from None

@@ -84,7 +84,7 @@ class MethodConfig:
 
     @property
     def teaches_prior(self) -> bool:
-        """Whether the loss teaches a behaviour prior: a network has one for no other reason."""
+        """Whether the method teaches a behaviour prior of any network."""
         return self.method in HEAD_ALONE or (self.method in WITH_HEAD and self.cloning_weight > 0)
 
     @property
