@@ -98,9 +98,11 @@ def browse(address: str) -> int:
                     "[...document.querySelectorAll('canvas[data-live]')].filter((c) => c.checkVisibility())"
                     ".map((c) => Number(c.dataset.frames || 0))"
                 )
-                if sum(drawn) > last:
-                    pictures, last, last_s = pictures + sum(drawn) - last, sum(drawn), time.monotonic()
-                if drawn and time.monotonic() - last_s > silent_s:
+                new = sum(drawn) - last if sum(drawn) >= last else sum(drawn)  # a canvas made anew counts from 0
+                pictures, last = pictures + new, sum(drawn)
+                if new or not drawn:
+                    last_s = time.monotonic()
+                if time.monotonic() - last_s > silent_s:
                     silent_s, silent_view = time.monotonic() - last_s, view or "cell"
         browser.close()
     told = {"pictures": pictures, "views": views, "silent_s": silent_s, "silent_view": silent_view}

@@ -22,6 +22,7 @@ from nicegui import app as nicegui_app
 
 from am_ros.bags.playback import Moment
 from am_ros.errors import AmRosError
+from am_ros.page.aside import aside
 from am_ros.page.config import PageConfig
 from am_ros.page.custody import Custody
 from am_ros.page.guard import MAX_CLIENTS, MAX_MESSAGE, Guard, read_token
@@ -239,7 +240,7 @@ def _bind(make: Callable, page: Page) -> Callable:
 
 async def _send(read: Callable, *arguments) -> Response:
     try:
-        data = await asyncio.get_running_loop().run_in_executor(None, read, *arguments)
+        data = await aside(read, *arguments)
     except AmRosError as error:
         return PlainTextResponse(str(error), 404)
     kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-from nicegui import run, ui
+from nicegui import ui
 
 from am_ros.errors import AmRosError
+from am_ros.page.aside import aside
 from am_ros.page.operators import Browser, Operators
 from am_ros.page.parts import Button, Drawn, dot, esc
 from am_ros.page.source import Source
@@ -45,7 +46,7 @@ class Page:
     async def ask(self, function: Callable, *arguments, tell: bool = False):
         """Like `act`, for what changes nothing: everybody may."""
         try:
-            answer = await run.io_bound(function, *arguments)
+            answer = await aside(function, *arguments)
         except AmRosError as error:
             self.tell(str(error), "negative")
             return None
