@@ -12,7 +12,7 @@ from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import NetworkConfig
-from am_ros.learning.trainer_config import FACTORED, LearnerConfig
+from am_ros.learning.trainer_config import FACTORED, LearnerConfig, TrainerConfig
 from am_ros.replay.sampling import GoalConfig
 
 # Over Q alone: from actions that the data did, then closer and closer around the best of them.
@@ -21,6 +21,7 @@ _SEARCH = replace(_Q_ONLY, samples=256, iterations=3, elite_fraction=0.06)
 _TARGET_SEARCH = replace(_Q_ONLY, samples=16, iterations=1, elite_fraction=0.25)
 _PAPER_SEARCH = CemConfig(samples=64, iterations=2, prior_share=0.0, prior_weight=0.0)  # section 4.2 of QT-Opt
 _Q_ALONE = NetworkConfig(behaviour_prior=False)
+_DEEP, _FASTER = NetworkConfig(layers=4), TrainerConfig(learning_rate=1e-3)  # docs/learner_study.md
 # Every number here was compared on vectors (docs/results.md).
 _OURS = MethodConfig(gamma=0.97, negatives=16, data_share=0.75, target_cem=_TARGET_SEARCH)
 _OUR_GOALS = GoalConfig(random_share=0.3)
@@ -28,9 +29,12 @@ _PLAIN = MethodConfig(gamma=0.97, monte_carlo_floor=False, cloning_weight=0.0, t
 
 RECIPES: dict[str, LearnerConfig] = {
     "default": LearnerConfig(),
-    # What gave most so far (docs/results.md). The cloning head proposes beside the data.
+    # What gave most so far (docs/results.md). The cloning head proposes beside the data, and Q sees each action beside
+    # its proposal.
     "best": LearnerConfig(
-        method=replace(_OURS, target_cem=replace(_TARGET_SEARCH, prior_share=0.25)),
+        network=replace(_DEEP, anchors=1),
+        trainer=_FASTER,
+        method=replace(_OURS, target_cem=replace(_TARGET_SEARCH, prior_share=0.25), cloning_weight=2.0),
         goals=_OUR_GOALS,
         acting=replace(_SEARCH, prior_share=0.25, data_share=0.75, prior_weight=1.0, objective="logit"),
     ),
@@ -57,6 +61,8 @@ RECIPES: dict[str, LearnerConfig] = {
         acting=_PAPER_SEARCH,
     ),
     "gcbc": LearnerConfig(
+        network=_DEEP,
+        trainer=_FASTER,
         method=MethodConfig(method="gcbc"),
         goals=GoalConfig(random_share=0.0),
         acting=CemConfig(samples=2, iterations=1, objective="prior"),
