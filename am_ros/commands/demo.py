@@ -168,7 +168,6 @@ class Demo:
                 "recipe": self.config.recipe,
                 "minutes": self.config.train_minutes,
                 "processes": self.config.workers,
-                "calibrate_stop": True,
             },
         )
         with Supervisor([trainer], self.out / "log" / "learn") as cell, RosClient("demo") as client:
