@@ -19,6 +19,8 @@ from am_ros.faults.domain import claim_domain
 enter_ros_environment()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by what the tests start
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is for what a shell script starts with &
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # For a node to start, and for what a browser waits for. On a machine that is overrun, AM_ROS_PATIENCE_S=300 gives five
