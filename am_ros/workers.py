@@ -17,6 +17,7 @@ from am_ros.ray_jobs import Cluster, Job, run_on_cluster
 from am_ros.signals import leave_to_parent, spare_resource_tracker
 
 T = TypeVar("T")
+NICE = 5  # of a process beside the robot's nodes on the same machine: they come first
 Workers: TypeAlias = int | Cluster  # so many processes of this machine, or a Ray cluster
 
 

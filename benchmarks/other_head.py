@@ -6,9 +6,11 @@ The head proposes candidates and counts by its likelihood, as the checkpoint's o
 answers whether a network's Q or its head is what holds it back, and makes no checkpoint. One process only.
 """
 
+import argparse
 import sys
 
 from am_ros import cli
+from am_ros.errors import AmRosError
 from am_ros.evaluation import actors
 from am_ros.learning.networks import QNetwork
 from am_ros.learning.policy import Policy
@@ -37,9 +39,13 @@ class OtherHead(QNetwork):
 def main(head: str, arguments: list[str]) -> int:
     """Run the command line's verb with that head in every policy that it loads."""
     load, other = actors.load_policy, Policy.load(head).acting
+    if not other.config.behaviour_prior:
+        raise AmRosError(f"{head}: has no cloning head")
 
     def load_policy(*given, **options) -> Policy:
         policy = load(*given, **options)
+        if policy.network.config.observation_shape != other.config.observation_shape:
+            raise AmRosError(f"{head}: sees other observations than the policy")
         policy.acting = OtherHead(policy.acting, other)
         return policy
 
@@ -48,4 +54,11 @@ def main(head: str, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("head", help="checkpoint whose cloning head is taken")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="am-ros's own: evaluate CHECKPOINT ...")
+    given = parser.parse_args()
+    try:
+        sys.exit(main(given.head, given.arguments))
+    except AmRosError as error:
+        sys.exit(f"other_head: {error}")

@@ -1,12 +1,13 @@
 """What a training keeps and starts from: held-out episodes, milestones, first weights."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 from learning_data import random_episodes
 
+from am_ros import cli
 from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
@@ -132,3 +133,13 @@ def test_q_that_sees_a_proposal_is_fine_tuned_on_a_reward_together_with_its_head
         second.fit(store)
         after = second.learner.network.state_dict()
         assert len(before) == 4 * head and all(not torch.equal(v, after[k]) for k, v in before.items())
+
+
+def test_the_command_starts_with_the_network_of_the_checkpoint_whatever_the_recipe_says(store, tmp_path, capsys):
+    Trainer(CONFIG, tmp_path / "first").fit(store)
+    command = ["train", "--replay", str(store.folder), "--updates", "2", "--recipe", "best", "--start-from"]
+    assert cli.main([*command, str(tmp_path / "first" / "checkpoint"), "--out", str(tmp_path / "second")]) == 0
+    found = checkpoint.load(tmp_path / "second" / "checkpoint").meta["config"]
+    assert found["network"] == asdict(CONFIG.network) and found["method"]["negatives"] == 16
+    assert cli.main([*command, str(tmp_path / "no"), "--out", str(tmp_path / "third")]) == 2
+    assert f"parameter start_from: {tmp_path / 'no'}: is not a checkpoint" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.group import COMPRESSIONS
-from am_ros.learning.methods.config import MethodConfig
+from am_ros.learning.methods.config import HEAD_ALONE, WITH_HEAD, MethodConfig
 from am_ros.learning.networks import NetworkConfig
 from am_ros.replay.sampling import GoalConfig
 
@@ -106,8 +106,8 @@ class LearnerConfig:
         Q that sees actions beside the prior's proposal needs it: fine-tuning it on a reward teaches it further.
         """
         method, network = self.method, self.network
-        needed = method.method == "qt_opt" and network.anchors > 0 and network.behaviour_prior
-        return method.teaches_prior or (needed and method.cloning_weight > 0)
+        beside = method.method == "qt_opt" and network.anchors > 0 and network.behaviour_prior
+        return method.method in HEAD_ALONE or ((method.method in WITH_HEAD or beside) and method.cloning_weight > 0)
 
     def settled(self) -> "LearnerConfig":
         """The same with what one value decides for others.

@@ -14,6 +14,7 @@ from am_ros.learning.progress import Progress
 from am_ros.learning.trainer import Trainer
 from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.signals import leave_to_parent, spare_resource_tracker
+from am_ros.workers import NICE
 
 
 class TrainingWorker:
@@ -77,7 +78,7 @@ def _train(
 ) -> None:
     """The child: trains and obeys commands until it is done."""
     leave_to_parent()  # who says when to stop, so that the last checkpoint is written
-    os.nice(5)  # the robot's nodes on the same machine come first
+    os.nice(NICE)
 
     def listen(trainer: Trainer) -> None:
         threading.Thread(target=_obey, args=(pipe, trainer), daemon=True).start()

@@ -10,8 +10,7 @@ from am_ros.page.config import PageConfig
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import declare, run
 from am_ros.ros.page.source import PageNodeConfig, RosSource
-
-NICE = 5  # of its process: the robot's nodes on the same machine come first
+from am_ros.workers import NICE
 
 
 class OperatorPage(Node):

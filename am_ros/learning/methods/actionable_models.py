@@ -16,7 +16,7 @@ from am_ros.learning import draws
 from am_ros.learning.cem import one_hot_actions, refit, sample_actions, uniform_actions, without_terminate
 from am_ros.learning.methods.bellman import q_figures, td_target
 from am_ros.learning.methods.config import MethodConfig
-from am_ros.learning.methods.gcbc import cloning_loss
+from am_ros.learning.methods.gcbc import cloned
 from am_ros.learning.networks import Lagged, QNetwork, as_list
 from am_ros.learning.types import Encoding, Generator, Loss, Tensors
 
@@ -189,8 +189,6 @@ def loss(
     total = positive + config.negative_weight * negative
     parts = {"loss_positive": positive, "loss_negative": negative, **q_figures(seen, y, batch)}
     parts["q_unseen"] = unseen.sigmoid().mean()
-    prior = network.prior(encoding)
-    if prior is not None and config.cloning_weight > 0:
-        parts["loss_prior"] = cloning_loss(prior, batch["action"], batch["steps_to_goal"] >= 0)
-        total = total + config.cloning_weight * parts["loss_prior"]
-    return total, {name: value.detach() for name, value in {"loss": total, **parts}.items()}
+    cloning, parts_of_it = cloned(network, encoding, batch, config)
+    total = total + cloning
+    return total, {name: value.detach() for name, value in {"loss": total, **parts, **parts_of_it}.items()}

@@ -83,11 +83,6 @@ class MethodConfig:
     )  # fmt: skip
 
     @property
-    def teaches_prior(self) -> bool:
-        """Whether the method teaches a behaviour prior of any network."""
-        return self.method in HEAD_ALONE or (self.method in WITH_HEAD and self.cloning_weight > 0)
-
-    @property
     def learns_q(self) -> bool:
         """Whether there is a Q to search over; the methods without act by the behaviour prior."""
         return self.method not in HEAD_ALONE

@@ -18,7 +18,7 @@ from torch.nn import functional
 from am_ros.errors import AmRosError
 from am_ros.learning.methods.bellman import masked_mean
 from am_ros.learning.methods.config import MethodConfig
-from am_ros.learning.methods.gcbc import cloning_loss
+from am_ros.learning.methods.gcbc import cloned
 from am_ros.learning.networks import Lagged, QNetwork
 from am_ros.learning.pair_network import PairNetwork
 from am_ros.learning.types import Generator, Loss, Tensors
@@ -52,8 +52,6 @@ def loss(
         "f_other_goal": masked_mean(away, future),
         "own_goal_first": masked_mean(best.float(), future),
     }
-    prior = network.prior(encoding)
-    if prior is not None and config.cloning_weight > 0:
-        parts["loss_prior"] = cloning_loss(prior, batch["action"], future)
-        total = total + config.cloning_weight * parts["loss_prior"]
-    return total, {name: value.detach() for name, value in {"loss": total, **parts}.items()}
+    cloning, parts_of_it = cloned(network, encoding, batch, config)
+    total = total + cloning
+    return total, {name: value.detach() for name, value in {"loss": total, **parts, **parts_of_it}.items()}

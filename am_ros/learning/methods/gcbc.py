@@ -11,7 +11,7 @@ from am_ros.errors import AmRosError
 from am_ros.learning.cem import Prior
 from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.networks import Lagged, QNetwork
-from am_ros.learning.types import Generator, Loss, Tensors
+from am_ros.learning.types import Encoding, Generator, Loss, Tensors
 
 
 def cloning_loss(prior: Prior, action: Tensor, hindsight: Tensor, weight: Tensor | float = 1.0) -> Tensor:
@@ -26,6 +26,20 @@ def cloning_loss(prior: Prior, action: Tensor, hindsight: Tensor, weight: Tensor
     choice = functional.cross_entropy(prior.logits, choice, reduction="none")
     # Means over the whole batch, not over the items that count: processes that share a batch can average their halves.
     return (displacement * moves * weight).mean() + 0.2 * (choice * hindsight * weight).mean()
+
+
+def cloned(
+    network: QNetwork, encoding: Encoding, batch: Tensors, config: MethodConfig
+) -> tuple[Tensor | float, Tensors]:
+    """What a method that learns a Q adds to its loss, and to its parts, to teach the network's behaviour prior.
+
+    Nothing where there is none, or with `cloning_weight` 0.
+    """
+    prior = network.prior(encoding) if config.cloning_weight > 0 else None
+    if prior is None:
+        return 0.0, {}
+    part = cloning_loss(prior, batch["action"], batch["steps_to_goal"] >= 0)
+    return config.cloning_weight * part, {"loss_prior": part}
 
 
 def loss(

@@ -13,7 +13,7 @@ from torch.nn import functional
 from am_ros.learning.methods.actionable_models import negative_loss
 from am_ros.learning.methods.bellman import masked_mean, q_figures, td_target
 from am_ros.learning.methods.config import MethodConfig
-from am_ros.learning.methods.gcbc import cloning_loss
+from am_ros.learning.methods.gcbc import cloned
 from am_ros.learning.networks import Lagged, QNetwork
 from am_ros.learning.types import Generator, Loss, Tensors
 
@@ -28,11 +28,8 @@ def loss(
     positive = functional.binary_cross_entropy_with_logits(seen, y)
     # The mean over the whole batch: with a share xi of relabelled items, negatives weigh xi, as in the paper.
     negative = (negative * torch.where(batch["rewarded"], config.reward_negative_weight, 1.0)).mean()
-    total, cloned = positive + config.negative_weight * negative, {}
-    prior = network.prior(encoding)
-    if prior is not None and config.cloning_weight > 0:
-        cloned = {"loss_prior": cloning_loss(prior, batch["action"], batch["steps_to_goal"] >= 0)}
-        total = total + config.cloning_weight * cloned["loss_prior"]
+    cloning, parts_of_it = cloned(network, encoding, batch, config)
+    total = positive + config.negative_weight * negative + cloning
     parts = {
         "loss": total,
         "loss_positive": positive,
@@ -40,6 +37,6 @@ def loss(
         **q_figures(seen, y, batch),
         "q_reward": masked_mean(seen.sigmoid(), batch["rewarded"]),
         "q_unseen": unseen.sigmoid().mean(),
-        **cloned,
+        **parts_of_it,
     }
     return total, {name: value.detach() for name, value in parts.items()}
