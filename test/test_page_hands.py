@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from am_msgs.msg import EpisodeEvent, Step
 from rclpy.task import Future
+from sensor_msgs.msg import CompressedImage
 
 from am_ros.errors import AmRosError
 from am_ros.page.custody import Custody
@@ -251,6 +252,21 @@ def test_a_goal_of_another_client_is_seen_to_end_after_one_of_ours(watch):
     assert pursuit.state().running and pursuit.state().goal_id == "theirs"
     pursuit._on_event(event(EpisodeEvent.END, "theirs", "step_limit"))
     assert not pursuit.state().running and pursuit.state().ended.startswith("all steps made")
+
+
+def test_a_step_whose_picture_nobody_heard_has_none_until_it_comes_late(watch):
+    pursuit, _ = watch
+    pursuit._on_event(event(EpisodeEvent.START, "theirs"))
+    for index in range(2):
+        step = Step(source="policy", index=index)
+        step.observation.image_stamp.sec = 1 + index
+        pursuit._on_step(step)
+    assert [step.number for step in pursuit.state().steps] == [0, 0]
+    late = CompressedImage(data=b"jpeg")
+    late.header.stamp.sec = 2
+    pursuit._on_image(late)
+    first, second = pursuit.state().steps
+    assert first.number == 0 and pursuit.picture(second.number) == b"jpeg"
 
 
 def test_a_goal_and_its_episode_end_for_the_page_when_the_policy_server_falls_silent(watch, monkeypatch):

@@ -69,7 +69,9 @@ class PursuitWatch:
                 state.running, state.fault, self.episode = False, True, ""
                 self._asking.forget_goals()
                 state.ended = f"policy_server has said nothing for {silent_s:.0f} s; when it is back, pursue it again"
-            return replace(state, steps=list(state.steps), warnings=list(state.warnings))
+            # A pursuit that began before anybody looked on has steps whose pictures nobody kept.
+            steps = [s if s.number in self._pictures else replace(s, number=0) for s in state.steps]
+            return replace(state, steps=steps, warnings=list(state.warnings))
 
     def candidates(self) -> list[Candidate]:
         """Of the last decision."""
