@@ -46,6 +46,22 @@ def test_keys_reach_the_arm_wherever_the_focus_is_but_for_fields(address, open_p
 
 
 @pytest.mark.timeout(200)
+def test_enter_is_not_lost_to_a_button_that_was_just_switched_off(address, open_page):  # noqa: F811
+    """Chromium leaves the focus on it until it draws next; who is quick has pressed Enter by then."""
+    page = open_page(address + "teach")
+    take_the_arm(page)
+    page.get_by_role("button", name="Take the arm", disabled=True).evaluate(
+        """button => {
+            button.disabled = false; button.focus(); button.disabled = true;
+            button.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter", code: "Enter", bubbles: true}));
+        }"""
+    )
+    page.get_by_text("key '\\r'").wait_for()
+    page.get_by_role("button", name="Let go").click()
+    page.locator("button:enabled", has_text="Take the arm").wait_for()
+
+
+@pytest.mark.timeout(200)
 def test_what_was_typed_counts_at_once_spaces_are_typed_and_the_way_back_leads_back(address, open_page):  # noqa: F811
     page = open_page(address)
     go(page, "goals")

@@ -37,7 +37,7 @@
   document.addEventListener("keydown", (event) => {
     const on = (what) => event.target.closest?.(what);
     const own = typing(event.target) ? !["Escape", "Tab"].includes(event.key)
-      : event.key === "Enter" ? on("button, a, summary")
+      : event.key === "Enter" ? on("button:enabled, a, summary")
       : event.key.startsWith("Arrow") && on("input[type=range]");
     if (own) event.stopPropagation();
   }, true);
