@@ -130,7 +130,7 @@ class Hand:
         label = Label(name, SOURCE, self._task)
         started = self._ask(self._start, StartEpisode.Request(episode_id=name, task=label.task, source=SOURCE))
         try:
-            self._episodes.begin(label)
+            self._episodes.begin(label, _Halted(self.wishes))
         except AmRosError:
             self._ask(self._label, LabelEpisode.Request(episode_id=name, label=DISCARDED))
             raise

@@ -29,9 +29,14 @@ class ManualEpisodes(EpisodeRunner):
         self._last: Seen | None = None  # what was seen after the last motion
         self._until_end = ExitStack()
 
-    def begin(self, label: Label) -> None:
-        """Publish START. Raises AmRosError if there is no image, pose or joint state."""
+    def begin(self, label: Label, halted) -> None:
+        """Publish START. Raises AmRosError if there is no controller, image, pose or joint state.
+
+        Who begins an episode as soon as the node is there has not found the controller yet: that is waited for, unless
+        `halted` is set.
+        """
         check_name(label.episode_id, "episode id")
+        self._wait_for_controller(halted)
         self._until_end.enter_context(self._watching(None))
         try:
             self._last = self._observe(self._now())
