@@ -3,17 +3,22 @@
     .venv/bin/python benchmarks/bench_page.py --seconds 30 --steps 60
 
 The browser draws pictures of 472x472 px at 20 Hz from a camera node, beside the simulated arm's joint states at 100 Hz.
-Decisions are timed three times: without the page; with it, the browser at the lowest priority, so that what is measured
-is the page and not what Chromium draws in software; and with a browser as any other program on the robot's machine.
+Decisions are timed four times: without the page; with it and page_reader.py, which takes all that a browser takes and
+draws nothing, as if the browser ran on another machine; with Chromium, which draws in software, at the lowest priority;
+and with it as any other program on the robot's machine.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -28,19 +33,20 @@ from am_ros.cell.graph import NodeSpec, workcell_nodes  # noqa: E402  ROS's envi
 from am_ros.cell.supervisor import Supervisor  # noqa: E402
 
 SIZE, RATE_HZ = 472, 20.0
-MODES = ("without_page", "with_page", "with_browser_beside")
+MODES = ("without_page", "with_reader", "with_browser_less_urgent", "with_browser_beside")
 START_S = 300.0  # on a machine that is overrun
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=30.0, help="measure so long")
-    parser.add_argument("--steps", type=int, default=60, help="decisions to be timed, with and without; 0: none")
+    parser.add_argument("--seconds", type=float, default=30.0, help="measure so long; 0: not at all")
+    parser.add_argument("--steps", type=int, default=60, help="decisions to be timed, in each mode; 0: none")
+    parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="time decisions in these")
     arguments = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", "88")
     with tempfile.TemporaryDirectory() as folder:
-        result = processor_time(Path(folder), arguments.seconds)
-        for name in MODES if arguments.steps else ():
+        result = processor_time(Path(folder), arguments.seconds) if arguments.seconds else {}
+        for name in arguments.modes if arguments.steps else ():
             result[f"decision_ms_{name}"] = decisions(Path(folder) / name, arguments.steps, name)
     result["load"] = [round(x, 1) for x in os.getloadavg()]
     print(json.dumps(result, indent=2))
@@ -99,9 +105,12 @@ def decisions(folder: Path, steps: int, mode: str) -> dict:
     taken: list[float] = []
     with Supervisor(nodes, folder / "log") as cell, RosClient("bench_page") as client:
         cell.wait_until_up()
-        page = open_browser(address_of(cell), 19 if mode == MODES[1] else 0) if with_page else None
-        if page:
-            page.__enter__().wait_for_selector("canvas[data-live=camera][data-frames]", timeout=1000 * START_S)
+        viewer = contextlib.ExitStack()
+        if mode == MODES[1]:
+            viewer.enter_context(reading(address_of(cell)))
+        elif with_page:
+            page = viewer.enter_context(open_browser(address_of(cell), 19 if mode == MODES[2] else 0))
+            page.wait_for_selector("canvas[data-live=camera][data-frames]", timeout=1000 * START_S)
         goal = client.call(ResetScene, "sim_workcell/reset", task="pick_place", seed=1, phase=1, timeout_s=30.0)
         assert goal.success
         from am_msgs.srv import RecordGoal
@@ -114,10 +123,22 @@ def decisions(folder: Path, steps: int, mode: str) -> dict:
             run.result(120.0)
             taken += [feedback.decision_ms for feedback in run.feedback if not feedback.warnings]
             seed += 1
-        if page:
-            page.__exit__(None, None, None)
+        viewer.close()
     p50, p99 = np.percentile(taken, (50, 99))
     return {"p50": round(float(p50), 2), "p99": round(float(p99), 2), "decisions": len(taken)}
+
+
+@contextlib.contextmanager
+def reading(address: str) -> Iterator[None]:
+    """A reader of the page in a process of its own, once it has its first picture."""
+    command = [sys.executable, str(Path(__file__).with_name("page_reader.py")), address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout.readline() != "reading\n":
+            sys.exit("bench_page: page_reader.py read nothing")
+        yield
+        process.send_signal(signal.SIGINT)
+        taken = json.loads(process.stdout.read())
+        assert taken["pictures"] > 20 and taken["changes"], taken
 
 
 class open_browser:
