@@ -11,8 +11,7 @@ from am_ros.learning.device import find_device, has_bf16
 from am_ros.learning.draws import Share
 from am_ros.learning.group import Alone, Group
 from am_ros.learning.methods import MethodConfig
-from am_ros.learning.networks import Lagged, QNetwork, StateQNetwork, check_fits, make_network
-from am_ros.learning.pair_network import PairNetwork
+from am_ros.learning.networks import Lagged, QNetwork, check_fits, make_network
 from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.learning.types import Generator, Loss, Tensors
 from am_ros.replay.store import ReplayStore
@@ -80,7 +79,7 @@ class Learner:
         """
         check_fits(store, self.config.network)
         for network in self.networks:
-            if isinstance(network, StateQNetwork | PairNetwork) and len(store):
+            if len(store):
                 network.look_at(store.observations)
         self.group.same_state(self.networks)
 

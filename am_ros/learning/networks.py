@@ -45,6 +45,10 @@ class NetworkConfig:
     )
     # Of all presets alike: the published qt_opt network is the one without.
     behaviour_prior: bool = parameter(True, "a cloning head that proposes CEM's first candidates")
+    # Q and cloning ask different things of an encoder, and cloning loses most when they share one: docs/results.md.
+    prior_encoder: bool = parameter(
+        False, "the cloning head has an encoder of its own; Q sees what it sees, and changes nothing in it (small, state)"
+    )
     # A grasp is right within millimetres of a place that only the observation says. What the head sees of an action is
     # its own numbers; beside points that the encoding names, it sees how far it is from there.
     anchors: int = parameter(
@@ -85,6 +89,9 @@ class QNetwork(nn.Module, ABC):
     def prior(self, encoding: Encoding) -> Prior | None:
         """What the data would do, or None."""
 
+    def look_at(self, observations: np.ndarray | RowView) -> None:  # noqa: B027  (pixels have a scale already)
+        """Vectors: take their scale from observations [N, size], unless it is known already."""
+
 
 Lagged: TypeAlias = QNetwork | Sequence[QNetwork]  # the lagged network, or two of them
 
@@ -96,6 +103,10 @@ def as_list(lagged: Lagged) -> Sequence[QNetwork]:
 
 def make_network(config: NetworkConfig) -> QNetwork:
     """The network of a preset, freshly initialised."""
+    if config.prior_encoder and config.behaviour_prior:
+        from am_ros.learning.own_prior_network import OwnPriorNetwork
+
+        return OwnPriorNetwork(config)
     if config.factored:
         from am_ros.learning.pair_network import PairNetwork
 
@@ -128,23 +139,31 @@ class FilmHead(QNetwork):
         assert isinstance(last, nn.Linear)
         nn.init.constant_(last.bias, -2.0)
 
-    def score(self, encoding: Tensor, actions: Tensor) -> Tensor:
-        """Logits [B, N] of actions [B, N, D + 3] given encodings [B, width]."""
-        features = self.action_features(actions)
+    def _for_q(self, encoding: Encoding) -> Tensor:
+        """What of the encoding Q sees, [B, width]."""
+        return encoding  # type: ignore[no-any-return]
+
+    def _for_prior(self, encoding: Encoding) -> Tensor:
+        """What of the encoding the prior sees, [B, width]."""
+        return encoding  # type: ignore[no-any-return]
+
+    def score(self, encoding: Encoding, actions: Tensor) -> Tensor:
+        """Logits [B, N] of actions [B, N, D + 3] given what `encode` returned."""
+        features, seen = self.action_features(actions), self._for_q(encoding)
         if self.config.anchors:
             prior = self.prior(encoding)
-            features = torch.cat([features, self.anchors(encoding, actions, prior.mean if prior else None)], dim=-1)
+            features = torch.cat([features, self.anchors(seen, actions, prior.mean if prior else None)], dim=-1)
         scale, shift = self.film(features).chunk(2, dim=-1)
-        near = encoding.unsqueeze(1).to(scale.dtype)  # under autocast bf16: half the bytes of what follows
+        near = seen.unsqueeze(1).to(scale.dtype)  # under autocast bf16: half the bytes of what follows
         x = functional.relu(torch.addcmul(near + shift, near, scale))  # encoding * (1 + scale) + shift, in two passes
         logits: Tensor = self.head(x)
         return logits.squeeze(-1)
 
-    def prior(self, encoding: Tensor) -> Prior | None:
+    def prior(self, encoding: Encoding) -> Prior | None:
         """What the data would do: the behaviour prior, or None if the network has none."""
         if not self.config.behaviour_prior:
             return None
-        out = self.prior_head(encoding).float()
+        out = self.prior_head(self._for_prior(encoding)).float()
         return Prior(out[..., :-DISCRETE_DIM], out[..., -DISCRETE_DIM:])
 
 
@@ -233,6 +252,25 @@ class StateQNetwork(FilmHead):
         x = functional.relu(x + self.hidden1(x))
         encoding: Tensor = self.layers(functional.relu(x + self.hidden2(x)))
         return encoding
+
+
+class _SmallBody(SmallQNetwork):
+    """The encoder of images alone."""
+
+    def _make_head(self, config: NetworkConfig) -> None:
+        pass
+
+
+class _StateBody(StateQNetwork):
+    """The encoder of vectors alone."""
+
+    def _make_head(self, config: NetworkConfig) -> None:
+        pass
+
+
+def make_body(config: NetworkConfig) -> SmallQNetwork | StateQNetwork:
+    """What encodes image, goal and state [B, width] in the presets small and state, without a head."""
+    return _StateBody(config) if config.preset == "state" else _SmallBody(config)
 
 
 class Residual(nn.Module):

@@ -14,25 +14,11 @@ from torch.nn import functional
 from am_ros.action import DISCRETE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import Prior
-from am_ros.learning.networks import ActionFeatures, NetworkConfig, QNetwork, SmallQNetwork, StateQNetwork
+from am_ros.learning.networks import ActionFeatures, NetworkConfig, QNetwork, make_body
 from am_ros.replay.views import RowView
 
 FIRST_STD = 0.01  # of the weights that make phi and psi: all products are near zero at first (cold initialisation)
 PairEncoding = tuple[Tensor, Tensor, Tensor]  # state [B, width], goal [B, width], psi [B, d]
-
-
-class _SmallBody(SmallQNetwork):
-    """The encoder of images alone."""
-
-    def _make_head(self, config: NetworkConfig) -> None:
-        pass
-
-
-class _StateBody(StateQNetwork):
-    """The encoder of vectors alone."""
-
-    def _make_head(self, config: NetworkConfig) -> None:
-        pass
 
 
 class PairNetwork(QNetwork):
@@ -43,9 +29,8 @@ class PairNetwork(QNetwork):
         self.config = config
         if config.preset not in ("small", "state"):
             raise AmRosError(f"parameter factored: is for the presets small and state, not for {config.preset}")
-        body = _StateBody if config.preset == "state" else _SmallBody
         width, self.vectors = config.width, config.preset == "state"
-        self.now, self.then = body(config), body(config)
+        self.now, self.then = make_body(config), make_body(config)
         self.action_features = ActionFeatures(config.displacements)
         self.film = nn.Sequential(
             nn.Linear(self.action_features.size, width // 2), nn.ReLU(), nn.Linear(width // 2, 2 * width)
@@ -62,9 +47,8 @@ class PairNetwork(QNetwork):
 
     def look_at(self, observations: np.ndarray | RowView) -> None:
         """Vectors: take their scale from observations [N, size], unless it is known already."""
-        for body in (self.now, self.then):
-            if isinstance(body, StateQNetwork):
-                body.look_at(observations)
+        self.now.look_at(observations)
+        self.then.look_at(observations)
 
     def encode(self, image: Tensor, goal_image: Tensor, state: Tensor) -> PairEncoding:
         """Images or observations, goals, and states [B, STATE_DIM]; each encoder sees nothing in the other's place."""

@@ -124,6 +124,8 @@ class LearnerConfig:
             network = replace(network, behaviour_prior=False)
         elif not network.behaviour_prior and method.learns_q:
             method = replace(method, cloning_weight=0.0)
+        if not (network.behaviour_prior and method.learns_q):  # an encoder beside that of Q
+            network = replace(network, prior_encoder=False)
         if method.method == "contrastive" and not network.factored:
             network = replace(network, factored=FACTORED)
         if not method.learns_q and acting.objective != "prior":
