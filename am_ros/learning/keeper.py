@@ -109,22 +109,28 @@ class Keeper:
             self._restore()
         elif start_from is not None:
             self._start_from(start_from)
+        elif self._learner.config.method.frozen_prior:
+            raise AmRosError("parameter frozen_prior: needs the checkpoint that has learned it; name it in start_from")
 
     def _start_from(self, folder: Folder) -> None:
         """Weights of another training, perhaps with another method; the optimiser begins anew."""
         found = checkpoint.load(folder)
         ours = self._learner.config.network
-        theirs = configuration.from_dict(NetworkConfig, found.meta["config"]["network"])
-        if not ours.anchors:  # which see the behaviour prior's proposal
+        theirs, given = configuration.from_dict(NetworkConfig, found.meta["config"]["network"]), found.weights
+        if not (ours.anchors or ours.prior_encoder):  # Q of such networks sees the behaviour prior
             theirs = dataclasses.replace(theirs, behaviour_prior=ours.behaviour_prior)
+        if ours.prior_encoder and is_cloning(found.meta):
+            theirs, given = beside(theirs, ours), as_prior(given)
         if theirs != ours:
             changed = ", ".join(_differences(theirs, ours))
             raise AmRosError(f"{folder}: its network differs ({changed}); use the same network configuration")
         # A behaviour prior that only one of them has is left out, or begins anew.
-        weights = {name: value for name, value in found.weights.items() if ours.behaviour_prior or not _is_prior(name)}
+        weights = {name: value for name, value in given.items() if ours.behaviour_prior or not _is_prior(name)}
         for network in self._learner.networks:
-            head = {name: value for name, value in network.state_dict().items() if _is_prior(name)}
-            network.load_state_dict(head | weights)
+            fresh = network.state_dict()
+            if given is found.weights:
+                fresh = {name: value for name, value in fresh.items() if _is_prior(name)}
+            network.load_state_dict(fresh | weights)
         self._started_from = found.sha256
 
     def _restore(self) -> None:
@@ -216,6 +222,25 @@ def sole_writer(out: Folder) -> Iterator[None]:
         yield
 
 
+def is_cloning(meta: dict[str, Any]) -> bool:
+    """Whether a checkpoint is that of a policy without Q, on a network with one encoder."""
+    config = meta["config"]
+    learns_q = configuration.from_dict(MethodConfig, config.get("method", {})).learns_q
+    return not learns_q and not config["network"].get("prior_encoder", False)
+
+
+def beside(cloning: NetworkConfig, ours: NetworkConfig) -> NetworkConfig:
+    """The network of a cloning checkpoint with that beside it which `ours` has for Q."""
+    return dataclasses.replace(cloning, prior_encoder=True, anchors=ours.anchors)
+
+
+def as_prior(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of a cloning network, by the names that they have in a prior with an encoder of its own."""
+    heads = ("prior_head.", "film.", "head.", "anchors.")  # what its Q would be has never learned
+    body = {f"prior_encoder.{name}": value for name, value in weights.items() if not name.startswith(heads)}
+    return body | {name: value for name, value in weights.items() if name.startswith("prior_head.")}
+
+
 def _is_prior(name: str) -> bool:
     """Whether a weight of that name belongs to the behaviour prior."""
     return name.startswith("prior")
@@ -227,10 +252,15 @@ def _differences(one: "DataclassInstance", other: "DataclassInstance") -> list[s
 
 
 def start_network(start_from: Folder | None, default: NetworkConfig) -> NetworkConfig:
-    """The network of the checkpoint that a run starts from, the default without one; AmRosError if it is damaged."""
+    """The network of the checkpoint that a run starts from, the default without one; AmRosError if it is damaged.
+
+    A cloning checkpoint becomes the behaviour prior of a default that has an encoder for it.
+    """
     if start_from is None:
         return default
     try:
-        return configuration.from_dict(NetworkConfig, checkpoint.load(start_from).meta["config"]["network"])
+        meta = checkpoint.load(start_from).meta
+        network = configuration.from_dict(NetworkConfig, meta["config"]["network"])
+        return beside(network, default) if default.prior_encoder and is_cloning(meta) else network
     except (AmRosError, KeyError, TypeError) as error:
         raise AmRosError(f"parameter start_from: {error}") from None

@@ -12,6 +12,7 @@ from am_ros.learning.draws import Share
 from am_ros.learning.group import Alone, Group
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.networks import Lagged, QNetwork, check_fits, make_network
+from am_ros.learning.own_prior_network import OwnPriorNetwork
 from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.learning.types import Generator, Loss, Tensors
 from am_ros.replay.store import ReplayStore
@@ -27,6 +28,14 @@ class Objective(nn.Module):
     def forward(self, lagged: Lagged, batch: Tensors, generator: Generator) -> Loss:
         """As methods.loss."""
         return methods.loss(self.network, lagged, batch, self.method, generator)
+
+
+def freeze_prior(network: QNetwork) -> None:
+    """No gradient for the behaviour prior; raises AmRosError where Q shares its encoder."""
+    if not isinstance(network, OwnPriorNetwork):
+        raise AmRosError("parameter frozen_prior: Q and behaviour prior share an encoder; set prior_encoder to true")
+    network.prior_encoder.requires_grad_(False)
+    network.prior_head.requires_grad_(False)
 
 
 class Learner:
@@ -46,9 +55,12 @@ class Learner:
         self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and has_bf16(self.device))
         torch.manual_seed(settings.seed)
         self.network = self._made()
+        if config.method.frozen_prior:
+            freeze_prior(self.network)
         self.target = self._lagged_copy()
+        learned = [weight for weight in self.network.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            learned, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self.older = self._lagged_copy() if config.method.double_q else None
         self.update = 0

@@ -47,7 +47,7 @@ class NetworkConfig:
     behaviour_prior: bool = parameter(True, "a cloning head that proposes CEM's first candidates")
     # Q and cloning ask different things of an encoder, and cloning loses most when they share one: docs/results.md.
     prior_encoder: bool = parameter(
-        False, "the cloning head has an encoder of its own; Q sees what it sees, and changes nothing in it (small, state)"
+        False, "the cloning head has an encoder of its own: Q sees what it sees, but does not shape it (small, state)"
     )
     # A grasp is right within millimetres of a place that only the observation says. What the head sees of an action is
     # its own numbers; beside points that the encoding names, it sees how far it is from there.
@@ -89,7 +89,7 @@ class QNetwork(nn.Module, ABC):
     def prior(self, encoding: Encoding) -> Prior | None:
         """What the data would do, or None."""
 
-    def look_at(self, observations: np.ndarray | RowView) -> None:  # noqa: B027  (pixels have a scale already)
+    def look_at(self, observations: np.ndarray | RowView) -> None:
         """Vectors: take their scale from observations [N, size], unless it is known already."""
 
 

@@ -1,7 +1,7 @@
 """Q and its behaviour prior with an encoder each, so that neither loses by what the other asks of it.
 
-The prior is what cloning alone would learn: no gradient of Q reaches it. Q sees the prior's encoding beside its own, and
-actions beside the prior's proposal if it has `anchors`.
+The prior is what cloning alone would learn: no gradient of Q reaches it. Q sees the prior's encoding beside its own,
+and actions beside the prior's proposal if it has `anchors`.
 """
 
 import numpy as np

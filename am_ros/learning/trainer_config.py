@@ -103,10 +103,11 @@ class LearnerConfig:
     def teaches_prior(self) -> bool:
         """Whether the loss teaches a behaviour prior: a network has one for no other reason.
 
-        Q that sees actions beside the prior's proposal needs it: fine-tuning it on a reward teaches it further.
+        Q that sees what the prior proposes or sees needs it: fine-tuning it on a reward teaches it further.
         """
         method, network = self.method, self.network
-        beside = method.method == "qt_opt" and network.anchors > 0 and network.behaviour_prior
+        sees = network.anchors > 0 or network.prior_encoder
+        beside = method.method == "qt_opt" and sees and network.behaviour_prior
         return method.method in HEAD_ALONE or ((method.method in WITH_HEAD or beside) and method.cloning_weight > 0)
 
     def settled(self) -> "LearnerConfig":

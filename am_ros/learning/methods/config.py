@@ -73,6 +73,10 @@ class MethodConfig:
     cloning_weight: float = parameter(
         1.0, "weight of cloning the behaviour prior; 0: the network has none", range=(0.0, 10.0)
     )
+    frozen_prior: bool = parameter(
+        False, "the behaviour prior stays as it was in the cloning checkpoint that the training starts from "
+        "(start_from; networks with prior_encoder)"
+    )  # fmt: skip
     # OGBench's; the data of the cell are nearly deterministic, so a high one hardly takes luck for skill.
     expectile: float = parameter(
         0.9, "gcivl: the value is this expectile of what the data did next; 0.5: the mean", range=(0.5, 0.999)

@@ -33,9 +33,10 @@ def cloned(
 ) -> tuple[Tensor | float, Tensors]:
     """What a method that learns a Q adds to its loss, and to its parts, to teach the network's behaviour prior.
 
-    Nothing where there is none, or with `cloning_weight` 0.
+    Nothing where there is none, where it is frozen, or with `cloning_weight` 0.
     """
-    prior = network.prior(encoding) if config.cloning_weight > 0 else None
+    learns = config.cloning_weight > 0 and not config.frozen_prior
+    prior = network.prior(encoding) if learns else None
     if prior is None:
         return 0.0, {}
     part = cloning_loss(prior, batch["action"], batch["steps_to_goal"] >= 0)
