@@ -28,6 +28,7 @@ from am_ros.errors import AmRosError
 from am_ros.replay.columns import Damaged
 from am_ros.replay.gather import Gather
 from am_ros.replay.light import add_noise, light, light_tables
+from am_ros.replay.pool import ActionPool
 from am_ros.replay.spans import Spans
 from am_ros.replay.store import ReplayStore
 
@@ -174,6 +175,7 @@ class Sampler:
             chosen = np.array([is_held_out(i, config.held_out_share) == held_out for i in ids], bool)
         self._transitions = Spans(first[chosen], steps[chosen])
         self._observations = Spans(first[chosen], steps[chosen] + 1)
+        self._pool = ActionPool(len(self._transitions), self._actions, (self.seed, *self._stream))
         if not len(self._transitions):
             what = "held-out episode" if held_out else "episode that is not held out"
             raise AmRosError(f"{store.folder}: holds no {what}; change held_out_share or add episodes")
@@ -218,7 +220,7 @@ class Sampler:
         anything = self._observations.rows(rng.integers(len(self._observations), size=size))
         goal = np.where(random_goal, anything, cut)
         shifts = rng.integers(0, 2 * config.random_shift_px + 1, size=(2, size))
-        others = rng.integers(len(self._transitions), size=(size, config.other_actions))
+        others = rng.integers(self._pool.size, size=(size, config.other_actions))
         offset = rng.integers(-NEAR_STEPS, NEAR_STEPS + 1, size=size)
         stop, half = rewarded & (rng.random(size) < config.stop_share), rng.random(size) < 0.5
         if config.same_scene_share:
@@ -234,8 +236,7 @@ class Sampler:
         following = row + ~terminates  # terminate moves nothing
         # One question to the store in place of three: with many shards each costs a search of its own.
         several = np.stack([begin, beside, goal, row, following])
-        known = store.records(np.concatenate([several.ravel(), self._transitions.rows(others).ravel()]))
-        start, there, wanted, now, then = known[: several.size].reshape(several.shape)
+        start, there, wanted, now, then = store.records(several)
         is_beside, is_near = self._near(begin, start, beside, there), self._near(begin, start, goal, wanted)
         goal = np.where(at_goal, np.where(is_beside, beside, begin), goal)
         near = at_goal | (~rewarded & is_near)
@@ -258,7 +259,7 @@ class Sampler:
             next_state=then["state"].copy(),
             action=action,
             next_action=then["action"].copy(),
-            other_actions=known[several.size :]["action"].copy().reshape(*others.shape, store.action_dim),
+            other_actions=self._pool.take(step, others),
             near_goal=near,
             steps_to_goal=steps,
             final=random_goal & (cut == row + 1) & (following < last),
@@ -267,6 +268,11 @@ class Sampler:
             reward=(ended & success & (following == last)).astype(np.float32),
             shift=shift * (not self._shifts_here),
         )
+
+    def _actions(self, numbers: np.ndarray) -> np.ndarray:
+        """Actions of transitions by their numbers among those that are drawn from: float32 [n, D + 3]."""
+        actions: np.ndarray = self.store.records(self._transitions.rows(numbers))["action"].copy()
+        return actions
 
     def _my_share(self, drawn: np.ndarray) -> np.ndarray:
         """The part of this process of what was drawn for the whole batch."""
