@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from am_ros import configuration
-from am_ros.commands.shared_flags import CHECKPOINT_HELP
+from am_ros.commands.shared_flags import CHECKPOINT_HELP, add_tasks_flag, add_variety_flag, find_tasks
+from am_ros.commands.worker_flags import add_worker_flags, workers_of
 from am_ros.errors import AmRosError
+from am_ros.evaluation.actors import ActorConfig
 from am_ros.evaluation.outputs import check_file, check_folder
+from am_ros.evaluation.played_walks import calibrate_by_trials
+from am_ros.evaluation.trials import TrialPlan
 from am_ros.learning import checkpoint
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.describe import describe
 from am_ros.learning.networks import NetworkConfig, check_fits
 from am_ros.learning.policy import Policy
-from am_ros.learning.stopping import WRONG_SHARE, calibrate
+from am_ros.learning.stopping import WRONG_SHARE, StopRule, calibrate
 from am_ros.replay.sampling import GoalConfig
 from am_ros.replay.store import ReplayStore
 
@@ -47,6 +51,18 @@ def register(subparsers) -> None:
         "--wrong-share", type=float, default=WRONG_SHARE, help=f"walks ended wrongly (default {WRONG_SHARE})"
     )
     calibrating.set_defaults(act=_calibrate)
+    playing = actions.add_parser("calibrate-by-trials", help="the same from trials in the simulated cell")
+    playing.add_argument("checkpoint", help=CHECKPOINT_HELP)
+    playing.add_argument("out", type=Path, help="folder of the copy that has the rule; must not be there")
+    add_tasks_flag(playing)
+    playing.add_argument("--trials", type=int, default=50, help="per task (default 50)")
+    playing.add_argument("--seed", type=int, default=20_000, help="first scene of the evaluation set (default 20000)")
+    add_variety_flag(playing)
+    add_worker_flags(playing)
+    playing.add_argument(
+        "--wrong-share", type=float, default=WRONG_SHARE, help=f"trials ended wrongly (default {WRONG_SHARE})"
+    )
+    playing.set_defaults(act=_calibrate_by_trials)
 
 
 def run(arguments) -> int:
@@ -63,17 +79,32 @@ def _export(arguments) -> int:
 
 
 def _calibrate(arguments) -> int:
-    if arguments.out.exists():
-        raise AmRosError(f"out {arguments.out}: is there already")
-    check_folder(arguments.out.parent, "out")
-    if not 0 <= arguments.wrong_share < 1:
-        raise AmRosError(f"parameter wrong_share: {arguments.wrong_share} is outside 0 ... 1")
-    found = checkpoint.load(arguments.checkpoint)
+    found = _to_be_calibrated(arguments)
     store, policy = ReplayStore.open(arguments.replay), Policy.load(arguments.checkpoint)
     check_fits(store, policy.network.config)
     goals = configuration.from_dict(GoalConfig, found.meta["config"]["goals"])
     new = store.hash_of_first(found.meta["episodes"]) != found.meta["data_hash"]  # not what it was trained on
     rule = calibrate(policy.network, store, goals, wrong_share=arguments.wrong_share, all_new=new)
+    return _with_rule(arguments, found, rule)
+
+
+def _calibrate_by_trials(arguments) -> int:
+    found = _to_be_calibrated(arguments)
+    tasks, actor = find_tasks(arguments.task), ActorConfig(arguments.checkpoint)
+    plan = TrialPlan(actor, tasks, arguments.trials, arguments.seed, variety=arguments.variety)
+    return _with_rule(arguments, found, calibrate_by_trials(plan, arguments.wrong_share, workers_of(arguments)))
+
+
+def _to_be_calibrated(arguments) -> checkpoint.Checkpoint:
+    if arguments.out.exists():
+        raise AmRosError(f"out {arguments.out}: is there already")
+    check_folder(arguments.out.parent, "out")
+    if not 0 <= arguments.wrong_share < 1:
+        raise AmRosError(f"parameter wrong_share: {arguments.wrong_share} is outside 0 ... 1")
+    return checkpoint.load(arguments.checkpoint)
+
+
+def _with_rule(arguments, found: checkpoint.Checkpoint, rule: StopRule) -> int:
     checkpoint.save(arguments.out, found.description | {"stopping": asdict(rule)}, found.tensors)
     print(f"{rule}\ncheckpoint: {arguments.out}")
     return 0

@@ -69,11 +69,16 @@ class PolicyActor:
 
     def decide(self, seen: Observation, goal_image: np.ndarray, environment: Environment) -> Decision:
         """The next action. Raises AmRosError if the network gives no finite value."""
-        if not self.sees:
-            scene = environment.scene()
-            goal = goal_vector(scene) * bool(environment.task.goal_image)
-            return self._acts.act(scene_vector(scene), goal, seen.state)
-        return self._acts.act(seen.image, goal_image, seen.state)
+        return self._acts.act(*self.inputs(seen, goal_image, environment))
+
+    def inputs(
+        self, seen: Observation, goal_image: np.ndarray, environment: Environment
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the policy takes: observation, goal and state."""
+        if self.sees:
+            return seen.image, goal_image, seen.state
+        scene = environment.scene()
+        return scene_vector(scene), goal_vector(scene) * bool(environment.task.goal_image), seen.state
 
 
 class ExpertActor:

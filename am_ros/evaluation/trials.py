@@ -77,7 +77,7 @@ def _work(
 ) -> Trial:
     who = _actor(actor)
     config = SimConfig(variety=variety, camera=CameraConfig(image_size=who.image_size))
-    environment = _environment(task, config, who.sees or frames_px > 0)
+    environment = kept_environment(task, config, who.sees or frames_px > 0)
     return replace(run_trial(environment, who, scene, frames_px, goal_variety), actor=actor.name)
 
 
@@ -85,7 +85,7 @@ _actor = lru_cache(maxsize=1)(make_actor)  # per process; jobs come actor by act
 _kept: dict[tuple[str, SimConfig, bool], Environment] = {}
 
 
-def _environment(task: str, config: SimConfig, sees: bool) -> Environment:
+def kept_environment(task: str, config: SimConfig, sees: bool) -> Environment:
     """The environment of a task, for its construction takes as long as a trial. One per process, to bound memory."""
     key = (task, config, sees)
     if key not in _kept:

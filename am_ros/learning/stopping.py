@@ -33,11 +33,12 @@ class StopRule:
     wrong_share: float  # of all walks: those ended before
     walks: int
     held_out: bool  # whether the training never saw those episodes
+    played: bool = False  # whether they are trials of the policy
 
     def __str__(self) -> str:
-        seen = "held-out" if self.held_out else "training"
+        walks = "trials" if self.played else f"walks of {'held-out' if self.held_out else 'training'} episodes"
         return (
-            f"stop_sum {self.stop_sum:.3f}: of {self.walks} walks of {seen} episodes, {self.ended_share:.0%} of those "
+            f"stop_sum {self.stop_sum:.3f}: of {self.walks} {walks}, {self.ended_share:.0%} of those "
             f"that come to their goal end there, {self.wrong_share:.1%} end elsewhere"
         )
 
