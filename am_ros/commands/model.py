@@ -42,6 +42,7 @@ def register(subparsers) -> None:
     exporting = actions.add_parser("export", help="weights alone, as float16: to act with, and to start from")
     exporting.add_argument("checkpoint", help=CHECKPOINT_HELP)
     exporting.add_argument("out", type=Path, help="folder of the copy; must not be there")
+    exporting.add_argument("--int8", action="store_true", help="in a quarter of the bytes, each row with a scale")
     exporting.set_defaults(act=_export)
     calibrating = actions.add_parser("calibrate", help="find from which Q of terminating on a policy ends by itself")
     calibrating.add_argument("checkpoint", help=CHECKPOINT_HELP)
@@ -74,7 +75,7 @@ def _export(arguments) -> int:
     if arguments.out.exists():
         raise AmRosError(f"out {arguments.out}: is there already")
     check_folder(arguments.out.parent, "out")
-    print(f"checkpoint: {checkpoint.export(arguments.checkpoint, arguments.out)}")
+    print(f"checkpoint: {checkpoint.export(arguments.checkpoint, arguments.out, arguments.int8)}")
     return 0
 
 

@@ -23,6 +23,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from am_ros.errors import AmRosError
+from am_ros.learning import packing
 from am_ros.learning.types import Tensors
 from am_ros.paths import Folder
 from am_ros.pretrained import find_checkpoint
@@ -113,21 +114,22 @@ def load(folder: Folder, *stems: str) -> Checkpoint:
             raise AmRosError(f"{file}: cannot be read ({error.strerror})") from None
         if hashlib.sha256(data).hexdigest() != content["files"].get(stem):
             raise AmRosError(f"{file}: is damaged (its sha256 is not the one in checkpoint.json)")
-        tensors[stem] = load_tensors(data)
+        tensors[stem] = packing.unpacked(load_tensors(data))
     return Checkpoint(content, tensors, content["sha256"])
 
 
-def export(folder: Folder, out: Folder) -> Path:
+def export(folder: Folder, out: Folder, int8: bool = False) -> Path:
     """Write a copy of a checkpoint for acting and for starting from: weights alone, in half the bytes (float16).
 
-    Raises AmRosError as `load`, and if a weight does not fit float16.
+    `int8`: in about a quarter of them, see packing.py. Raises AmRosError as `load`, and if a weight does not fit.
     """
     found = load(folder)
-    tensors = {}
-    for name, value in found.tensors["model"].items():
-        tensors[name] = value.half() if value.is_floating_point() and name != DATA_ACTIONS_NAME else value
-        if not torch.isfinite(tensors[name]).all():
-            raise AmRosError(f"{folder}: {name} holds numbers that float16 cannot")
+    try:
+        tensors = packing.to_int8(found.weights) if int8 else packing.to_half(found.weights)
+    except AmRosError as error:
+        raise AmRosError(f"{folder}: {error}") from None
+    if found.data_actions is not None:
+        tensors[DATA_ACTIONS_NAME] = found.data_actions
     return save(out, found.description, {"model": tensors})
 
 
