@@ -66,7 +66,7 @@ def test_no_gradient_of_q_reaches_the_prior(preset):
 
 
 def test_a_cloning_checkpoint_becomes_the_prior_and_stays_as_it_is(store, cloned, tmp_path):
-    config = _recipe("best", prior_encoder=True, frozen_prior=True)
+    config = _recipe("beside_cloning")
     trainer = Trainer(config, tmp_path / "out", start_from=cloned)
     trainer.fit(store, until_update=2)
     trainer = Trainer(config, tmp_path / "out", start_from=cloned)
@@ -86,7 +86,7 @@ def test_a_cloning_checkpoint_becomes_the_prior_and_stays_as_it_is(store, cloned
 
 
 def test_in_one_go_and_interrupted_are_the_same_weights(store, cloned, tmp_path):
-    config = _recipe("best", prior_encoder=True, frozen_prior=True)
+    config = _recipe("beside_cloning")
     Trainer(config, tmp_path / "once", start_from=cloned).fit(store)
     Trainer(config, tmp_path / "twice", start_from=cloned).fit(store, until_update=2)
     Trainer(config, tmp_path / "twice", start_from=cloned).fit(store)
@@ -104,7 +104,7 @@ def test_a_prior_that_is_not_frozen_learns_on(store, cloned, tmp_path):
 def test_the_command_puts_q_beside_a_cloning_checkpoint_and_goes_on_from_that(store, cloned, tmp_path):
     command = ["train", "--replay", str(store.folder), "--updates", "2", "--random-shift-px", "0"]
     second, third, fourth = tmp_path / "second", tmp_path / "third", tmp_path / "fourth"
-    beside = ["--recipe", "best", "--prior-encoder", "true", "--frozen-prior", "true", "--start-from", str(cloned)]
+    beside = ["--recipe", "beside_cloning", "--start-from", str(cloned)]
     assert cli.main([*command, *beside, "--out", str(second)]) == 0
     # A new task is learned with all of it, whatever the recipe says of the network.
     for recipe, out in (("best", third), ("qt_opt_auxiliary", fourth)):
@@ -115,7 +115,7 @@ def test_the_command_puts_q_beside_a_cloning_checkpoint_and_goes_on_from_that(st
 
 
 def test_what_does_not_go_together_is_refused_by_name(store, cloned, tmp_path):
-    frozen = _recipe("best", prior_encoder=True, frozen_prior=True)
+    frozen = _recipe("beside_cloning")
     with pytest.raises(AmRosError, match="frozen_prior: needs the checkpoint that has learned it; name it in start_f"):
         Trainer(frozen, tmp_path / "out")
     shared = replace(frozen, network=replace(frozen.network, prior_encoder=False))

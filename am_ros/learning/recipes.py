@@ -26,17 +26,24 @@ _DEEP, _FASTER = NetworkConfig(layers=4), TrainerConfig(learning_rate=1e-3)  # d
 _OURS = MethodConfig(gamma=0.97, negatives=16, data_share=0.75, target_cem=_TARGET_SEARCH)
 _OUR_GOALS = GoalConfig(random_share=0.3)
 _PLAIN = MethodConfig(gamma=0.97, monte_carlo_floor=False, cloning_weight=0.0, target_cem=_TARGET_SEARCH)
+# What gave most so far (docs/results.md). The cloning head proposes beside the data, and Q sees each action beside its
+# proposal.
+_BEST = LearnerConfig(
+    network=replace(_DEEP, anchors=1),
+    trainer=_FASTER,
+    method=replace(_OURS, target_cem=replace(_TARGET_SEARCH, prior_share=0.25), cloning_weight=2.0),
+    goals=_OUR_GOALS,
+    acting=replace(_SEARCH, prior_share=0.25, data_share=0.75, prior_weight=1.0, objective="logit"),
+)
 
 RECIPES: dict[str, LearnerConfig] = {
     "default": LearnerConfig(),
-    # What gave most so far (docs/results.md). The cloning head proposes beside the data, and Q sees each action beside
-    # its proposal.
-    "best": LearnerConfig(
-        network=replace(_DEEP, anchors=1),
-        trainer=_FASTER,
-        method=replace(_OURS, target_cem=replace(_TARGET_SEARCH, prior_share=0.25), cloning_weight=2.0),
-        goals=_OUR_GOALS,
-        acting=replace(_SEARCH, prior_share=0.25, data_share=0.75, prior_weight=1.0, objective="logit"),
+    "best": _BEST,
+    # The same Q beside a policy of `gcbc`, which the training starts from and leaves as it is.
+    "beside_cloning": replace(
+        _BEST,
+        network=replace(_BEST.network, prior_encoder=True),
+        method=replace(_BEST.method, frozen_prior=True),
     ),
     # For goals that no episode leads to from where it began: more random goals, and a head that proposes where an
     # episode ends and the data has no next action. Q alone decides, for the head knows nothing beyond an episode.
