@@ -134,6 +134,15 @@ def test_damage_and_a_missing_metadata_file_are_problems(bag):
     assert "damaged" in summarize(bag).problems[0]
 
 
+def test_a_part_that_nothing_was_written_to_is_named(bag):
+    part = bag / "e0_1.mcap"
+    part.touch()
+    said = f"bag file {part}: damaged: is empty: it was opened, and nothing was ever written to it"
+    assert verify(bag, SPACE).problems == [said]
+    part.write_bytes(b"no MCAP at all")
+    assert verify(bag, SPACE).problems == [f"bag file {part}: damaged: not an MCAP file"]
+
+
 def test_steps_outside_the_action_space_are_a_problem(bag):
     assert "action_too_large" in verify(bag, ActionSpace(max_rotation_rad=1e-4)).problems[0]
 

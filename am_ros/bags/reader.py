@@ -150,7 +150,7 @@ class BagReader:
         except OSError as error:
             raise AmRosError(f"bag file {self.files[-1]}: cannot be read: {error.strerror}") from None
         except DAMAGE as error:
-            raise AmRosError(f"bag file {self.files[-1]}: damaged: {type(error).__name__} {error}".rstrip()) from None
+            raise AmRosError(f"bag file {self.files[-1]}: damaged: {_sentence(error)}") from None
         if METADATA_RECORD not in records:
             raise self.error("was not recorded by am_ros")
         return records[METADATA_RECORD]
@@ -194,7 +194,7 @@ class BagReader:
         except OSError as error:
             raise AmRosError(f"bag file {file}: cannot be read: {error.strerror}") from None
         except DAMAGE as error:
-            raise AmRosError(f"bag file {file}: damaged: {type(error).__name__} {error}".rstrip()) from None
+            raise AmRosError(f"bag file {file}: damaged: {_sentence(error)}") from None
         if expected is not None and counted != expected:
             raise AmRosError(f"bag file {file}: damaged: {counted} messages, its summary says {expected}")
 
@@ -268,11 +268,16 @@ class BagReader:
             raise self.error(f"metadata.yaml says {total} messages, the file holds {sum(counts.values())}")
 
 
+def _sentence(error: Exception) -> str:
+    """What was met: a finding of MCAP's as it is, another one with its kind, which says more than a bare number."""
+    return str(error) if type(error) is McapError else f"{type(error).__name__} {error}".rstrip()
+
+
 def _verified(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """The records of a whole file, up to its footer: magic, footer and the checksums of both sections verified."""
     size = os.fstat(stream.fileno()).st_size
     if stream.read(len(mcap.MAGIC)) != mcap.MAGIC:
-        raise McapError("not an MCAP file")
+        raise McapError("not an MCAP file" if size else "is empty: it was opened, and nothing was ever written to it")
     mcap.read_footer(stream, size)
     stream.seek(len(mcap.MAGIC))
     crc, position, in_data = zlib.crc32(mcap.MAGIC), len(mcap.MAGIC), True
