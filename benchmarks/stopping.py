@@ -14,48 +14,25 @@ from pathlib import Path
 
 import numpy as np
 
-from am_ros.evaluation.actors import ActorConfig, PolicyActor, searching
+from am_ros.evaluation.actors import ActorConfig
+from am_ros.evaluation.played_walks import WatchedActor
 from am_ros.evaluation.statistics import wilson_interval
-from am_ros.evaluation.trials import reset_trial
+from am_ros.evaluation.trials import run_trial
 from am_ros.learning.checkpoint import load
 from am_ros.sim.camera import CameraConfig
 from am_ros.sim.environment import Environment
 from am_ros.sim.tasks import find_task
-from am_ros.sim.vectors import goal_vector, scene_vector
 from am_ros.sim.workcell import SimConfig
 
 LEVELS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def watched_trial(actor: PolicyActor, environment: Environment, scene: int) -> dict:
-    """Q of terminating before each step and once more at the end, and whether the goal is reached there."""
-    seen, goal_image = reset_trial(environment, scene)
-    actor.begin(environment.task, scene)
-    q: list[float] = []
-    reached: list[bool] = []
-    itself = False
-    for _ in range(environment.task.max_steps):
-        q.append(q_of_terminating(actor, environment, seen, goal_image))
-        reached.append(bool(environment.outcome().reached))
-        action = actor.decide(seen, goal_image, environment).action
-        if action.terminate:
-            itself = True
-            break
-        seen = environment.step(environment.limits.keep_inside(seen.state[[2, 3, 1]], action))
-    else:
-        q.append(q_of_terminating(actor, environment, seen, goal_image))
-        reached.append(bool(environment.outcome().reached))
-    return {"scene": scene, "q": [round(value, 4) for value in q], "reached": reached, "by_itself": itself}
-
-
-def q_of_terminating(actor: PolicyActor, environment: Environment, seen, goal_image: np.ndarray) -> float:
-    """Q of terminating now."""
-    policy = actor.policy
-    inputs = (seen.image, goal_image, seen.state)
-    if not actor.sees:
-        scene = environment.scene()
-        inputs = (scene_vector(scene), goal_vector(scene), seen.state)
-    return policy.q_of_terminating(*inputs)
+def watched_trial(actor: WatchedActor, environment: Environment, scene: int) -> dict:
+    """Q of terminating before each step, whether the goal is reached there, and whether it is at the end."""
+    trial = run_trial(environment, actor, scene)
+    q, reached = zip(*actor.walk, strict=True)
+    return {"task": trial.task, "scene": scene, "q": [round(value, 4) for value in q], "reached": list(reached),
+            "by_itself": trial.end == "terminated", "success": trial.success}  # fmt: skip
 
 
 def judged(trials: list[dict], level: float, rule: str) -> dict:
@@ -67,12 +44,12 @@ def judged(trials: list[dict], level: float, rule: str) -> dict:
         if ends is None and trial["by_itself"]:
             ends = len(trial["q"]) - 1
         reached = trial["reached"]
-        at_end = reached[-1] if ends is None else reached[ends]
+        at_end = trial["success"] if ends is None else reached[ends]
         success += at_end
         right += ends is not None and at_end
         wrong += ends is not None and not at_end
         missed += ends is None and at_end
-        reached_once += any(reached)
+        reached_once += any(reached) or trial["success"]
     return {"rule": rule, "level": level, "trials": len(trials), "success": success, "reached_once": reached_once,
             "ended_at_goal": right, "ended_wrongly": wrong, "at_goal_not_ended": missed}  # fmt: skip
 
@@ -89,16 +66,17 @@ def line(row: dict) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
-    parser.add_argument("--task", default="pick_place")
-    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--task", default="pick_place", help="one, or several, separated by commas")
+    parser.add_argument("--trials", type=int, default=60, help="per task")
     parser.add_argument("--first-scene", type=int, default=20_000)
     parser.add_argument("--json", type=Path)
     a = parser.parse_args()
-    actor = PolicyActor(ActorConfig(a.checkpoint, search=searching(stop_q=0.0, stop_sum=0.0)))
+    actor, trials = WatchedActor(ActorConfig(a.checkpoint)), []
     config = SimConfig(variety=0.0, camera=CameraConfig(image_size=actor.image_size))
-    with Environment(find_task(a.task), config, sees=actor.sees) as environment:
-        scenes = range(a.first_scene, a.first_scene + a.trials)
-        trials = [watched_trial(actor, environment, scene) for scene in scenes]
+    for task in a.task.split(","):
+        with Environment(find_task(task), config, sees=actor.sees) as environment:
+            scenes = range(a.first_scene, a.first_scene + a.trials)
+            trials += [watched_trial(actor, environment, scene) for scene in scenes]
     calibrated = load(a.checkpoint).meta.get("stopping", {}).get("stop_sum", 0.0)
     rows = [judged(trials, level, "stop_q") for level in (0.0, *LEVELS)]
     rows += [judged(trials, level, "stop_sum") for level in sorted({calibrated, *LEVELS} - {0.0})]
