@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 
@@ -328,6 +329,7 @@ def test_the_check_says_what_it_found(cell, open_page):  # noqa: F811
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.needs_quiet(0.2)
 @pytest.mark.slow
 def test_a_policy_server_that_is_killed_is_named_and_its_successor_takes_goals(ros_env, start_node, ros, open_page, tmp_path):  # noqa: F811,E501
     start_node("sim_workcell", real_time_factor=2.0, variety=0.0)
@@ -342,7 +344,9 @@ def test_a_policy_server_that_is_killed_is_named_and_its_successor_takes_goals(r
     pursue(page, "there")
     page.wait_for_selector(".strip figure")
     os.kill(policy.pid, signal.SIGKILL)
-    page.get_by_text("policy_server has said nothing for").wait_for()
+    ended = page.get_by_text(re.compile("^(Fault|Ended):")).locator("..")
+    ended.wait_for()  # where the machine was late the pursuit may have ended before: then the sentence says why
+    assert "policy_server has said nothing for" in ended.inner_text()
     start_node("policy_server", **options, ready="serving")
     page.locator("button:enabled", has_text="Pursue").wait_for()
     page.wait_for_timeout(1500)
