@@ -96,6 +96,17 @@ def test_images_that_arrive_late_are_not_taken_for_frozen_ones():
     assert camera.fault() is None
 
 
+def test_poses_that_arrive_late_are_not_taken_for_a_motion():
+    """A busy machine: images of an arm that has come to rest are here before the poses of its motion."""
+    watch, still, late_s = ImageWatch(CONFIG, 0.0), noise(0), 0.3
+    for k in range(40):
+        now_s = k * PERIOD_S
+        now_ns, pose_s = START_NS + round(now_s * 1e9), now_s - late_s
+        watch.pose((0.5 + 0.25 * min(max(pose_s, 0.0), 0.5), 0.0, 0.2), now_ns - round(late_s * 1e9))
+        assert watch.image(noise(k) if now_s <= 0.5 else still, now_ns, now_ns, now_s), watch.fault(now_s)
+    assert watch.fault(now_s) is None
+
+
 def test_stamps_that_stand_still_are_a_frozen_camera():
     camera = Camera()
     camera.frame(stamp_s=0.05)

@@ -195,8 +195,9 @@ class ImageWatch:
         if not self._pixels.update(fingerprint(rgb), now_s):
             self._first_ns, self._start, self._moved = stamp_ns, None, Repetition()
             return
-        # Asked for when the next image comes, so that the poses of the first one's moment have come too.
-        self._start = self._start or self._position_at(self._first_ns)
+        # Known once a pose of a later moment has come: on a busy machine poses are later than images.
+        if self._start is None and self._poses and self._poses[-1][0] >= self._first_ns:
+            self._start = self._position_at(self._first_ns)
         here = self._position_at(stamp_ns)
         if self._start is None or here is None:
             return

@@ -29,6 +29,9 @@ from am_ros.ros.node.lifecycle import ActingNode
 from am_ros.ros.node.step_server import StepServer
 
 FRESH_S = 0.1  # a joint state that is not late comes within a few of their periods
+# A simulator that is reset puts its arm elsewhere at once. Where velocities are differences of positions, that looks
+# like motion for 0.1 s, and for twice as long where joint states are late.
+REST_S = 0.25
 OPENING = {Gripper.OPEN: 1.0, Gripper.CLOSE: 0.0}
 
 
@@ -124,6 +127,7 @@ class CartesianController(ActingNode):
         if not planned.done():
             await completed(planned)
         await self._next_state()
+        await self._rest(goal)
         self._admit(request)  # much may have happened meanwhile
         self._check_arm()
         if goal.is_cancel_requested:
@@ -142,6 +146,15 @@ class CartesianController(ActingNode):
             await self._state_came
             if self._safety.state.ticks.fresh:
                 return
+
+    async def _rest(self, goal) -> None:
+        """Until the arm seems to be at rest; not for long, and then the step is refused."""
+        deadline_s, fastest = time.monotonic() + REST_S, self.config.guard.start_velocity_rad_s
+        while abs(self._safety.state.measured()[1]).max() > fastest and time.monotonic() < deadline_s:
+            if goal.is_cancel_requested:
+                return
+            self._state_came = Future()
+            await self._state_came
 
     def _admit(self, request, decided_ns: int = 0) -> str:
         """The commander's name; raises AmRosError if a step of theirs may not begin."""

@@ -55,6 +55,7 @@ class EpisodeRunner:
         self._opening: float | None = None
         self._pose: PoseStamped | None = None
         self._watch: ImageWatch | None = None  # while an episode runs
+        self._watched_since_ns = 0
         self._clock = ClockWatch(config.clock_jump_s)
         self._jump = ""
         self._gaps = SequenceGaps()
@@ -125,6 +126,7 @@ class EpisodeRunner:
         with self._news:
             self._image, self._clock, self._jump = None, ClockWatch(self.config.clock_jump_s), ""
             self._watch = ImageWatch(self.config.images, time.monotonic(), image_size)
+            self._watched_since_ns = self._now()
         try:
             yield
         finally:
@@ -152,14 +154,14 @@ class EpisodeRunner:
         return self._jump
 
     def _observe(self, after_ns: int) -> Seen:
-        """The first observation whose image was taken after `after_ns` on the node's clock."""
+        """The first observation whose image and pose were taken after `after_ns` on the node's clock."""
         timeout_s = self.config.images.image_timeout_s
         deadline_s = time.monotonic() + timeout_s
         with self._news:
             while (newest := self._newest(after_ns)) is None:
                 self._raise_fault()
                 if time.monotonic() > deadline_s:
-                    raise AmRosError(self._unseen(timeout_s))
+                    raise AmRosError(self._unseen(timeout_s, after_ns))
                 self._news.wait(POLL_S)
             self._raise_fault()
         image, rgb, pose, opening = newest
@@ -169,19 +171,26 @@ class EpisodeRunner:
         return Seen(rgb, state, (p.x, p.y, p.z), message)
 
     def _newest(self, after_ns: int) -> tuple[Image, np.ndarray, Pose, float] | None:
-        """Image, pose and opening; None while one has not come, or the image is not later than that."""
+        """Image, pose and opening; None while one has not come, or image or pose is not later than that.
+
+        They come by different ways: the image of a scene that was just reset may be here before the pose in it.
+        """
         if self._image is None or self._pose is None or self._opening is None:
             return None
-        image, rgb = self._image
-        return (image, rgb, self._pose.pose, self._opening) if to_ns(image.header.stamp) > after_ns else None
+        (image, rgb), pose = self._image, self._pose
+        if min(to_ns(image.header.stamp), to_ns(pose.header.stamp)) <= after_ns:
+            return None
+        return image, rgb, pose.pose, self._opening
 
-    def _unseen(self, timeout_s: float) -> str:
+    def _unseen(self, timeout_s: float, after_ns: int) -> str:
         """What was waited for in vain."""
         for topic, value in ((topics.EE_POSE, self._pose), (topics.JOINT_STATES, self._opening)):
             if value is None:
                 return f"nothing_came: topic {topic}: nothing came yet"
-        late = f"no image is stamped later than the motion (waited {timeout_s:g} s): the clocks differ"
-        return f"image_stale: topic {topics.IMAGE}: {late}"
+        late = f"is stamped later than the motion (waited {timeout_s:g} s): the clocks differ"
+        if self._pose is not None and to_ns(self._pose.header.stamp) <= after_ns:
+            return f"pose_stale: topic {topics.EE_POSE}: no pose {late}"
+        return f"image_stale: topic {topics.IMAGE}: no image {late}"
 
     def _inside(self, seen: Seen, action: CartesianAction) -> CartesianAction:
         """The action as it is sent: within the box. What is not finite never leaves."""
@@ -267,7 +276,8 @@ class EpisodeRunner:
 
     def _on_pose(self, pose: PoseStamped) -> None:
         with self._news:
-            self._pose = pose
-            if self._watch is not None:
+            self._pose, stamp_ns = pose, to_ns(pose.header.stamp)
+            # One from before a simulator was reset, which comes late, would look as if the arm moved and the image not.
+            if self._watch is not None and stamp_ns > self._watched_since_ns:
                 p = pose.pose.position
-                self._watch.pose((p.x, p.y, p.z), to_ns(pose.header.stamp))
+                self._watch.pose((p.x, p.y, p.z), stamp_ns)
