@@ -44,15 +44,24 @@ def by_scene(trials):
     return sorted(trials, key=lambda t: (t.actor, t.task, t.seed))
 
 
-@pytest.mark.needs_quiet(0.1)  # the simulated time runs on while a node waits, and an aimless policy goes elsewhere
-def test_one_cell_runs_policy_and_expert_on_all_tasks_as_without_nodes(ros_env, untrained):
+# The simulated time runs on while a node waits, and an aimless policy goes elsewhere.
+@pytest.mark.needs_quiet(0.1)
+@pytest.mark.parametrize(
+    ("aimless", "expert"),
+    [
+        (("reach",), ("reach",)),
+        pytest.param(("reach", "pick_place"), ("reach", "pick_place", "grasp_milk"), marks=pytest.mark.slow),
+    ],
+    ids=["reach", "tasks"],
+)
+def test_one_cell_runs_policy_and_expert_as_without_nodes(ros_env, untrained, aimless, expert):
     plans = [
-        TrialPlan(ActorConfig(str(untrained), search=searching(samples=8)), ("reach", "pick_place"), 1, frames_px=64),
-        TrialPlan(ActorConfig("expert"), ("reach", "pick_place", "grasp_milk"), 1, frames_px=64),
+        TrialPlan(ActorConfig(str(untrained), search=searching(samples=8)), aimless, 1, frames_px=64),
+        TrialPlan(ActorConfig("expert"), expert, 1, frames_px=64),
         TrialPlan(ActorConfig("expert"), ("reach",), 1, seed=7, frames_px=64),
     ]
     through, direct = list(run_trials_through_ros(plans, 3.0)), list(run_trials(plans))
-    assert len(through) == len(direct) == 6
+    assert len(through) == len(direct) == len(aimless) + len(expert) + 1
     for one, other in zip(by_scene(through), by_scene(direct), strict=True):
         assert one.actor == other.actor
         assert_same(one, other, EXPERT_M if one.actor == "expert" else AIMLESS_M)

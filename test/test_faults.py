@@ -9,14 +9,23 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import wait_until
-from test_faults_cell import SHARED
+from test_faults_cell import FAULTS as SHARED
 from test_faults_driver import SHARED as DRIVER_SHARED
 
 from am_ros import cli
 from am_ros.faults import suite
 
 # Those of test_faults_cell.py and test_faults_driver.py share a cell.
-ALONE = [name for name in suite.names() if name not in (*SHARED, *DRIVER_SHARED, "driver_brakes", "node_killed")]
+ELSEWHERE = (*SHARED, *DRIVER_SHARED, "driver_brakes", "driver_foreign", "node_killed")
+# Each takes ten to thirty seconds, and cheaper tests have the same: of a clock that jumps test_policy_faults.py, of a
+# trainer that is killed test_learning_checkpoint.py, of the driver test_sim_driver.py and test_controller_safety.py,
+# of clients that go test_goal_clients.py, of a second cell test_bringup.py.
+LONG = ("clock_jump", "trainer_killed", "driver_stops", "driver_clock", "driver_clients", "driver_second_cell", "soak")
+ALONE = [
+    pytest.param(name, marks=pytest.mark.slow if name in LONG else ())
+    for name in suite.names()
+    if name not in ELSEWHERE
+]
 
 
 @pytest.mark.parametrize("name", ALONE)

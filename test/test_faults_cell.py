@@ -5,11 +5,12 @@ import pytest
 from am_ros.faults import suite
 from am_ros.faults.bench import Bench
 
-# Starting a cell takes longer than most faults.
-SHARED = (
-    "process_killed", "controller_suspended", "two_commanders", "messages_dropped", "camera_broken", "malformed_input",
-    "network_outputs", "unsafe_poses",
-)  # fmt: skip
+# Starting a cell takes longer than most faults. Cheaper tests have the same as the long ones: of a killed process
+# test_supervisor.py, of a camera test_policy_faults.py, of outputs test_policy_numbers.py, of poses
+# test_control_guard.py.
+SHORT = ("controller_suspended", "two_commanders", "messages_dropped", "malformed_input")
+LONG = ("process_killed", "camera_broken", "network_outputs", "unsafe_poses")
+FAULTS = (*SHORT, *LONG)
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def bench(tmp_path_factory):
         yield shared
 
 
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", [*SHORT, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)])
 def test_a_fault_of_the_cell_ends_as_required(name, bench):
     results = suite.run_on(bench, name)
     assert results and all(result.ok for result in results), suite.table(results)

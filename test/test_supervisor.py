@@ -106,6 +106,7 @@ def test_a_cell_comes_up_in_order_and_ctrl_c_takes_it_down_in_reverse(up_sim, tm
     assert gone(nodes)
 
 
+@pytest.mark.slow  # of bringup alone: test_bringup.py
 def test_a_second_cell_in_the_domain_is_refused_before_anything_starts_and_the_first_goes_on(ros, up_sim, tmp_path):
     patient = tmp_path / "patient.yaml"  # the simulator of a machine that has too much to do may pause for a while
     patient.write_text("/**/cartesian_controller: {ros__parameters: {joint_state_timeout_s: 5.0, no_motion_s: 5.0}}\n")

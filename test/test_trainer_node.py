@@ -61,7 +61,9 @@ def test_a_recipe_and_every_parameter_of_the_learner_can_be_given(ros, start_nod
     assert learner["acting"]["samples"] == recipe.acting.samples
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGHUP, signal.SIGTERM))]
+)
 def test_a_signal_to_node_and_child_at_once_leaves_the_last_checkpoint(ros, start_node, tmp_path, number):
     """As Ctrl-C under `ros2 launch` reaches the whole process group."""
     write_bags(tmp_path / "bags", range(3))

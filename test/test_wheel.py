@@ -51,6 +51,7 @@ def test_wheel_and_source_archive_hold_all_that_the_package_needs(archives):
     assert {"mkdocs.yml", "docs/images/reach.gif", "benchmarks/flaky.py"} <= held  # for `make docs` and `make flaky`
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_installed_wheel_brings_up_the_simulated_cell_from_another_folder(archives, ros_env, tmp_path):
     wheel, _ = archives
