@@ -182,6 +182,7 @@ def _run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=env)
 
 
+@pytest.mark.slow
 def test_torchrun_trains_one_model_with_two_processes(store, tmp_path):
     config = LearnerConfig(
         network=_config().network, method=MethodConfig(negatives=8), trainer=_config().trainer

@@ -130,6 +130,7 @@ def test_what_cannot_work_stops_the_node_at_configure_time(start_node, parameter
     assert sentence in "\n".join(node.lines)
 
 
+@pytest.mark.slow  # test_evaluation_ros.py has the same
 def test_trials_with_and_without_the_nodes_agree(ros, cell, untrained, start_node):
     """A deterministic policy on the same scenes: the same number of steps, the same place at the end."""
     trials = RosTrials(ros)

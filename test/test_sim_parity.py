@@ -32,6 +32,7 @@ def cell(ros, start_node, tmp_path):
     return ros
 
 
+@pytest.mark.needs_quiet(0.3)  # a controller that did not run for half a second stops
 @pytest.mark.parametrize("task", ["reach", "pick_place"])
 def test_an_episode_through_the_nodes_is_the_one_that_collect_writes(cell, tmp_path, task):
     live = {

@@ -137,6 +137,7 @@ def test_a_second_cell_in_the_domain_is_refused_before_anything_starts_and_the_f
     assert set(nodes_of(process)) == set(nodes)
 
 
+@pytest.mark.slow  # of bringup alone: test_bringup.py
 def test_a_checkpoint_that_cannot_be_read_is_named_and_nothing_is_activated(up_sim, tmp_path):
     shutil.copytree(pretrained.FOLDER / "pick_place", tmp_path / "damaged")
     (tmp_path / "damaged" / "checkpoint.json").write_text("{")
