@@ -29,12 +29,14 @@ PATIENCE_S = float(os.environ.get("AM_ROS_PATIENCE_S", 60))
 
 # The files that take longest, by `--durations`. They come first, or at the end one process has them all to itself.
 LONGEST = (
-    "test_faults", "test_page_cell", "test_faults_cell", "test_trainer_node", "test_improve", "test_supervisor",
-    "test_policy_server", "test_policy_faults", "test_preflight_node", "test_goal_clients", "test_sim_tasks",
-    "test_evaluation_ros", "test_page_guard", "test_page_disk", "test_faults_driver", "test_controller_safety",
-    "test_cartesian_controller_sim", "test_workers", "test_graph", "test_wheel", "test_pretrained", "test_security",
-    "test_reach", "test_start_check", "test_learning_parallel", "test_learning_checkpoint", "test_learning_method",
-    "test_transport",
+    "test_page_disk", "test_goal_clients", "test_page_cell", "test_ingest_fuzz", "test_sim_tasks", "test_trainer_node",
+    "test_policy_server", "test_evaluation_ros", "test_supervisor", "test_graph", "test_learning_parallel",
+    "test_learning_baselines", "test_page_guard", "test_reach", "test_policy_faults", "test_start_check",
+    "test_collect", "test_learning_checkpoint", "test_improve", "test_cartesian_controller_sim",
+    "test_learning_edge_cases", "test_preflight_node", "test_faults_cell", "test_evaluation_command",
+    "test_cartesian_controller", "test_learning_method", "test_controller_safety", "test_security", "test_workers",
+    "test_ingest", "test_ingest_odd", "test_ingest_clocks", "test_faults_driver", "test_pretrained",
+    "test_page_browsers", "test_goal_registry", "test_sim_parity", "test_episode_logger",
 )  # fmt: skip
 
 
