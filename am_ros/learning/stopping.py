@@ -21,7 +21,7 @@ WRONG_SHARE = 0.02  # of the walks ended away from their goal
 LEAST_ENDED = 0.05  # a level that ends fewer of the walks at their goal is of no use
 OPENING = STATE_NAMES.index("gripper_opening")
 WALKS, PAIRS_AT_ONCE = 200, 256
-LEVELS = np.geomspace(2.0, 0.05, 75)  # tried from above: 5 % apart
+LEVELS = np.geomspace(20.0, 0.05, 123)  # tried from above: 5 % apart; a goal may last twenty steps
 
 
 @dataclass(frozen=True)
