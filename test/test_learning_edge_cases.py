@@ -25,13 +25,18 @@ WITH_REWARD = [name for name, recipe in RECIPES.items() if recipe.goals.reward_s
 def _train(tmp_path, name, episodes, **changes):
     store = ReplayStore.create(tmp_path / f"{name}_store", (16, 16))
     store.append(episodes)
-    found = find_recipe(name)
-    config = replace(
-        found,
-        network=NetworkConfig(image_size=16, width=16, channels=4, behaviour_prior=found.network.behaviour_prior),
-        trainer=TrainerConfig(updates=3, batch_size=16, precision="fp32", **changes),
-    )
-    return Trainer(config, tmp_path / name).fit(store)
+    trainer = TrainerConfig(updates=3, batch_size=16, precision="fp32", **changes)
+
+    def small(name):
+        found = find_recipe(name)
+        parts = {part: getattr(found.network, part) for part in ("behaviour_prior", "prior_encoder")}
+        return replace(found, network=NetworkConfig(image_size=16, width=16, channels=4, **parts), trainer=trainer)
+
+    start = None
+    if small(name).method.frozen_prior:
+        Trainer(small("gcbc"), tmp_path / "cloned").fit(store)
+        start = tmp_path / "cloned" / "checkpoint"
+    return Trainer(small(name), tmp_path / name, start_from=start).fit(store)
 
 
 @pytest.mark.parametrize("name", RECIPES)
