@@ -103,6 +103,7 @@ def test_trainings_checkpoints_and_evaluations_are_shown_and_nothing_in_them_is_
 def test_the_command_that_the_demo_prints_opens_the_page_on_its_results(folder, capsys, monkeypatch, open_page):  # noqa: F811
     for stage in ("record", "collect", "learn"):
         monkeypatch.setattr(Demo, stage, lambda self: None)
+    monkeypatch.setattr(Demo, "compare", lambda self: {})
     monkeypatch.setattr(Demo, "judge", lambda self, _: json.loads((folder / "summary.json").read_text()))
     assert Demo(folder, DemoConfig()).run() == 0
     command = shlex.split(capsys.readouterr().out.partition("look at it in a browser: ")[2])

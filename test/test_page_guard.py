@@ -260,6 +260,7 @@ def test_text_is_escaped_wherever_it_stands():
     assert esc("<img src=x onerror='alert(1)'>\"") == "&lt;img src=x onerror=&#x27;alert(1)&#x27;&gt;&quot;"
 
 
+@pytest.mark.slow
 def test_ten_thousand_bags_are_listed_within_a_second_after_the_first_scan(tmp_path):
     """Of their metadata alone: the table looks at nothing else."""
     many_bags(tmp_path, 10_000)
