@@ -41,9 +41,9 @@ demo: setup  ## Record, train, and reach goals through ROS on the simulated work
 faults: setup  ## Break it on purpose: kills, damage, full disks, bad input; a table, and results in runs/faults
 	@$(BIN)/am-ros faults
 
-# Nodes spend much of a test waiting for each other: one process more than there are cores, four at most. The tests of a
-# file share what takes long to make; the files keep the order of test/conftest.py.
-SIDE_BY_SIDE = -n $(shell n=$$(nproc); echo $$((n < 3 ? n + 1 : 4))) --dist loadfile --no-loadscope-reorder
+# As many processes as there are cores, four at most: with one more, nodes were late by a second. The tests of a file
+# share what takes long to make; the files keep the order of test/conftest.py.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: setup  ## Every test but the slow ones
 	@$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE)
