@@ -12,7 +12,7 @@ import numpy as np
 
 from am_ros.errors import AmRosError
 from am_ros.evaluation.actors import SCRIPTED, ActorConfig, PolicyActor
-from am_ros.evaluation.trials import TrialPlan, kept_environment, run_trial
+from am_ros.evaluation.trials import TrialPlan, job_name, kept_environment, run_trial
 from am_ros.learning.policy import Decision
 from am_ros.learning.stopping import WRONG_SHARE, StopRule, choose_level
 from am_ros.sim.camera import CameraConfig
@@ -47,7 +47,7 @@ def calibrate_by_trials(plan: TrialPlan, wrong_share: float = WRONG_SHARE, worke
         raise AmRosError(f"{plan.actor.name}: is no checkpoint, and has no Q of terminating")
     WatchedActor(plan.actor)  # fail here, in one sentence, and not in every worker
     jobs = [(plan.actor, task, scene, plan.variety, plan.goal_variety) for task, scene in plan.scenes]
-    walks = list(run_jobs(_play, jobs, at_most(workers, len(jobs)), "calibrate", _name))
+    walks = list(run_jobs(_play, jobs, at_most(workers, len(jobs)), "calibrate", job_name))
     steps = np.array([step for walk in walks for step in walk])  # [N, 2]
     number = np.repeat(np.arange(len(walks)), [len(walk) for walk in walks])
     return replace(choose_level(steps[:, 0], steps[:, 1] > 0, number, wrong_share), played=True)
@@ -60,11 +60,6 @@ def _play(
     cell = SimConfig(variety=variety, camera=CameraConfig(image_size=actor.image_size))
     run_trial(kept_environment(task, cell, actor.sees), actor, scene, goal_variety=goal_variety)
     return actor.walk
-
-
-def _name(job: tuple) -> str:
-    actor, task, scene = job[:3]
-    return f"{actor.name}, {task}, scene {scene}"
 
 
 _watched = lru_cache(maxsize=1)(WatchedActor)  # per process

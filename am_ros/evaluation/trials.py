@@ -64,10 +64,11 @@ def run_trials(plans: Sequence[TrialPlan], workers: Workers = 1) -> Iterator[Tri
         for plan in plans
         for task, scene in plan.scenes
     ]
-    return run_jobs(_work, jobs, at_most(workers, len(jobs)), "evaluate", _name)
+    return run_jobs(_work, jobs, at_most(workers, len(jobs)), "evaluate", job_name)
 
 
-def _name(job: tuple) -> str:
+def job_name(job: tuple) -> str:
+    """Who, task and scene of a job that begins with the three."""
     actor, task, scene = job[:3]
     return f"{actor.name}, {task}, scene {scene}"
 
