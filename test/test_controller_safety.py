@@ -102,7 +102,8 @@ def test_a_protective_stop_holds_until_its_cause_is_gone_and_it_is_reset(cell, r
     result = run.result()
     # A publisher may be found before its node's name.
     causes = [f"second_publisher: {who} publishes /joint_trajectory too" for who in ("/test_client", NAMELESS)]
-    assert result.reason.removeprefix("protective_stop: ") in causes
+    cause = result.reason.removeprefix("protective_stop: ")
+    assert cause in causes
     assert (result.end, result.reason) == (RESULT.STOPPED, f"protective_stop: {cause}")
     assert wait_for_state(ros, ControllerStatus.PROTECTIVE_STOP).reason == cause
     statuses = [s for array in said for s in array.status if s.name == "/cartesian_controller: arm"]
