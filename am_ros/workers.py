@@ -1,5 +1,6 @@
 """Jobs shared among processes, here or on a Ray cluster: bounded memory, and nothing left running at the end."""
 
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -17,8 +18,20 @@ from am_ros.ray_jobs import Cluster, Job, run_on_cluster
 from am_ros.signals import leave_to_parent, spare_resource_tracker
 
 T = TypeVar("T")
-NICE = 5  # of a process beside the robot's nodes on the same machine: they come first
+NICE = 10  # of a process beside the robot's nodes on the same machine: they come first
 Workers: TypeAlias = int | Cluster  # so many processes of this machine, or a Ray cluster
+
+
+def come_second() -> None:
+    """Let the robot's nodes on this machine come first: before this process, and before its session if it leads one.
+
+    Linux with autogroup, as most desktops have it, shares a processor among sessions first, and each node has its own:
+    there `nice` counts among the processes of one session only.
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # a kernel without autogroup
+            Path("/proc/self/autogroup").write_text(str(NICE))
 
 
 def run_jobs(

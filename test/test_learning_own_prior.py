@@ -68,6 +68,8 @@ def test_no_gradient_of_q_reaches_the_prior(preset):
 def test_a_cloning_checkpoint_becomes_the_prior_and_stays_as_it_is(store, cloned, tmp_path):
     config = _recipe("beside_cloning")
     trainer = Trainer(config, tmp_path / "out", start_from=cloned)
+    for name, value in trainer.learner.network.value_encoder.state_dict().items():
+        assert torch.equal(value, checkpoint.load(cloned).weights[name]), "Q begins with what cloning sees"
     trainer.fit(store, until_update=2)
     trainer = Trainer(config, tmp_path / "out", start_from=cloned)
     assert trainer.update == 2, "it goes on"

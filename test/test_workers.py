@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,7 +14,7 @@ from conftest import wait_until
 
 from am_ros.bags.finder import find_bags
 from am_ros.errors import AmRosError
-from am_ros.workers import ProgressLine, run_jobs
+from am_ros.workers import NICE, ProgressLine, run_jobs
 
 
 def square(number):
@@ -117,3 +118,19 @@ def test_progress_says_how_far_it_is_and_the_time_left(monkeypatch):
     assert stream.getvalue().splitlines() == [
         "count: 2/10 sheep", "count: 4/10 sheep, 36 s left", "count: 10/10 sheep, asleep, 0 s left"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_what_comes_second_does_so_among_sessions_too_and_leaves_others_as_they_are(leads):
+    code = "from am_ros.workers import come_second; come_second(); come_second(); print(1, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=leads, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "1\n"
+        assert psutil.Process(process.pid).nice() == max(NICE, os.nice(0))
+        group, mine = (Path(f"/proc/{pid}/autogroup") for pid in (process.pid, "self"))
+        if group.exists() and leads:
+            assert group.read_text().endswith(f"nice {NICE}\n")
+        elif group.exists():
+            assert group.read_text() == mine.read_text()
+        process.stdin.write("\n")

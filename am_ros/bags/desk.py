@@ -4,7 +4,6 @@ The process begins with the first question and runs at low priority; it ends wit
 """
 
 import multiprocessing
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -21,11 +20,10 @@ from am_ros.bags.salvage import Salvage, salvage
 from am_ros.bags.verify import verify
 from am_ros.errors import AmRosError
 from am_ros.paths import Folder
-from am_ros.workers import start_worker
+from am_ros.workers import come_second, start_worker
 
 LOOK_S = 2.0  # between two looks at the folder, while questions come
 ASKED_S = 15.0  # for so long after a question the folder is looked at
-NICE = 10
 T = TypeVar("T")
 
 
@@ -98,7 +96,7 @@ _asked_s = 0.0
 def _begin(lifeline: Connection, folder: str) -> None:
     global _index
     start_worker(lifeline)
-    os.nice(NICE)
+    come_second()
     _index = EpisodeIndex([folder])
     threading.Thread(target=_look_on, daemon=True, name="index").start()
 

@@ -235,10 +235,14 @@ def beside(cloning: NetworkConfig, ours: NetworkConfig) -> NetworkConfig:
 
 
 def as_prior(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights of a cloning network, by the names that they have in a prior with an encoder of its own."""
+    """Weights of a cloning network, by the names that they have in a prior with an encoder of its own.
+
+    The encoder of Q begins with the same weights: what cloning has learned to see, Q does not have to learn again.
+    """
     heads = ("prior_head.", "film.", "head.", "anchors.")  # what its Q would be has never learned
-    body = {f"prior_encoder.{name}": value for name, value in weights.items() if not name.startswith(heads)}
-    return body | {name: value for name, value in weights.items() if name.startswith("prior_head.")}
+    body = {name: value for name, value in weights.items() if not name.startswith(heads)}
+    encoders = {f"{part}.{name}": value for part in ("prior_encoder", "value_encoder") for name, value in body.items()}
+    return encoders | {name: value for name, value in weights.items() if name.startswith("prior_head.")}
 
 
 def _is_prior(name: str) -> bool:

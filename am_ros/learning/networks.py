@@ -27,7 +27,6 @@ from am_ros.learning.types import Encoding
 from am_ros.replay.store import ReplayStore
 from am_ros.replay.views import RowView
 
-STEM_STRIDE, STEM_PADDING = (4, 2), (2, 1)
 PRESETS = ("small", "qt_opt", "state")
 
 
@@ -39,6 +38,11 @@ class NetworkConfig:
     image_size: int = parameter(64, "height and width of the images [px]", range=(16, 1024))
     width: int = parameter(256, "width of the head (small, state)", range=(8, 4096))
     channels: int = parameter(32, "channels of the encoder (small)", range=(4, 1024))
+    stem_stride: int = parameter(
+        4, "pixels from one cell of the first convolution to the next (small); with 8, 128 px become as many cells as "
+        "64 px with 4", choices=(4, 8)
+    )  # fmt: skip
+    stages: int = parameter(0, "convolutions more that halve the map, before it is flattened (small)", range=(0, 4))
     # Dense layers see few items and cost next to nothing beside convolutions and the head, which sees every candidate.
     layers: int = parameter(
         0, "residual dense layers more, each behind a LayerNorm, between encoder and head (small, state)", range=(0, 64)
@@ -177,15 +181,17 @@ class SmallQNetwork(FilmHead):
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.config = config
-        if config.image_size % 8:
+        cell = config.stem_stride * 2 ** (1 + config.stages)  # pixels of a side
+        if config.image_size % cell:
             raise AmRosError(
-                f"parameter image_size: {config.image_size} is not a multiple of 8, as the small network needs"
+                f"parameter image_size: {config.image_size} is not a multiple of {cell}, as the small network needs"
             )
         c, width = config.channels, config.width
-        self.stem_image, self.stem_goal = Stem(c), Stem(c)
+        self.stem_image, self.stem_goal = Stem(c, config.stem_stride), Stem(c, config.stem_stride)
         self.conv2 = nn.Conv2d(c, 2 * c, 3, stride=2, padding=1)
+        self.stages = nn.ModuleList(nn.Conv2d(2 * c, 2 * c, 3, stride=2, padding=1) for _ in range(config.stages))
         self.conv3 = nn.Conv2d(2 * c, 2 * c, 3, padding=1)
-        cells = (config.image_size // 8) ** 2
+        cells = (config.image_size // cell) ** 2
         self.flat = nn.Linear(2 * c * cells, width)
         self.state = nn.Linear(STATE_DIM, width)
         self.norm = nn.LayerNorm(width)
@@ -197,6 +203,8 @@ class SmallQNetwork(FilmHead):
         """uint8 images [B, H, W, 3] and states [B, state_dim] -> encoding [B, width]."""
         x = functional.relu(self.stem_image(image) + self.stem_goal(goal_image))
         x = functional.relu(self.conv2(x))
+        for stage in self.stages:
+            x = functional.relu(stage(x))
         x = functional.relu(x + self.conv3(x))
         x = self.flat(x.flatten(1)) + self.state(state)
         x = functional.relu(self.norm(x))
@@ -291,18 +299,21 @@ def residual_layers(config: NetworkConfig) -> nn.Sequential:
 
 
 class Stem(nn.Module):
-    """A 6x6 convolution of stride 4 over uint8 pixels [B, H, W, 3] -> [B, channels, H/4, W/4].
+    """A 6x6 convolution of stride 4 over uint8 pixels [B, H, W, 3] -> [B, channels, H/4, W/4]; 12x12 for stride 8.
 
     Two neighbouring pixels are read as one cell of six channels, which is a view and not a copy: on a CPU the usual
     route (to float, permute, convolve three channels) takes ten times as long as the convolution itself.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, stride: int = 4):
         super().__init__()
-        self.conv = nn.Conv2d(6, channels, (6, 3), stride=STEM_STRIDE, padding=STEM_PADDING)
+        kernel = stride * 3 // 2
+        self.conv = nn.Conv2d(
+            6, channels, (kernel, kernel // 2), stride=(stride, stride // 2), padding=(stride // 2, stride // 4)
+        )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 [B, H, W, 3] -> float [B, channels, H/4, W/4]."""
+        """uint8 [B, H, W, 3] -> float [B, channels, H/stride, W/stride]."""
         batch, height, width, _ = pixels.shape
         dtype = torch.bfloat16 if torch.is_autocast_enabled(pixels.device.type) else torch.float32
         centred = (pixels ^ 128).view(torch.int8)  # pixels - 128, in one byte each
@@ -311,7 +322,8 @@ class Stem(nn.Module):
         bias = self.conv.bias
         assert bias is not None
         weight, bias = self.conv.weight * (1 / 64), bias * (1 / 64)
-        return functional.conv2d(cells, weight, bias, STEM_STRIDE, STEM_PADDING)
+        conv = self.conv
+        return functional.conv2d(cells, weight, bias, conv.stride, conv.padding)
 
 
 class ActionFeatures(nn.Module):

@@ -1,7 +1,6 @@
 """Training in a process of its own, so that whoever started it (the trainer node) always answers."""
 
 import multiprocessing
-import os
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -14,7 +13,7 @@ from am_ros.learning.progress import Progress
 from am_ros.learning.trainer import Trainer
 from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.signals import leave_to_parent, spare_resource_tracker
-from am_ros.workers import NICE
+from am_ros.workers import come_second
 
 
 class TrainingWorker:
@@ -78,7 +77,7 @@ def _train(
 ) -> None:
     """The child: trains and obeys commands until it is done."""
     leave_to_parent()  # who says when to stop, so that the last checkpoint is written
-    os.nice(NICE)
+    come_second()
 
     def listen(trainer: Trainer) -> None:
         threading.Thread(target=_obey, args=(pipe, trainer), daemon=True).start()

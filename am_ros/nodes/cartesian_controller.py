@@ -20,6 +20,7 @@ from am_ros.errors import AmRosError
 from am_ros.ros.arm.backends import make_backend
 from am_ros.ros.arm.commands import ArmCommands
 from am_ros.ros.arm.gripper import GripperOutput
+from am_ros.ros.arm.next_state import NextState
 from am_ros.ros.arm.report import INACTIVE, ControllerReport
 from am_ros.ros.introspection.publisher_watch import OthersWatch
 from am_ros.ros.messages.controller import action_of
@@ -28,10 +29,6 @@ from am_ros.ros.node.common import RELIABLE_QOS, completed, declare, run, subscr
 from am_ros.ros.node.lifecycle import ActingNode
 from am_ros.ros.node.step_server import StepServer
 
-FRESH_S = 0.1  # a joint state that is not late comes within a few of their periods
-# A simulator that is reset puts its arm elsewhere at once. Where velocities are differences of positions, that looks
-# like motion for 0.1 s, and for twice as long where joint states are late.
-REST_S = 0.25
 OPENING = {Gripper.OPEN: 1.0, Gripper.CLOSE: 0.0}
 
 
@@ -43,7 +40,6 @@ class CartesianController(ActingNode):
         self.config = declare(self, ControllerConfig)
         self._configured = False
         self._goal: Any = None  # rclpy's ServerGoalHandle of the step under way
-        self._state_came = Future()  # when the next joint state was taken
         self._stamp_clock = StampClock(self)
         if self.config.autostart:
             self.start_by_itself()
@@ -55,6 +51,7 @@ class CartesianController(ActingNode):
         config, stepper = self.config, make_stepper(self.config)
         safety = Supervision(config, stepper.kinematics)
         guard = make_guard(config, stepper)
+        self._next = NextState(safety.state)
         self._arm = ArmCommands(self, config.joint_names, publishes=config.backend.backend != "servo")
         self._gripper = GripperOutput(self, config, safety.state)
         self._backend = make_backend(self, config, stepper, self._arm, safety.state)
@@ -126,8 +123,8 @@ class CartesianController(ActingNode):
         planned = self._steps.plan(action)
         if not planned.done():
             await completed(planned)
-        await self._next_state()
-        await self._rest(goal)
+        await self._next.fresh()
+        await self._next.at_rest(self.config.guard.start_velocity_rad_s, lambda: goal.is_cancel_requested)
         self._admit(request)  # much may have happened meanwhile
         self._check_arm()
         if goal.is_cancel_requested:
@@ -137,24 +134,6 @@ class CartesianController(ActingNode):
         if opening is not None:
             self._gripper.set(opening)
         return ended
-
-    async def _next_state(self) -> None:
-        """Until a joint state comes that did not wait while the step was planned; not for long."""
-        deadline_s = time.monotonic() + FRESH_S
-        while time.monotonic() < deadline_s:
-            self._state_came = Future()
-            await self._state_came
-            if self._safety.state.ticks.fresh:
-                return
-
-    async def _rest(self, goal) -> None:
-        """Until the arm seems to be at rest; not for long, and then the step is refused."""
-        deadline_s, fastest = time.monotonic() + REST_S, self.config.guard.start_velocity_rad_s
-        while abs(self._safety.state.measured()[1]).max() > fastest and time.monotonic() < deadline_s:
-            if goal.is_cancel_requested:
-                return
-            self._state_came = Future()
-            await self._state_came
 
     def _admit(self, request, decided_ns: int = 0) -> str:
         """The commander's name; raises AmRosError if a step of theirs may not begin."""
@@ -188,7 +167,7 @@ class CartesianController(ActingNode):
         fault = safety.fault(now_s)
         if fault and self.active and not fault.startswith("joint_states_stale"):
             self._protect(fault)
-        self._state_came.set_result(None)
+        self._next.came()
         unmoved = self._steps.on_state(now_s)
         if unmoved:
             self._protect(unmoved)
@@ -202,7 +181,7 @@ class CartesianController(ActingNode):
         now_s, steps = time.monotonic(), self._steps
         self._look(now_s)
         if self._safety.state.fault(now_s):
-            self._state_came.set_result(None)  # none comes
+            self._next.came()  # none comes
         steps.watch(now_s)
         if not steps.busy and (moved := self._others.was_used()):
             steps.forget(moved)

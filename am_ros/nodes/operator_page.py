@@ -1,6 +1,5 @@
 """The operator's page: the cell in a browser, and what is asked of it there. docs/page.md shows the views."""
 
-import os
 import sys
 
 from rclpy.node import Node
@@ -10,7 +9,7 @@ from am_ros.page.config import PageConfig
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import declare, run
 from am_ros.ros.page.source import PageNodeConfig, RosSource
-from am_ros.workers import NICE
+from am_ros.workers import come_second
 
 
 class OperatorPage(Node):
@@ -42,7 +41,7 @@ class OperatorPage(Node):
 
 def main(args=None) -> int:
     """Entry point of the executable."""
-    os.nice(NICE)
+    come_second()
     return run(OperatorPage, "operator_page", args)
 
 
