@@ -41,7 +41,7 @@ START_S = 300.0  # on a machine that is overrun
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=30.0, help="measure so long; 0: not at all")
-    parser.add_argument("--steps", type=int, default=60, help="decisions to be timed in each mode, with and without; 0: none")
+    parser.add_argument("--steps", type=int, default=60, help="decisions timed in each mode, with and without; 0: none")
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="time decisions in these")
     arguments = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", "88")
