@@ -20,10 +20,12 @@ from pathlib import Path
 from vector_study import changed
 
 from am_ros import configuration
+from am_ros.action import ActionSpace
 from am_ros.evaluation.actors import ActorConfig
 from am_ros.evaluation.curves import new_figure, save_figure
 from am_ros.evaluation.statistics import summarise, wilson_interval
 from am_ros.evaluation.trials import TrialPlan, run_trials
+from am_ros.learning.parallel import train
 from am_ros.learning.recipes import find_recipe
 from am_ros.learning.trainer import Trainer
 from am_ros.learning.trainer_config import LearnerConfig
@@ -86,8 +88,9 @@ def run_one(name: str, cpu_minutes: float, seed: int, track: Track) -> dict:
     if result.exists():
         return json.loads(result.read_text())
     config = idea(name, cpu_minutes, seed)
-    trainer = Trainer(config, folder)
-    trainer.fit(ReplayStore.open(track.data))
+    parts: list[Trainer] = []
+    train(config, track.data, folder, ActionSpace(), lambda progress: None, parts.append)
+    trainer = parts[-1]
     actor = ActorConfig(str(trainer.checkpoint_folder))
     plan = TrialPlan(actor, (track.task,), track.trials, track.first_scene, variety=0.0)
     summary = summarise(list(run_trials([plan])))[track.task]
@@ -97,7 +100,7 @@ def run_one(name: str, cpu_minutes: float, seed: int, track: Track) -> dict:
         "cpu_minutes": cpu_minutes,
         "seed": seed,
         "updates": trainer.update,
-        "wall_minutes": round(trainer.trained_s / 60, 1),
+        "wall_minutes": round(sum(part.trained_s for part in parts) / 60, 1),
         "trials": track.trials,
         "successes": summary["successes"],
         "ends": summary["ends"],

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from learning_data import noise_store, small_recipe
 
 from am_ros import cli
 from am_ros.episode import STATE_DIM
@@ -13,26 +14,12 @@ from am_ros.learning import checkpoint
 from am_ros.learning.keeper import start_network
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.policy import Policy
-from am_ros.learning.recipes import find_recipe
 from am_ros.learning.trainer import Trainer
-from am_ros.replay.store import ReplayStore
-
-SMALL = {"image_size": 16, "width": 16, "channels": 4, "layers": 1, "random_shift_px": 0, "batch_size": 8}
-CHUNK = {"warmup_updates": 1, "precision": "fp32", "threads": 1}
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 255, (48, 16, 16, 3), np.uint8)
-    actions = rng.uniform(-1, 1, (48, 4)).astype(np.float32)
-    folder, ends = tmp_path_factory.mktemp("store") / "replay", np.arange(48) % 6 == 5
-    states, outcomes = rng.uniform(-1, 1, (48, STATE_DIM)), np.arange(8) % 2 == 0
-    return ReplayStore.from_arrays(folder, pictures, actions, ends, outcomes, states)
-
-
-def _recipe(name, updates=4, **changes):
-    return find_recipe(name, **{**SMALL, **CHUNK, "updates": updates, **changes})
+    return noise_store(tmp_path_factory.mktemp("store") / "replay")
 
 
 def _prior(folder):
@@ -43,7 +30,7 @@ def _prior(folder):
 @pytest.fixture(scope="module")
 def cloned(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("gcbc")
-    Trainer(_recipe("gcbc"), out).fit(store)
+    Trainer(small_recipe("gcbc"), out).fit(store)
     return out / "checkpoint"
 
 
@@ -66,7 +53,7 @@ def test_no_gradient_of_q_reaches_the_prior(preset):
 
 
 def test_a_cloning_checkpoint_becomes_the_prior_and_stays_as_it_is(store, cloned, tmp_path):
-    config = _recipe("beside_cloning")
+    config = small_recipe("beside_cloning")
     trainer = Trainer(config, tmp_path / "out", start_from=cloned)
     for name, value in trainer.learner.network.value_encoder.state_dict().items():
         assert torch.equal(value, checkpoint.load(cloned).weights[name]), "Q begins with what cloning sees"
@@ -88,7 +75,7 @@ def test_a_cloning_checkpoint_becomes_the_prior_and_stays_as_it_is(store, cloned
 
 
 def test_in_one_go_and_interrupted_are_the_same_weights(store, cloned, tmp_path):
-    config = _recipe("beside_cloning")
+    config = small_recipe("beside_cloning")
     Trainer(config, tmp_path / "once", start_from=cloned).fit(store)
     Trainer(config, tmp_path / "twice", start_from=cloned).fit(store, until_update=2)
     Trainer(config, tmp_path / "twice", start_from=cloned).fit(store)
@@ -97,7 +84,7 @@ def test_in_one_go_and_interrupted_are_the_same_weights(store, cloned, tmp_path)
 
 
 def test_a_prior_that_is_not_frozen_learns_on(store, cloned, tmp_path):
-    Trainer(_recipe("best", prior_encoder=True), tmp_path / "out", start_from=cloned).fit(store)
+    Trainer(small_recipe("best", prior_encoder=True), tmp_path / "out", start_from=cloned).fit(store)
     given = checkpoint.load(cloned).weights
     for name, value in _prior(tmp_path / "out" / "checkpoint").items():
         assert not torch.equal(value, given[name.removeprefix("prior_encoder.")]), name
@@ -117,7 +104,7 @@ def test_the_command_puts_q_beside_a_cloning_checkpoint_and_goes_on_from_that(st
 
 
 def test_what_does_not_go_together_is_refused_by_name(store, cloned, tmp_path):
-    frozen = _recipe("beside_cloning")
+    frozen = small_recipe("beside_cloning")
     with pytest.raises(AmRosError, match="frozen_prior: needs the checkpoint that has learned it; name it in start_f"):
         Trainer(frozen, tmp_path / "out")
     shared = replace(frozen, network=replace(frozen.network, prior_encoder=False))
@@ -134,9 +121,9 @@ def test_what_does_not_go_together_is_refused_by_name(store, cloned, tmp_path):
 
 def test_only_q_beside_a_prior_has_an_encoder_for_it(store, cloned):
     for recipe in ("gcbc", "q_alone"):
-        assert not _recipe(recipe, prior_encoder=True).settled().network.prior_encoder
-    assert _recipe("best", prior_encoder=True).settled().network.prior_encoder
-    best = find_recipe("best", prior_encoder=True).network
+        assert not small_recipe(recipe, prior_encoder=True).settled().network.prior_encoder
+    assert small_recipe("best", prior_encoder=True).settled().network.prior_encoder
+    best = small_recipe("best", prior_encoder=True).network
     started = start_network(cloned, best)
     assert started.prior_encoder and started.anchors == best.anchors and started.width == 16
     assert not start_network(cloned, NetworkConfig()).prior_encoder, "as the checkpoint, where nobody asked for more"

@@ -18,6 +18,7 @@ from am_ros.learning.parallel import train
 from am_ros.learning.progress import Progress
 from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.learning.trainer import Trainer
+from am_ros.learning.two_parts import CLONING
 from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
 from am_ros.signals import held_back
@@ -101,8 +102,9 @@ def run(arguments) -> int:
     if code or trainer.group.rank:
         return code
     _say(f"\n{progress}")
-    if (arguments.out / "metrics.csv").exists():
-        learning_curve(arguments.out / "metrics.csv", arguments.out / "learning_curve.png")
+    for folder in (arguments.out / CLONING, arguments.out):
+        if (folder / "metrics.csv").exists():
+            learning_curve(folder / "metrics.csv", folder / "learning_curve.png")
     if arguments.json:
         result = {
             **dataclasses.asdict(progress), "trained_s": trainer.trained_s, "episodes": len(store.episodes),
@@ -140,12 +142,13 @@ def _learn(config, folder: Place, arguments, action_space: ActionSpace) -> tuple
             progress = train(config, folder, arguments.out, action_space, _show, begins, arguments.start_from)
             if launched() and progress.ended == "stopped" and not stopped.wait(SIGNAL_COMES_S):
                 _say(f"update {progress.update}: another process of this training was stopped, and all with it")
-                return 1, progress, trainers[0]
+                return 1, progress, trainers[-1]
     except KeyboardInterrupt:
         if not trainers or not trainers[0].group.rank:
-            _say(f"\ninterrupted; {arguments.out / 'checkpoint'} holds the last checkpoint")
+            kept = trainers[-1].checkpoint_folder if trainers else arguments.out / "checkpoint"
+            _say(f"\ninterrupted; {kept} holds the last checkpoint")
         raise
-    return 0, progress, trainers[0]
+    return 0, progress, trainers[-1]
 
 
 def _show(progress) -> None:

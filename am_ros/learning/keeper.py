@@ -110,7 +110,10 @@ class Keeper:
         elif start_from is not None:
             self._start_from(start_from)
         elif self._learner.config.method.frozen_prior:
-            raise AmRosError("parameter frozen_prior: needs the checkpoint that has learned it; name it in start_from")
+            raise AmRosError(
+                "parameter frozen_prior: needs the checkpoint that has learned it; name it in start_from (or "
+                "let am_ros.learning.parallel.train learn it first)"
+            )
 
     def _start_from(self, folder: Folder) -> None:
         """Weights of another training, perhaps with another method; the optimiser begins anew."""

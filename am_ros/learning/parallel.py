@@ -26,6 +26,7 @@ from am_ros.learning.keeper import sole_writer
 from am_ros.learning.progress import Progress
 from am_ros.learning.trainer import Trainer
 from am_ros.learning.trainer_config import LearnerConfig
+from am_ros.learning.two_parts import CLONING, cloning_part, has_two_parts, is_over, q_part, told
 from am_ros.paths import Folder
 from am_ros.replay.store import ReplayStore
 from am_ros.signals import leave_to_parent, spare_resource_tracker
@@ -43,10 +44,17 @@ def train(
     """Train on a store with `config.trainer.processes` processes, this one being the first; returns the last Progress.
 
     Where torchrun started this process, it joins the others, whoever is the first. `start_from` is a checkpoint whose
-    weights are the first ones. `on_trainer(trainer)` gets the trainer before it starts, to stop or pause it. Raises
-    what Trainer.fit raises.
+    weights are the first ones. `on_trainer(trainer)` gets the trainer before it starts, to stop or pause it; a training
+    of two parts (two_parts.py) has two, one after the other. Raises what Trainer.fit raises.
     """
     size, launch = config.trainer.processes, launched()
+    if launch is None and has_two_parts(config, out, start_from):
+        first, config, folder = cloning_part(config), q_part(config), Path(out) / CLONING
+        if not is_over(first, folder):
+            progress = train(first, store_folder, folder, action_space, told(on_progress, config.trainer), on_trainer)
+            if progress.ended == "stopped":
+                return progress
+        start_from = folder / "checkpoint"
     work = Work(config, store_folder, out, action_space, start_from)
     if launch is not None:
         if size not in (1, launch.size):

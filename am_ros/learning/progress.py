@@ -17,13 +17,15 @@ class Progress:
     seconds_left: float
     metrics: dict[str, float] = field(default_factory=dict)
     ended: str = ""  # why, once it has: updates, minutes, cpu_minutes, stopped
+    part: str = ""  # of a training of two parts, the first one's name
     limit: str = ""  # which limit comes first, as fast as it goes: updates, minutes, cpu_minutes
 
     def __str__(self) -> str:
         shown = " ".join(f"{k} {v:.3f}" for k, v in self.metrics.items() if k in ("loss", "q_seen", "q_unseen"))
         left = f"{self.seconds_left:.0f} s left{f' of its {self.limit}' if self.limit else ''}"
+        part, planned = f"{self.part}: " if self.part else "", f"/{self.updates}" if self.updates else ""
         return (
-            f"update {self.update}{f'/{self.updates}' if self.updates else ''}  {self.updates_per_s:.1f} updates/s  "
+            f"{part}update {self.update}{planned}  {self.updates_per_s:.1f} updates/s  "
             f"data wait {self.data_wait_share:.0%}  {f'ended by {self.ended}' if self.ended else left}  {shown}"
         )
 

@@ -43,6 +43,10 @@ class TrainerConfig:
     gradient_compression: str = parameter(
         "none", "how gradients travel between processes: as they are, or as bf16, half as long", choices=COMPRESSIONS
     )
+    cloning_share: float = parameter(
+        0.5, "share of the training in which a cloning policy learns alone, before Q learns beside it (frozen_prior, "
+        "without start_from)", range=(0.01, 0.99),
+    )  # fmt: skip
     learning_rate: float = parameter(7e-4, "AdamW, after warm-up", range=(1e-7, 1.0))
     weight_decay: float = parameter(1e-4, "AdamW", range=(0.0, 1.0))
     warmup_updates: int = parameter(200, "linear warm-up of the learning rate", range=(0, 1_000_000))
@@ -75,12 +79,14 @@ class TrainerConfig:
     @property
     def limits(self) -> str:
         """What ends the training, in words: "10 minutes or 6000 updates, whichever comes first"."""
-        given = [f"{value:g} {name.replace('cpu_', 'CPU ')}" for name, value in self._limits().items() if value]
+        given = [f"{value:g} {name.replace('cpu_', 'CPU ')}" for name, value in self.limit.items() if value]
         if not (self.updates or self.minutes or self.cpu_minutes):
             return f"{given[0]}, as no limit was given"
         return " or ".join(given) + (", whichever comes first" if len(given) > 1 else "")
 
-    def _limits(self) -> dict[str, float]:
+    @property
+    def limit(self) -> dict[str, float]:
+        """Updates, minutes and CPU minutes after which the training ends; 0 where that does not end it."""
         return {"updates": self.planned_updates, "minutes": self.minutes, "cpu_minutes": self.cpu_minutes}
 
     @property

@@ -79,11 +79,11 @@ def _train(
     leave_to_parent()  # who says when to stop, so that the last checkpoint is written
     come_second()
 
-    def listen(trainer: Trainer) -> None:
-        threading.Thread(target=_obey, args=(pipe, trainer), daemon=True).start()
-
+    obedient = _Obedient(pipe)
     try:
-        progress = train(config, store_folder, out, action_space, lambda p: pipe.send(("progress", p)), listen)
+        progress = train(
+            config, store_folder, out, action_space, lambda p: pipe.send(("progress", p)), obedient.takes
+        )
         pipe.send(("done", progress))
     except AmRosError as error:
         pipe.send(("failed", str(error)))
@@ -91,15 +91,34 @@ def _train(
         pass  # the parent is gone; the trainer has saved on its way out
 
 
-def _obey(pipe: Connection, trainer: Trainer) -> None:
-    commands = {"stop": trainer.stop, "save": trainer.save_soon, "pause": trainer.pause, "resume": trainer.resume}
-    while True:
-        try:
-            command = pipe.recv()
-        except (EOFError, OSError):
+class _Obedient:
+    """Passes commands on to the trainer at work; a stop that comes between two of them holds for the next one."""
+
+    def __init__(self, pipe: Connection):
+        self._pipe, self._stopped = pipe, False
+        self._trainer: Trainer | None = None
+
+    def takes(self, trainer: Trainer) -> None:
+        """From now on this one is at work."""
+        first, self._trainer = self._trainer is None, trainer
+        if first:
+            threading.Thread(target=self._listen, daemon=True, name="commands").start()
+        elif self._stopped:
             trainer.stop()
-            return
-        commands[command]()
+
+    def _listen(self) -> None:
+        command = ""
+        while command != "gone":
+            try:
+                command = self._pipe.recv()
+            except (EOFError, OSError):
+                command = "gone"
+            self._stopped = self._stopped or command in ("stop", "gone")
+            trainer = self._trainer
+            assert trainer is not None
+            commands = {"stop": trainer.stop, "gone": trainer.stop, "save": trainer.save_soon}
+            commands |= {"pause": trainer.pause, "resume": trainer.resume}
+            commands[command]()
 
 
 __all__ = ["Progress", "TrainingWorker"]
