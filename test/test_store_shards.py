@@ -175,5 +175,10 @@ def test_numbers_find_their_rows_whatever_the_lengths():
         lengths[7] = longest
         first = np.cumsum(lengths + 3) - lengths
         expected = np.concatenate([np.arange(f, f + n) for f, n in zip(first, lengths)])
-        np.testing.assert_array_equal(Spans(first, lengths).all(), expected)
+        spans = Spans(first, lengths)
+        np.testing.assert_array_equal(spans.all(), expected)
+        rows, begins, ends = spans.within(np.arange(len(spans)))
+        np.testing.assert_array_equal(rows, expected)
+        np.testing.assert_array_equal(begins, np.repeat(first, lengths))
+        np.testing.assert_array_equal(ends, np.repeat(first + lengths, lengths))
     assert len(Spans(np.zeros(0, int), np.zeros(0, int))) == 0

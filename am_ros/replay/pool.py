@@ -32,7 +32,7 @@ class ActionPool:
         if self._count <= POOL or not numbers.size:
             flat = self._fetch(numbers.ravel())
         else:
-            flat = self._pool(step // BATCHES)[numbers.ravel()]
+            flat = self._pool(step // BATCHES).take(numbers.ravel(), axis=0)
         return flat.reshape(*numbers.shape, flat.shape[-1])
 
     def _pool(self, turn: int) -> np.ndarray:

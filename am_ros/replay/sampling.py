@@ -207,15 +207,18 @@ class Sampler:
     def _batch(self, step: int, out: np.ndarray | None) -> Batch:
         store, config, size = self.store, self.config, self.batch_size
         rng = np.random.default_rng((self.seed, step, *self._stream))
-        row = self._transitions.rows(rng.integers(len(self._transitions), size=size))
+        place: tuple[np.ndarray, ...] = self._transitions.within(rng.integers(len(self._transitions), size=size))
         kind = rng.random(size)
         limits = np.cumsum([config.random_share, config.at_goal_share, config.reward_share])
         random_goal = kind < limits[0]
         at_goal = (kind >= limits[0]) & (kind < limits[1])
         rewarded = (kind >= limits[1]) & (kind < limits[2])
-        row = np.where(rewarded, self._rewarding.rows(rng.integers(len(self._rewarding), size=size)), row)
-        here = store.records(row)
-        first, last = row - here["before"], row + here["after"]
+        if config.reward_share:
+            rewarding = self._rewarding.within(rng.integers(len(self._rewarding), size=size))
+            place = tuple(np.where(rewarded, *both) for both in zip(rewarding, place, strict=True))
+        else:
+            rng.integers(len(self._rewarding), size=size)  # so that a batch is the batch that it always was
+        row, first, last = place  # episodes from first to last observation
         cut = row + steps_ahead(rng.random(size), last - row, config.hindsight_steps)
         anything = self._observations.rows(rng.integers(len(self._observations), size=size))
         goal = np.where(random_goal, anything, cut)
@@ -235,8 +238,9 @@ class Sampler:
         terminates = at_goal | stop
         following = row + ~terminates  # terminate moves nothing
         # One question to the store in place of three: with many shards each costs a search of its own.
-        several = np.stack([begin, beside, goal, row, following])
-        start, there, wanted, now, then = store.records(several)
+        several = [beside, goal, row, following] + ([begin] if stop.any() else [])
+        there, wanted, now, then, *others_begin = store.records(np.stack(several))
+        start = others_begin[0] if others_begin else now
         is_beside, is_near = self._near(begin, start, beside, there), self._near(begin, start, goal, wanted)
         goal = np.where(at_goal, np.where(is_beside, beside, begin), goal)
         near = at_goal | (~rewarded & is_near)

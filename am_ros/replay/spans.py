@@ -27,13 +27,23 @@ class Spans:
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """Rows of `numbers` int64 [...]: int64 [...]."""
+        found: np.ndarray = numbers + self._offset.take(self._run(numbers))
+        return found
+
+    def within(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows of `numbers` int64 [...], the first row of each one's run, and the one behind its last: int64 [...]."""
+        run = self._run(numbers)
+        offset = self._offset.take(run)
+        begin = np.where(run > 0, self._ends.take(run - 1), 0)
+        return numbers + offset, begin + offset, self._ends.take(run) + offset
+
+    def _run(self, numbers: np.ndarray) -> np.ndarray:
         run: np.ndarray[Any, np.dtype[np.int64]] = self._table.take(numbers >> self._shift).astype(np.int64)
         behind = self._ends.take(run) <= numbers
         while behind.any():
             run = run + behind
             behind = self._ends.take(run) <= numbers
-        found: np.ndarray = numbers + self._offset.take(run)
-        return found
+        return run
 
     def all(self) -> np.ndarray:
         """The rows of all numbers, in order."""
