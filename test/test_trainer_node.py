@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 from am_msgs.msg import TrainingMetrics
-from am_msgs.srv import IngestBags
+from am_msgs.srv import GetTraining, IngestBags
 from conftest import wait_until
 from learning_data import DotWorld
 from std_srvs.srv import SetBool, Trigger
@@ -59,6 +59,18 @@ def test_a_recipe_and_every_parameter_of_the_learner_can_be_given(ros, start_nod
     assert learner["method"]["gamma"] == 0.5 and learner["method"]["negatives"] == recipe.method.negatives
     assert learner["goals"]["random_share"] == recipe.goals.random_share and not learner["network"]["behaviour_prior"]
     assert learner["acting"]["samples"] == recipe.acting.samples
+
+
+def test_a_cloning_policy_and_a_q_beside_it_are_learned_one_after_the_other(ros, start_node, tmp_path):
+    write_bags(tmp_path / "bags", range(3))
+    metrics = ros.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
+    asked = {**SMALL, "recipe": "beside_cloning"}
+    start_node("trainer", bags=str(tmp_path / "bags"), out=str(tmp_path / "out"), **asked)
+    wait_until(lambda: any(one.part for one in metrics), 150, "figures of the first part")
+    assert metrics[0].part == "cloning" and "loss" in ros.call(GetTraining, "trainer/history").names
+    wait_until(lambda: metrics[-1].done, 150, "the end of the training")
+    assert not metrics[-1].part and not any(one.done for one in metrics[:-1])
+    assert Policy.load(tmp_path / "out" / "checkpoint").meta["update"] == 20 == metrics[-1].update
 
 
 @pytest.mark.parametrize(

@@ -183,8 +183,9 @@ class Demo:
                     raise AmRosError(f"trainer: fewer than {episodes} episodes came in within 300 s; see {log}")
                 if metrics and time.monotonic() - shown > 10:
                     shown, last = time.monotonic(), metrics[-1]
+                    part = f"{last.part}: " if last.part else ""
                     self.say(
-                        f"learn: update {last.update}, {last.updates_per_s:.1f}/s, data wait "
+                        f"learn: {part}update {last.update}, {last.updates_per_s:.1f}/s, data wait "
                         f"{last.data_wait_share:.0%}, {last.seconds_left:.0f} s left"
                     )
             last = metrics[-1]

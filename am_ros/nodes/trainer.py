@@ -22,6 +22,7 @@ from am_ros.errors import AmRosError
 from am_ros.learning.progress import Progress
 from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.learning.trainer_config import LearnerConfig
+from am_ros.learning.two_parts import CLONING
 from am_ros.learning.worker import TrainingWorker
 from am_ros.paths import inside
 from am_ros.replay.from_bags import ingest
@@ -86,7 +87,7 @@ class TrainerNode(Node):
         self.create_service(IngestBags, "~/ingest", self._on_ingest, callback_group=apart)
         self.create_service(Trigger, "~/save", self._on_save)
         self.create_service(SetBool, "~/pause", self._on_pause)
-        TrainingServices(self, self.out, lambda: self._paused)
+        TrainingServices(self, self.out, self.out / CLONING, lambda: self._paused)
         if self.config.bags:
             steady_timer(self, self.config.watch_period_s, lambda: self._jobs.put(("bags", self.config.bags, None)))
             self._jobs.put(("bags", self.config.bags, None))
@@ -183,6 +184,7 @@ class TrainerNode(Node):
     def _publish(self, progress: Progress, done: bool) -> None:
         message = TrainingMetrics(
             done=done,
+            part=progress.part,
             update=progress.update,
             updates_total=progress.updates,
             updates_per_s=progress.updates_per_s,

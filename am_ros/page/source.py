@@ -124,6 +124,7 @@ class TrainingState:
     name: str
     running: bool = False
     paused: bool = False
+    part: str = ""  # of a training of two parts, the first one's name
     update: int = 0
     updates: int = 0
     updates_per_s: float = 0.0

@@ -148,10 +148,13 @@ def find_checkpoints(folder: str) -> list[CheckpointCard]:
 
 
 class TrainingServices:
-    """`~/history` of the trainer: its figures so far, which ~/metrics tells only as they come."""
+    """`~/history` of the trainer: its figures so far, which ~/metrics tells only as they come.
 
-    def __init__(self, node, out: Path, paused: Callable[[], bool]):
-        self._out, self._paused = out, paused
+    Of a training of two parts it tells those of the first, in the folder `first`, until there are some of the second.
+    """
+
+    def __init__(self, node, out: Path, first: Path, paused: Callable[[], bool]):
+        self._out, self._first, self._paused = out, first, paused
         self._thread = ThreadPoolExecutor(1, "history")
         group = MutuallyExclusiveCallbackGroup()
         node.create_service(GetTraining, "~/history", self._history, callback_group=group)
@@ -162,8 +165,8 @@ class TrainingServices:
         return await _fill(response, self._thread.submit(self._read, limit), partial(_take_history, response))
 
     def _read(self, limit: int) -> tuple[dict, dict]:
-        path = self._out / "metrics.csv"
-        curves = read_curves(path, limit) if path.exists() else {}
+        paths = [path for folder in (self._out, self._first) if (path := folder / "metrics.csv").exists()]
+        curves = read_curves(paths[0], limit) if paths else {}
         return curves, read_success(self._out)
 
 

@@ -130,7 +130,8 @@ def _state(training: TrainingState | None) -> str:
     if training is None:
         return "<div class=empty>No training is seen. `am-ros up train page:=true` starts one.</div>"
     of = f" of {training.updates:,}".replace(",", " ") if training.updates else ""
-    pairs = [
+    pairs = [("part", f"{training.part}, before Q")] if training.part else []
+    pairs += [
         ("update", f"{training.update:,}{of}".replace(",", " ")),
         ("speed", f"{training.updates_per_s:.1f} updates per second"),
     ]

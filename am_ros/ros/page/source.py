@@ -308,7 +308,7 @@ class RosSource(Source):
         self._heard_s = time.monotonic()
         before = self._training or TrainingState("trainer")
         self._training = replace(
-            before, running=not message.done, update=message.update, updates=message.updates_total,
+            before, running=not message.done, part=message.part, update=message.update, updates=message.updates_total,
             updates_per_s=message.updates_per_s, data_wait_share=message.data_wait_share,
             seconds_left=message.seconds_left, episodes=message.episodes, transitions=message.transitions,
         )  # fmt: skip
