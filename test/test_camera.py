@@ -13,7 +13,7 @@ from conftest import wait_until
 
 from am_ros.camera.calibration import load_calibration, pinhole
 from am_ros.camera.capture import Capture
-from am_ros.camera.sources import EndOfSource, SourceConfig, open_source, public_name
+from am_ros.camera.sources import EndOfSource, SourceConfig, is_live, open_source, public_name
 from am_ros.diagnostics import LatencyWindow, StampLog, StreamStatistics
 from am_ros.errors import AmRosError
 from am_ros.images import crop_resize, encode_jpeg, encode_png
@@ -310,3 +310,8 @@ def test_a_bad_calibration_file_is_refused_in_one_sentence(tmp_path, old, new, s
     assert str(refusal.value).startswith(f"calibration {path}: ") and sentence in str(refusal.value)
     with pytest.raises(AmRosError, match="gone.yaml: cannot be read: No such file"):
         load_calibration(str(tmp_path / "gone.yaml"))
+
+
+def test_files_in_memory_are_files_and_devices_are_devices():
+    assert [is_live(s) for s in ("0", "/dev/video0", "http://camera/stream")] == [True] * 3
+    assert [is_live(s) for s in ("/dev/shm/pictures", "pictures", "/data/dev/0.png")] == [False] * 3

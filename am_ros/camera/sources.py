@@ -76,7 +76,8 @@ class Source(Protocol):
 
 def is_live(source: str) -> bool:
     """Whether a source is a device or a network stream, which may come back after a failure."""
-    return source.isdigit() or source.startswith("/dev/") or "://" in source
+    device = source.startswith("/dev/") and not source.startswith("/dev/shm/")  # files in memory are files
+    return source.isdigit() or device or "://" in source
 
 
 def public_name(source: str) -> str:

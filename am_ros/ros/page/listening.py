@@ -28,6 +28,7 @@ STALE_S = 5.0  # a node reports once a second
 STATUS_STALE_S = 1.0  # the controller does ten times a second
 GRAPH_S = 2.0  # between two looks at the graph, while a browser is open
 LEFT_S = 10.0  # a page that is loaded anew is gone for a second: what it wants is not given up at once
+NO_VIEW_S = 12.0  # without a larger view for so long there is none: the slowest camera gives one in ten seconds
 MAX_IMAGE = 8_000_000  # bytes
 MAX_LIGHTS = 200
 LEVELS = {DiagnosticStatus.OK: OK, DiagnosticStatus.WARN: WARN, DiagnosticStatus.ERROR: ERROR}
@@ -80,6 +81,7 @@ class CellListener:
         self._lights: dict[str, tuple[DiagnosticStatus, float]] = {}
         self._listening_s = -math.inf  # since when, to diagnostics
         self._arrivals: deque[float] = deque(maxlen=40)
+        self._view_s = -math.inf  # when the last larger view came
         self._nodes: tuple[NodeState, ...] = ()
         self._graph_s = -math.inf
         steady_timer(node, ADAPT_S, self._adapt)
@@ -199,11 +201,12 @@ class CellListener:
             return
         self._arrivals.append(time.monotonic())
         self._frames.put(CAMERA, data)
-        # A camera that gives no larger view shows all there is already.
-        if self.lookers[VIEW] and not self._node.count_publishers(topics.IMAGE_VIEW):
+        # A camera that gives no larger view shows all there is already; its topic may be there, and nothing on it.
+        if self.lookers[VIEW] and time.monotonic() - self._view_s > NO_VIEW_S:
             self._frames.put(VIEW, data)
 
     def _on_view(self, message: CompressedImage) -> None:
         data = bytes(message.data)
         if len(data) <= MAX_IMAGE:
+            self._view_s = time.monotonic()
             self._frames.put(VIEW, data)
