@@ -1,12 +1,12 @@
 """What the operator's page costs: processor time without and with a browser, and whether decisions become slower.
 
-    setsid -w .venv/bin/python benchmarks/bench_page.py --seconds 30 --steps 600
+    .venv/bin/python benchmarks/bench_page.py --seconds 30 --steps 600
 
 The browser draws pictures of 472x472 px at 20 Hz from a camera node, beside the simulated arm's joint states at 100 Hz.
 Decisions are timed in one cell, with the page and whoever watches it stopped (SIGSTOP) during every other goal, so that
 both kinds meet the same machine. Who watches: page_reader.py, which takes all that a browser takes and draws nothing,
 as if the browser ran on another machine; Chromium, which draws in software, at the lowest priority; and Chromium as any
-other program on the robot's machine. In a session of its own (setsid), because the lowest priority is the session's.
+other program on the robot's machine. It runs in a session of its own, because the lowest priority is the session's.
 """
 
 import argparse
@@ -44,6 +44,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=60, help="decisions timed in each mode, with and without; 0: none")
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="time decisions in these")
     arguments = parser.parse_args()
+    if os.getsid(0) != os.getpid():
+        return in_own_session()
     os.environ.setdefault("ROS_DOMAIN_ID", "88")
     with tempfile.TemporaryDirectory() as folder:
         result = processor_time(Path(folder), arguments.seconds) if arguments.seconds else {}
@@ -52,6 +54,16 @@ def main() -> int:
     result["load"] = [round(x, 1) for x in os.getloadavg()]
     print(json.dumps(result, indent=2))
     return 0
+
+
+def in_own_session() -> int:
+    """The same once more, as a process that leads a session; Ctrl-C goes on to it."""
+    with subprocess.Popen([sys.executable, *sys.argv], start_new_session=True) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGINT)
 
 
 def processor_time(folder: Path, seconds: float) -> dict:
@@ -169,12 +181,11 @@ def watching(address: str, mode: str) -> Iterator[list[psutil.Process]]:
     with open_browser(address) as page:
         page.wait_for_selector("canvas[data-live=camera][data-frames]", timeout=1000 * START_S)
         chromium = [p for p in psutil.Process().children(recursive=True) if "chrom" in p.name()]
-        if mode == MODES[2]:  # the last, for it stays so
+        if mode == MODES[2]:  # the last, for it stays so: this session holds the browser and this bench, and no node
             for process in chromium:
                 process.nice(19)
-            if os.getsid(0) == os.getpid():  # this session holds the browser and this bench; the nodes have their own
-                with contextlib.suppress(OSError):
-                    Path("/proc/self/autogroup").write_text("19")
+            with contextlib.suppress(OSError):
+                Path("/proc/self/autogroup").write_text("19")
         yield chromium
 
 
