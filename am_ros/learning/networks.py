@@ -40,7 +40,7 @@ class NetworkConfig:
     channels: int = parameter(32, "channels of the encoder (small)", range=(4, 1024))
     stem_stride: int = parameter(
         4, "pixels from one cell of the first convolution to the next (small); with 8, 128 px become as many cells as "
-        "64 px with 4", choices=(4, 8)
+        "64 px with 4", choices=(4, 8), range=(4, 8)
     )  # fmt: skip
     stages: int = parameter(0, "convolutions more that halve the map, before it is flattened (small)", range=(0, 4))
     # Dense layers see few items and cost next to nothing beside convolutions and the head, which sees every candidate.
