@@ -33,7 +33,7 @@ def _recipe(name, updates, **changes):
         network=replace(
             SMALL, behaviour_prior=found.network.behaviour_prior, prior_encoder=found.network.prior_encoder
         ),
-        goals=replace(found.goals, random_shift_px=0, **changes),
+        goals=replace(found.goals, random_shift_px=0, camera_shift_px=0, **changes),
         trainer=TrainerConfig(
             updates=updates, batch_size=64, precision="fp32", warmup_updates=20, learning_rate=2e-3
         ),
