@@ -26,7 +26,7 @@ _DEEP, _FASTER = NetworkConfig(layers=4), TrainerConfig(learning_rate=1e-3)  # d
 _OURS = MethodConfig(gamma=0.97, negatives=16, data_share=0.75, target_cem=_TARGET_SEARCH)
 _OUR_GOALS = GoalConfig(random_share=0.3)
 # An item at its goal would be the same picture twice, which no trial ever shows: then nothing ends by itself
-# (docs/learner_study.md, stopping).
+# (docs/learn.md, "When it terminates").
 _TWO_PICTURES: dict[str, Any] = {"noise_levels": 3, "camera_shift_px": 2}
 _PLAIN = MethodConfig(gamma=0.97, monte_carlo_floor=False, cloning_weight=0.0, target_cem=_TARGET_SEARCH)
 # What gave most so far (docs/results.md). The cloning head proposes beside the data, and Q sees each action beside its
