@@ -77,6 +77,16 @@ def test_a_first_part_that_is_over_is_not_trained_again_and_says_nothing(store, 
     assert len(begun) == 2 and "the training is over already, by its updates" in caplog.text
 
 
+def test_more_updates_teach_q_alone_and_one_update_is_one_of_each(store, tmp_path):
+    _train(store, tmp_path / "out")
+    more, begun = replace(CONFIG, trainer=replace(CONFIG.trainer, updates=16)), []
+    last, _ = _train(store, tmp_path / "out", begun.append, more)
+    assert last.update == 12 and len(begun) == 1
+    assert checkpoint.load(tmp_path / "out" / "cloning" / "checkpoint").meta["update"] == 2
+    one = replace(CONFIG, trainer=replace(CONFIG.trainer, updates=1))
+    assert cloning_part(one).trainer.planned_updates == q_part(one).trainer.planned_updates == 1
+
+
 def test_every_limit_is_shared_and_what_is_left_includes_the_rest_of_the_time(store, tmp_path):
     config = small_recipe("beside_cloning", updates=0, minutes=0.004, cpu_minutes=10.0, cloning_share=0.25)
     first, rest = cloning_part(config), q_part(config)

@@ -140,14 +140,7 @@ class Learner:
             self.older.load_state_dict(self.target.state_dict())
 
     def _shares(self) -> dict[str, float]:
-        """How much of each given limit is used up; 1 or more: the training is over."""
-        settings = self.config.trainer
-        used = {
-            "updates": (self.update, settings.planned_updates),
-            "minutes": (self.trained_s, 60 * settings.minutes),
-            "cpu_minutes": (self.trained_cpu_s, 60 * settings.cpu_minutes),
-        }
-        return {name: done / limit for name, (done, limit) in used.items() if limit}
+        return self.config.trainer.used(self.update, self.trained_s, self.trained_cpu_s)
 
     def share_done(self) -> float:
         """How much of the planned updates or minutes is done, 0 ... 1, whichever is more."""

@@ -50,7 +50,7 @@ def train(
     size, launch = config.trainer.processes, launched()
     if launch is None and has_two_parts(config, out, start_from):
         first, config, folder = cloning_part(config), q_part(config), Path(out) / CLONING
-        if not is_over(first, folder):
+        if not is_over(first, out):
             progress = train(first, store_folder, folder, action_space, told(on_progress, config.trainer), on_trainer)
             if progress.ended == "stopped":
                 return progress

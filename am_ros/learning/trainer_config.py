@@ -79,14 +79,22 @@ class TrainerConfig:
     @property
     def limits(self) -> str:
         """What ends the training, in words: "10 minutes or 6000 updates, whichever comes first"."""
-        given = [f"{value:g} {name.replace('cpu_', 'CPU ')}" for name, value in self.limit.items() if value]
+        given = [f"{value:g} {name.replace('cpu_', 'CPU ')}" for name, value in self._limits().items() if value]
         if not (self.updates or self.minutes or self.cpu_minutes):
             return f"{given[0]}, as no limit was given"
         return " or ".join(given) + (", whichever comes first" if len(given) > 1 else "")
 
-    @property
-    def limit(self) -> dict[str, float]:
-        """Updates, minutes and CPU minutes after which the training ends; 0 where that does not end it."""
+    def used(self, update: int, trained_s: float, trained_cpu_s: float) -> dict[str, float]:
+        """How much of each given limit is used up; 1 or more: the training is over."""
+        done = {"updates": update, "minutes": trained_s / 60, "cpu_minutes": trained_cpu_s / 60}
+        return {name: done[name] / limit for name, limit in self._limits().items() if limit}
+
+    def part(self, share: float) -> "TrainerConfig":
+        """The same with that share of every given limit."""
+        updates = max(1, round(share * self.planned_updates)) if self.planned_updates else 0
+        return replace(self, updates=updates, minutes=share * self.minutes, cpu_minutes=share * self.cpu_minutes)
+
+    def _limits(self) -> dict[str, float]:
         return {"updates": self.planned_updates, "minutes": self.minutes, "cpu_minutes": self.cpu_minutes}
 
     @property

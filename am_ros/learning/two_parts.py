@@ -30,23 +30,25 @@ def cloning_part(config: LearnerConfig) -> LearnerConfig:
         network=replace(config.network, prior_encoder=False, anchors=0),
         method=replace(recipe.method, terminates=config.method.terminates),
         goals=replace(config.goals, random_share=recipe.goals.random_share),
-        trainer=replace(_share(config.trainer, config.trainer.cloning_share), milestones=0, calibrate_stop=False),
+        trainer=replace(config.trainer.part(config.trainer.cloning_share), milestones=0, calibrate_stop=False),
         acting=recipe.acting,
     )
 
 
-def is_over(first: LearnerConfig, folder: Path) -> bool:
-    """Whether the first part has come to its end there."""
-    if not checkpoint.exists(folder / "checkpoint"):
+def is_over(first: LearnerConfig, out: Folder) -> bool:
+    """Whether the first part has come to its end; once Q has begun it has, however long it would take now."""
+    if checkpoint.exists(Path(out) / "checkpoint"):
+        return True
+    folder = Path(out) / CLONING / "checkpoint"
+    if not checkpoint.exists(folder):
         return False
-    meta = checkpoint.load(folder / "checkpoint").meta
-    done = {"updates": meta["update"], "minutes": meta["trained_s"] / 60, "cpu_minutes": meta["trained_cpu_s"] / 60}
-    return any(limit and done[name] >= limit for name, limit in first.trainer.limit.items())
+    meta = checkpoint.load(folder).meta
+    return max(first.trainer.used(meta["update"], meta["trained_s"], meta["trained_cpu_s"]).values()) >= 1
 
 
 def q_part(config: LearnerConfig) -> LearnerConfig:
     """What learns Q beside it, in the rest of the time."""
-    return replace(config, trainer=_share(config.trainer, 1 - config.trainer.cloning_share))
+    return replace(config, trainer=config.trainer.part(1 - config.trainer.cloning_share))
 
 
 def told(on_progress: Callable[[Progress], None], rest: TrainerConfig) -> Callable[[Progress], None]:
@@ -55,12 +57,3 @@ def told(on_progress: Callable[[Progress], None], rest: TrainerConfig) -> Callab
         replace(progress, part=CLONING, seconds_left=progress.seconds_left + 60 * rest.minutes)
     )
 
-
-def _share(config: TrainerConfig, share: float) -> TrainerConfig:
-    """That share of whatever limits the training."""
-    return replace(
-        config,
-        updates=round(share * config.planned_updates),
-        minutes=share * config.minutes,
-        cpu_minutes=share * config.cpu_minutes,
-    )

@@ -92,10 +92,10 @@ def _train(
 
 
 class _Obedient:
-    """Passes commands on to the trainer at work; a stop that comes between two of them holds for the next one."""
+    """Passes commands on to the trainer at work; a stop or a pause holds for the next one, too."""
 
     def __init__(self, pipe: Connection):
-        self._pipe, self._stopped = pipe, False
+        self._pipe, self._stopped, self._paused = pipe, False, False
         self._trainer: Trainer | None = None
 
     def takes(self, trainer: Trainer) -> None:
@@ -103,7 +103,9 @@ class _Obedient:
         first, self._trainer = self._trainer is None, trainer
         if first:
             threading.Thread(target=self._listen, daemon=True, name="commands").start()
-        elif self._stopped:
+        if self._paused:
+            trainer.pause()
+        if self._stopped:
             trainer.stop()
 
     def _listen(self) -> None:
@@ -114,6 +116,7 @@ class _Obedient:
             except (EOFError, OSError):
                 command = "gone"
             self._stopped = self._stopped or command in ("stop", "gone")
+            self._paused = command == "pause" or (self._paused and command != "resume")
             trainer = self._trainer
             assert trainer is not None
             commands = {"stop": trainer.stop, "gone": trainer.stop, "save": trainer.save_soon}

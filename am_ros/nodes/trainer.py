@@ -76,11 +76,8 @@ class TrainerNode(Node):
         self._paused = False
 
         self._metrics = self.create_publisher(TrainingMetrics, "~/metrics", RELIABLE_QOS)
-        for topic, kind in (
-            (topics.IMAGE_COMPRESSED, CompressedImage),
-            (topics.STEP, Step),
-            (topics.EPISODE_EVENT, EpisodeEvent),
-        ):
+        taken = {topics.IMAGE_COMPRESSED: CompressedImage, topics.STEP: Step, topics.EPISODE_EVENT: EpisodeEvent}
+        for topic, kind in taken.items():
             self.create_subscription(kind, topic, partial(self._take, topic), KEEP_ALL_QOS)
         # Its coroutine waits for the bags; in a group of its own it holds up nobody else.
         apart = MutuallyExclusiveCallbackGroup()
