@@ -93,21 +93,22 @@ def learning_curve(metrics_csv, path) -> Path:
     if not rows:
         raise AmRosError(f"{metrics_csv}: holds no rows")
     updates = [row["update"] for row in rows]
-    figure, ((left, right),) = new_figure(1, 2, figsize=(11, 4))
-    for name in ("loss_positive", "loss_negative", "loss_prior"):
-        if name in rows[0]:
-            left.plot(updates, [row[name] for row in rows], label=name.removeprefix("loss_"))
-    left.set(xlabel="update", ylabel="loss", yscale="log", title="losses")
     labels = {
         "q_seen": "seen action, goal reached later",
         "q_seen_random_goal": "seen action, random goal",
         "q_unseen": "unseen actions",
     }
-    for name, label in labels.items():
-        if name in rows[0]:  # cloning has no Q
-            right.plot(updates, [row[name] for row in rows], label=label)
-    right.set(xlabel="update", ylabel="mean Q", ylim=(0, 1), title="what Q says")
-    for axis in (left, right):
+    told = [name for name in labels if name in rows[0]]  # cloning has no Q
+    figure, (axes,) = new_figure(1, 2 if told else 1, figsize=(11 if told else 5.5, 4))
+    for name in ("loss_positive", "loss_negative", "loss_prior"):
+        if name in rows[0]:
+            axes[0].plot(updates, [row[name] for row in rows], label=name.removeprefix("loss_"))
+    axes[0].set(xlabel="update", ylabel="loss", yscale="log", title="losses")
+    for name in told:
+        axes[-1].plot(updates, [row[name] for row in rows], label=labels[name])
+    if told:
+        axes[-1].set(xlabel="update", ylabel="mean Q", ylim=(0, 1), title="what Q says")
+    for axis in axes:
         if axis.lines:
             axis.legend(frameon=False)
         axis.grid(alpha=0.3)
