@@ -9,7 +9,7 @@ from am_ros.learning.policy import Policy
 from am_ros.pretrained import FOLDER, checkpoint_names, find_checkpoint
 
 
-# Of 300 and 90 scenes when they were made (docs/results.md) 75 % and 69 %; fewer would be a chance of 1 in 100.
+# Of 300 and 90 scenes when they were made (docs/results_pictures.md) 75 % and 69 %; fewer has a chance of 1 in 100.
 @pytest.mark.parametrize(
     "name, task, least",
     [

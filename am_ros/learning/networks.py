@@ -49,7 +49,7 @@ class NetworkConfig:
     )
     # Of all presets alike: the published qt_opt network is the one without.
     behaviour_prior: bool = parameter(True, "a cloning head that proposes CEM's first candidates")
-    # Q and cloning ask different things of an encoder, and cloning loses most when they share one: docs/results.md.
+    # Q and cloning ask different things of an encoder; cloning loses most if they share one (docs/results_pictures.md).
     prior_encoder: bool = parameter(
         False, "the cloning head has an encoder of its own: Q sees what it sees, but does not shape it (small, state)"
     )

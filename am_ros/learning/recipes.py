@@ -22,15 +22,15 @@ _TARGET_SEARCH = replace(_Q_ONLY, samples=16, iterations=1, elite_fraction=0.25)
 _PAPER_SEARCH = CemConfig(samples=64, iterations=2, prior_share=0.0, prior_weight=0.0)  # section 4.2 of QT-Opt
 _Q_ALONE = NetworkConfig(behaviour_prior=False)
 _DEEP, _FASTER = NetworkConfig(layers=4), TrainerConfig(learning_rate=1e-3)  # docs/learner_study.md
-# Every number here was compared on vectors (docs/results.md).
+# Every number here was compared on vectors (docs/results_vectors.md).
 _OURS = MethodConfig(gamma=0.97, negatives=16, data_share=0.75, target_cem=_TARGET_SEARCH)
 _OUR_GOALS = GoalConfig(random_share=0.3)
 # An item at its goal would be the same picture twice, which no trial ever shows: then nothing ends by itself
 # (docs/learn.md, "When it terminates").
 _TWO_PICTURES: dict[str, Any] = {"noise_levels": 3, "camera_shift_px": 2}
 _PLAIN = MethodConfig(gamma=0.97, monte_carlo_floor=False, cloning_weight=0.0, target_cem=_TARGET_SEARCH)
-# What gave most so far (docs/results.md). The cloning head proposes beside the data, and Q sees each action beside its
-# proposal.
+# What gave most so far (docs/results_pictures.md). The cloning head proposes beside the data, and Q sees each action
+# beside its proposal.
 _BEST = LearnerConfig(
     network=replace(_DEEP, anchors=1),
     trainer=_FASTER,
@@ -113,7 +113,7 @@ RECIPES: dict[str, LearnerConfig] = {
         acting=_SEARCH,
     ),
     # Section 5.3 with xi = 0.1: one tenth relabelled, the same tenth once more with unseen actions. From a few hundred
-    # episodes two fifths (reward_share 0.6) gave more: docs/results.md, figure 8d.
+    # episodes two fifths (reward_share 0.6) gave more: docs/results_new_tasks.md, figure 8d.
     "qt_opt_auxiliary": LearnerConfig(
         network=_Q_ALONE,
         method=replace(_OURS, method="qt_opt"),

@@ -1,4 +1,4 @@
-"""Checkpoints that come with am_ros, found by their name; docs/results.md has the commands that trained them."""
+"""Checkpoints that come with am_ros, found by name; docs/results_pictures.md has the commands that trained them."""
 
 import os
 from pathlib import Path

@@ -7,7 +7,7 @@ Every task has the same layout, so one policy can learn them all:
 
 What is not there has a 0, and then the same numbers always, of the middle of the table: zeros would stretch the scale
 by which a network sees places. Places from the tool are what a grasp depends on; without them 600 episodes of
-grasp_banana gave half of the success (docs/results.md).
+grasp_banana gave half of the success (docs/results_new_tasks.md).
 """
 
 import math
