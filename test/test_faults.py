@@ -19,8 +19,11 @@ from am_ros.faults import suite
 ELSEWHERE = (*SHARED, *DRIVER_SHARED, "driver_brakes", "driver_foreign", "node_killed")
 # Each takes ten to thirty seconds, and cheaper tests have the same: of a clock that jumps test_policy_faults.py, of a
 # trainer that is killed test_learning_checkpoint.py, of the driver test_sim_driver.py and test_controller_safety.py,
-# of clients that go test_goal_clients.py, of a second cell test_bringup.py.
-LONG = ("clock_jump", "trainer_killed", "driver_stops", "driver_clock", "driver_clients", "driver_second_cell", "soak")
+# of clients that go test_goal_clients.py, of a second cell test_bringup.py, of an object store test_storage_s3.py.
+LONG = (
+    "clock_jump", "trainer_killed", "driver_stops", "driver_clock", "driver_clients", "driver_second_cell", "soak",
+    "object_store", "cache_full",
+)  # fmt: skip
 ALONE = [
     pytest.param(name, marks=pytest.mark.slow if name in LONG else ())
     for name in suite.names()

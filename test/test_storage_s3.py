@@ -26,7 +26,7 @@ BAGS = 6
 
 @pytest.fixture(scope="module")
 def server():
-    from s3_server import S3Server
+    from am_ros.faults.object_store import S3Server
 
     server = S3Server()
     yield server

@@ -77,6 +77,28 @@ def test_a_flipped_bit_is_named_and_the_other_shards_are_used(tmp_path, column, 
     assert ReplayStore.open(store.folder).check()[0].endswith(f"{column}.npy: is damaged at byte 0")
 
 
+def test_whatever_bit_of_a_store_is_flipped_it_is_named_or_changes_no_picture(tmp_path, caplog):
+    store = _store(tmp_path / "s")
+    store.close_shard()
+    whole = {image.tobytes() for image in store.observations}
+    rng = np.random.default_rng(0)
+    for path in (p for p in sorted(store.folder.rglob("*")) if p.is_file()):
+        content = path.read_bytes()
+        # NumPy parses the header of a .npy file as Python, which fails in many ways.
+        places = range(len(content)) if path.name == "store.json" else rng.integers(0, min(len(content), 200), 25)
+        for at in places:
+            path.write_bytes(content[:at] + bytes([content[at] ^ 1 << int(rng.integers(8))]) + content[at + 1 :])
+            caplog.clear()
+            try:
+                found = ReplayStore.open(store.folder)
+                drawn = {image.tobytes() for image in _batch(found, random_shift_px=0).image}
+                named = found.check() + caplog.messages
+                assert drawn <= whole and (named or path.name in ("store.json", "shard.json")), (path, at)
+            except AmRosError as error:
+                assert "store.json" in str(error) or str(store.folder) in str(error)
+        path.write_bytes(content)
+
+
 def test_a_shard_that_is_gone_or_of_another_store_costs_itself_alone(tmp_path, caplog):
     store = _store(tmp_path / "s")
     store.close_shard()

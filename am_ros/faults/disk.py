@@ -23,7 +23,7 @@ PAUSE_S = 0.004
 
 def disk_full(bench: Bench) -> Iterator[Result]:
     """Named, the node lives, closed episodes readable, the next episode recorded once there is room"""
-    disk = _mount(bench)
+    disk = mount_small(bench, DISK_MB)
     folder = disk or bench.folder / "disk"
     logger = bench.start("episode_logger", ready="ready", folder=str(folder / "bags"), free_disk_mb=0)
     stream = EpisodeStream(bench)
@@ -57,7 +57,7 @@ def folder_unwritable(bench: Bench) -> Iterator[Result]:
     refused = bench.start("episode_logger", name="below_a_file", folder=str(bench.folder / "file" / "bags"))
     code = refused.wait(20.0)
     named = "parameter folder" in refused.output
-    disk = _mount(bench)
+    disk = mount_small(bench, DISK_MB)
     cases = [f"below a file: exit code {code}, {'named' if named else 'NOT named'}"]
     ok = code == 2 and named
     if disk:
@@ -88,12 +88,12 @@ def folder_unwritable(bench: Bench) -> Iterator[Result]:
     )  # fmt: skip
 
 
-def _mount(bench: Bench) -> Path | None:
-    """A small file system of its own; None where mounting is not allowed."""
+def mount_small(bench: Bench, size_mb: int) -> Path | None:
+    """A file system of its own of that size; None where mounting is not allowed."""
     place = bench.folder / "mounted"
     place.mkdir()
     try:
-        _run("mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(place))
+        _run("mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(place))
     except (OSError, subprocess.CalledProcessError):
         return None
     bench.at_end(lambda: _run("umount", "-l", str(place)))

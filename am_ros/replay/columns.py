@@ -6,6 +6,7 @@ after the rows, so what a killed writer left behind them is nobody's, and the ne
 
 import io
 import os
+import tokenize
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,10 @@ from am_ros.errors import AmRosError
 
 # What is checked at once when one row of it is read: 0.05 ms for zlib's CRC-32, and four bytes in 65 536 to keep.
 BLOCK = 65_536
+
+
+# What NumPy raises when the header of a .npy file is not what it wrote.
+UNREADABLE = (OSError, ValueError, TypeError, IndexError, SyntaxError, tokenize.TokenError)
 
 
 class Damaged(AmRosError):
@@ -58,9 +63,12 @@ class Column:
         try:
             with self.path.open("rb") as file:
                 np.lib.format.read_magic(file)
-                self.rows = np.lib.format.read_array_header_1_0(file)[0][0]
-        except (OSError, ValueError) as error:
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            self.rows = int(shape[0])
+        except UNREADABLE as error:
             raise Damaged(f"{self.path}: cannot be read ({error})") from None
+        if (dtype, shape[1:]) != (self.dtype, self.shape) or self.path.stat().st_size < self.size_bytes:
+            raise Damaged(f"{self.path}: is damaged in its header")
 
     def write(self, arrays: Iterable[np.ndarray]) -> int:
         """Put rows behind those that count; `commit` makes them count. Returns how many."""

@@ -26,10 +26,11 @@ import numpy as np
 
 from am_ros.episode import STATE_DIM
 from am_ros.replay.arrays import Rows
-from am_ros.replay.columns import BLOCK, Column, Damaged
+from am_ros.replay.columns import BLOCK, UNREADABLE, Column, Damaged
 
 FORMAT = 3
 CLOSED = "shard.json"
+TASKS = "tasks.jsonl"
 RAW, JPEG, PNG = "raw", "jpeg", "png"
 _PER_ROW = ("rows", "observations", "frame_ends")
 Entry: TypeAlias = dict[str, Any]  # what is known of an episode
@@ -84,7 +85,7 @@ class Shard:
         """Make an empty one; what a killed writer may have left of it is taken over."""
         shard = cls(folder, layout)
         folder.mkdir(exist_ok=True)
-        (folder / "tasks.jsonl").write_bytes(b"")
+        (folder / TASKS).write_bytes(b"")
         for column in shard.columns.values():  # steps last: with it the shard is one
             column.create()
         return shard
@@ -104,6 +105,9 @@ class Shard:
             for name, column in shard.columns.items():
                 column.rows = about["rows"][name]
             shard._blocks_crc, shard.closed = about["blocks_crc"], True
+            tasks_crc = zlib.crc32((folder / TASKS).read_bytes())
+            if about.get("tasks_crc", tasks_crc) != tasks_crc:  # shards of an earlier version have none
+                raise Damaged(f"{folder / TASKS}: is damaged")
             short = [c.path for c in shard.columns.values() if os.path.getsize(c.path) != c.size_bytes]
         except OSError as error:
             raise Damaged(f"{error.filename}: cannot be read ({error.strerror})") from None
@@ -189,7 +193,7 @@ class Shard:
         known = self.tasks()
         new = [task for task in dict.fromkeys(tasks) if task not in known]
         if new:
-            with (self.folder / "tasks.jsonl").open("ab") as file:
+            with (self.folder / TASKS).open("ab") as file:
                 file.write("".join(json.dumps(task) + "\n" for task in new).encode())
             known += new
         return [known.index(task) for task in tasks]
@@ -201,6 +205,7 @@ class Shard:
         rows = {name: column.rows for name, column in self.columns.items()}
         crc = zlib.crc32(checks.data.cast("B"))
         about = {"format": FORMAT, **asdict(self.layout), "rows": rows, "blocks_crc": crc, "bytes": self.size_bytes}
+        about["tasks_crc"] = zlib.crc32((self.folder / TASKS).read_bytes())
         temporary = self.folder / (CLOSED + ".tmp")
         temporary.write_text(json.dumps(about, indent=1) + "\n")
         os.replace(temporary, self.folder / CLOSED)
@@ -212,9 +217,9 @@ class Shard:
         """Of a closed shard: read its checksums, before anything else is read."""
         try:
             checks = np.load(self.folder / "blocks.npy")
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise Damaged(f"{self.folder / 'blocks.npy'}: cannot be read ({error})") from None
-        if zlib.crc32(checks.data.cast("B")) != self._blocks_crc:
+        if checks.dtype != np.uint32 or zlib.crc32(checks.tobytes()) != self._blocks_crc:
             raise Damaged(f"{self.folder / 'blocks.npy'}: is damaged")
         self._checked, first = True, 0
         for column in self.columns.values():
@@ -266,10 +271,10 @@ class Shard:
         """Names of the tasks, as tasks.npy counts them."""
         if self._tasks is None:
             try:
-                lines = (self.folder / "tasks.jsonl").read_bytes().split(b"\n")[:-1]
+                lines = (self.folder / TASKS).read_bytes().split(b"\n")[:-1]
                 self._tasks = [json.loads(line) for line in lines]
             except (OSError, ValueError) as error:
-                raise Damaged(f"{self.folder / 'tasks.jsonl'}: cannot be read ({error})") from None
+                raise Damaged(f"{self.folder / TASKS}: cannot be read ({error})") from None
         return self._tasks
 
     def names(self) -> list[tuple[str, str]]:

@@ -32,6 +32,7 @@ from am_ros.replay.views import Episodes, RowView
 from am_ros.storage.remote import is_url
 
 SHARD_MB = 256
+_HEADER = {"observation_shape": list, "action_dim": int, "images": str, "shard_bytes": int}  # what store.json must hold
 
 
 class ReplayStore:
@@ -138,10 +139,14 @@ class ReplayStore:
             header = json.loads((folder / "store.json").read_text())
         except (OSError, ValueError) as error:
             raise AmRosError(f"{folder}: is not a replay store ({error})") from None
+        if not isinstance(header, dict):
+            raise AmRosError(f"{folder / 'store.json'}: is damaged: it holds no names and values")
         if header.get("format") in older.FORMATS:
             header = older.convert(folder, header, cls._create)
         if header.get("format") != FORMAT:
             raise AmRosError(f"{folder}: replay store of format {header.get('format')}, expected {FORMAT}")
+        if missing := [name for name, kind in _HEADER.items() if not isinstance(header.get(name), kind)]:
+            raise AmRosError(f"{folder / 'store.json'}: is damaged: {missing[0]} is missing or wrong")
         return cls(folder, header, shards, names)
 
     @classmethod

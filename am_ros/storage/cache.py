@@ -3,12 +3,14 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from am_ros.errors import AmRosError
 
 FOLDER, SIZE = "AM_ROS_CACHE", "AM_ROS_CACHE_GB"  # environment variables
 _DEFAULT_GB = 50.0
+_BLOCK = 4096  # bytes that even the smallest file takes from a disk
 
 
 class Cache:
@@ -40,10 +42,14 @@ class Cache:
                 f"{SIZE} makes it larger"
             )
 
-    def make_room(self, size: int, what: str) -> None:
-        """Delete old copies until `size` bytes more fit; raises AmRosError, naming `what`, if they never do."""
+    def make_room(self, sizes: Iterable[int], what: str) -> None:
+        """Delete old copies until files of `sizes` bytes more fit; raises AmRosError, naming `what`, if they never do.
+
+        Where the disk itself has less room than the limit, copies go only if that helps.
+        """
+        sizes, files = list(sizes), []
+        size = sum(sizes)
         self.check_fits(size, what)
-        files = []
         for path in self.folder.rglob("*"):
             try:
                 if path.is_file():
@@ -51,12 +57,22 @@ class Cache:
                     files.append((stat.st_mtime, stat.st_size, path))
             except OSError:  # another process has just deleted it
                 continue
-        free = self.limit - sum(length for _, length, _ in files)
+        held, on_disk = sum(length for _, length, _ in files), self._free_on_disk()
+        free, blocks = self.limit - held, sum(-(-one // _BLOCK) + 1 for one in sizes) * _BLOCK  # one for a file's tag
+        if on_disk < blocks <= on_disk + held:
+            free, size = min(free, on_disk), blocks
         for _, length, path in sorted(files, key=lambda file: file[0]):
             if free >= size:
                 break
             path.unlink(missing_ok=True)
             free += length
+
+    def _free_on_disk(self) -> int:
+        try:
+            disk = os.statvfs(self.folder)
+        except OSError:  # not made yet
+            return self.limit
+        return disk.f_bavail * disk.f_frsize
 
     def place(self, name: str, what: str) -> tuple[Path, Path]:
         """Where the copy `name` comes to lie, and where it is written before."""

@@ -151,7 +151,7 @@ class Remote:
             if self.cache.find(self._place(file.name), file.size) is None or self._tag(file) != file.tag:
                 wanted.append(file)
         if wanted:
-            self.cache.make_room(sum(file.size for file in wanted), self.url)
+            self.cache.make_room((file.size for file in wanted), self.url)
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 list(pool.map(self._fetch, wanted))
         return self.cache.folder / self.key

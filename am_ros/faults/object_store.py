@@ -4,19 +4,30 @@ import contextlib
 import random
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from am_ros.errors import AmRosError
+
+try:
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+except ImportError as error:
+    raise AmRosError(f"an S3 server on this host needs moto: pip install 'am_ros[test]' ({error})") from error
 
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing: there are thousands."""
 
 
 class S3Server:
     """`url` is its endpoint; `fail(share, how)` makes a share of all requests fail, until the block ends."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._app = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server("127.0.0.1", 0, self, threaded=True)
+        self._server = ThreadedWSGIServer("127.0.0.1", 0, self, handler=_Quiet)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.port}"
         self._share, self._how, self._only = 0.0, "", ""
@@ -24,12 +35,13 @@ class S3Server:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
-    def close(self):
+    def close(self) -> None:
+        """End it."""
         self._server.shutdown()
         self._thread.join()
 
     @contextlib.contextmanager
-    def fail(self, share, how, only=""):
+    def fail(self, share: float, how: str, only: str = "") -> Iterator[None]:
         """`how`: 500, slow, cut (the body breaks off) or expired; `only`: requests whose path has this."""
         self._share, self._how, self._only, self.failed, self.asked = share, how, only, 0, 0
         try:
@@ -37,7 +49,8 @@ class S3Server:
         finally:
             self._share = 0.0
 
-    def __call__(self, environ, start_response):
+    def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
+        """A request, by the rules of WSGI."""
         self.asked += 1
         wrong = self._only in environ["PATH_INFO"] and self._random.random() < self._share
         if not wrong or (self._how == "cut" and environ["REQUEST_METHOD"] != "GET"):
