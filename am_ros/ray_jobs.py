@@ -65,7 +65,7 @@ def run_on_cluster(
     worker died ATTEMPTS times; if Ray is missing or no cluster answers.
     """
     ray = _import_ray()
-    with _connected(ray, cluster.address), _tokens(shared) as tokens:
+    with _connected(ray, cluster.address) as ours, _tokens(shared) as tokens:
         caller = _Caller(os.getcwd(), __version__, tokens)
         crew = _Crew(ray, function, cluster, what, name, caller)
         try:
@@ -73,7 +73,8 @@ def run_on_cluster(
         except KeyboardInterrupt as interrupt:  # Ray's own, raised within ray.wait
             raise as_raised(interrupt) from None
         finally:
-            crew.dismiss()
+            if not ours:  # else the end of the connection ends them
+                crew.dismiss()
 
 
 class _Crew:
@@ -111,9 +112,13 @@ class _Crew:
                 yield from self._take(reference)
 
     def dismiss(self) -> None:
-        """End what still runs, in the middle of it."""
-        for reference in self._order:
-            self._ray.cancel(reference, force=True)
+        """End what still runs, in the middle of it.
+
+        Only that: Ray aborts the caller's process if it cancels a job in the moment in which its result arrives.
+        """
+        if self._order:
+            for reference in self._ray.wait(self._order, num_returns=len(self._order), timeout=0)[1]:
+                self._ray.cancel(reference, force=True)
 
     def _room(self) -> int:
         """How many jobs may be under way: twice as many as there are processors, so that none waits for us."""
@@ -139,17 +144,19 @@ class _Crew:
         try:
             problem, result = self._ray.get(reference)
         except self._lost as error:
+            place = self._forget(reference)
             if attempt == ATTEMPTS:
                 how = type(error).__name__
                 raise AmRosError(f"{name}: given up, its worker died {attempt} times (out of memory? {how})") from None
-            self._start(job, attempt + 1, self._forget(reference))
+            self._start(job, attempt + 1, place)
             return
         except self._ray.exceptions.RayError as error:
+            self._forget(reference)
             last = str(error).strip().splitlines()[-1].strip()
             raise AmRosError(f"{name}: could not be run on its node ({last})") from None
+        self._forget(reference)
         if problem:
             raise AmRosError(f"{name}: {problem}")
-        self._forget(reference)
         yield result
 
     def _forget(self, reference: Any) -> int:
@@ -221,10 +228,10 @@ def _import_ray() -> Any:
 
 
 @contextmanager
-def _connected(ray: Any, address: str) -> Iterator[None]:
-    """Be a driver of the cluster; one that this process already is stays it."""
+def _connected(ray: Any, address: str) -> Iterator[bool]:
+    """Be a driver of the cluster; one that this process already is stays it. Gives whether the connection is ours."""
     if ray.is_initialized():
-        yield
+        yield False
         return
     _probe(address)
     handlers = handlers_now()
@@ -235,7 +242,7 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
         raise AmRosError(f"--ray {address}: no Ray cluster to be had there ({reason})") from None
     put_back(handlers)  # Ray's own takes SIGTERM for a crash, and aborts
     try:
-        yield
+        yield True
     finally:
         ray.shutdown()
 

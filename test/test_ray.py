@@ -31,7 +31,7 @@ from am_ros.sim.foreign_cell import drive, write_bag
 from am_ros.sim.tasks import find_task, train_seed
 from am_ros.workers import run_in_order, run_jobs
 
-NODES = 2
+NODES, JOBS, BEFORE = 2, 24, 12  # jobs that are done before a node dies
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: `make slow` installs it")
 
 
@@ -61,11 +61,11 @@ def die_once(number, marks):
 
 
 def where(number, marks):
-    """Which node did it; long enough that a node dies in the middle of some."""
+    """Which node did it; the later ones so long that a node dies in their middle: its worker ends a second after it."""
     import ray
 
     (Path(marks) / f"{number}_{time.monotonic_ns()}").touch()
-    time.sleep(0.5)
+    time.sleep(0.3 if number < BEFORE else 3.0)
     return number, ray.get_runtime_context().get_node_id()
 
 
@@ -155,13 +155,16 @@ def test_a_dead_workers_job_is_run_again(whole, tmp_path):
 @slow
 def test_a_dead_nodes_jobs_are_run_again(cluster, whole, tmp_path):
     results = []
-    for number, node in run_jobs(where, [(i, str(tmp_path)) for i in range(40)], whole, "test"):
+    for number, node in run_jobs(where, [(i, str(tmp_path)) for i in range(JOBS)], whole, "test"):
         results.append((number, node))
-        if len(results) == 12:
+        if len(results) == BEFORE:
+            begun = len(list(tmp_path.iterdir()))
+            wait_until(lambda: len(list(tmp_path.iterdir())) >= BEFORE + NODES, 60, f"a job on each node ({begun})")
             cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-    assert sorted(number for number, _ in results) == list(range(40))
-    assert len({node for _, node in results[:12]}) == NODES and len({node for _, node in results[-6:]}) == NODES - 1
-    assert len(list(tmp_path.iterdir())) > 40  # those that were under way there were begun twice
+    assert sorted(number for number, _ in results) == list(range(JOBS))
+    nodes = [node for _, node in results]
+    assert len(set(nodes[:BEFORE])) == NODES and len(set(nodes[-4:])) == NODES - 1
+    assert len(list(tmp_path.iterdir())) > JOBS  # those that were under way there were begun twice
 
 
 @slow
@@ -169,6 +172,7 @@ def test_a_folder_that_a_node_does_not_see_is_named(whole, tmp_path, monkeypatch
     import ray
 
     monkeypatch.setattr(ray_jobs, "SHARED_S", 1.0)
+    monkeypatch.chdir(tmp_path)  # back afterwards: a worker goes to its caller's folder, and here it is this process
     hidden = ray_jobs._Caller(str(tmp_path), ray_jobs.__version__, (str(tmp_path / "nowhere" / "token"),))
     ray.init(address=whole.address, log_to_driver=False, logging_level="error")
     try:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +28,13 @@ AM_ROS = (sys.executable, "-m", "am_ros.cli")
 def hosts():
     with two_hosts() as hosts:
         yield hosts
+
+
+@pytest.fixture
+def tmp_path():
+    """Not in /dev/shm, as conftest.py has it: each host has a /dev/shm of its own."""
+    with tempfile.TemporaryDirectory(prefix="two_hosts_", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 def peers_of(hosts, name: str) -> dict[str, str]:

@@ -61,6 +61,10 @@ class Host:
         self.started.append(process)
         return process
 
+    def operates(self) -> bool:
+        """Whether its end of the cable carries packets; a second may pass after it was plugged."""
+        return "state UP" in self.run("ip", "link", "show", "eth0")
+
     def link(self, state: str) -> None:
         """Plug (`up`) or pull (`down`) the cable at this end."""
         self.run("ip", "link", "set", "eth0", state)
@@ -86,6 +90,8 @@ def two_hosts():
             for host in hosts.values():
                 host.run("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
                 host.link("up")
+            for host in hosts.values():  # a node takes the interfaces that carry packets when it starts, and no other
+                wait_until(lambda host=host: host.operates(), 10, f"host {host.name}: its network")
             yield hosts
         finally:
             for host in hosts.values():
