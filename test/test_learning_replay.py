@@ -6,6 +6,7 @@ from learning_data import random_episodes
 
 from am_ros.action import TERMINATE
 from am_ros.errors import AmRosError
+from am_ros.replay.alike import POSITION
 from am_ros.replay.sampling import GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
 
@@ -150,3 +151,33 @@ def test_an_empty_store_is_refused(tmp_path):
     store = ReplayStore.create(tmp_path / "empty", (16, 16))
     with pytest.raises(AmRosError, match="holds no transition"):
         Sampler(store, GoalConfig(), 4, seed=0)
+
+
+def test_a_look_alike_is_another_episodes_and_terminating_there_is_worth_nothing(tmp_path):
+    """Two tools on the same line, in episodes with other pictures."""
+    count, steps = 40, 5
+    states = np.zeros((count * (steps + 1), 6), np.float32)
+    states[:, POSITION[0]] = np.tile(np.arange(steps + 1) / 10, count)
+    states[:, POSITION[1]] = 0.01 * np.repeat(np.arange(count) % 3, steps + 1)
+    observations = np.arange(len(states), dtype=np.float32)[:, None]
+    ends = np.arange(len(states)) % (steps + 1) == steps
+    store = ReplayStore.from_arrays(tmp_path / "s", observations, np.full((len(states), 4), 0.1), ends, states=states)
+    config = GoalConfig(random_share=0.5, alike_share=0.5, at_goal_share=0.1, near_goal_m=0.015)
+    batch = Sampler(store, config, 1000, seed=0).batch(0)
+    alike = (batch.steps_to_goal == -1) & (batch.action[:, -1] > 0.5)
+    assert 0.2 < alike.mean() < 0.3 and not batch.final[alike].any() and not batch.near_goal[alike].any()
+    rows, goals = (x[alike, 0].astype(int) for x in (batch.image, batch.goal_image))
+    assert (rows // (steps + 1) != goals // (steps + 1)).all()
+    assert (np.linalg.norm(states[rows] - states[goals], axis=1) < 0.03).all()
+    np.testing.assert_array_equal(batch.image[alike], batch.next_image[alike])
+    halves = [Sampler(store, config, 1000, seed=0, rank=rank, size=2).batch(0) for rank in range(2)]
+    np.testing.assert_array_equal(batch.goal_image[::2], halves[0].goal_image)
+    np.testing.assert_array_equal(batch.action[1::2], halves[1].action)
+
+
+def test_without_proprioception_there_is_no_look_alike(tmp_path):
+    store = ReplayStore.from_arrays(
+        tmp_path / "s", np.arange(20.0, dtype=np.float32)[:, None], np.full((20, 4), 0.1), np.arange(20) % 5 == 4
+    )
+    batch = Sampler(store, GoalConfig(random_share=0.5, alike_share=1.0, at_goal_share=0.0), 200, seed=0).batch(0)
+    assert not (batch.action[:, -1] > 0.5).any()

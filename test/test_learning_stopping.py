@@ -44,6 +44,14 @@ def test_a_short_likeness_on_the_way_is_told_from_a_goal_that_lasts():
     assert 0.5 < rule.stop_sum < 0.55 and rule.ended_share == 1.0 and rule.wrong_share == 0
 
 
+def test_where_a_goal_is_seen_at_once_a_level_of_q_is_better_than_one_of_the_sum():
+    walk, at_goal = _walk(50, steps=12)
+    q = np.where(at_goal, 0.9, np.where(walk % 2, 0.3, 0.0))  # a little likeness all the way adds up
+    rule = choose_level(q, at_goal, walk, wrong_share=0.02)
+    assert 0.3 < rule.stop_q < 0.32 and (rule.stop_sum, rule.ended_share, rule.wrong_share) == (0.0, 1.0, 0.0)
+    assert str(rule).startswith("stop_q 0.31: of 50 walks")
+
+
 def test_where_no_level_tells_the_goal_from_the_way_there_is_no_rule():
     walk, at_goal = _walk(100)
     q = np.random.default_rng(0).random(len(walk))
@@ -126,6 +134,29 @@ def test_a_policy_adds_up_what_it_sees_of_the_goal_and_begins_anew_with_every_ep
     assert not policy._stop(*_pair(policy, place, goal * 0.9))[0].item(), "another goal"
     policy.reset(0)
     assert not policy._stop(*_pair(policy, place, goal))[0].item(), "another episode"
+
+
+def test_where_a_rule_alone_ends_an_episode_the_search_does_not(store, tmp_path):
+    Trainer(_config(), tmp_path / "out").fit(store, until_update=5)
+    place, goal = np.array([1.0], np.float32), np.array([1.0], np.float32)
+    policy = Policy.load(tmp_path / "out" / "checkpoint", stop_q=1.0)
+    policy.keeps_candidates = True
+    policy.choose(place, goal)
+    assert policy.candidates[0][:, -1].any()
+    policy.cem = replace(policy.cem, stop_alone=True)
+    assert not policy.choose(place, goal).terminate and not policy.candidates[0][:, -1].any()
+    policy.cem = replace(policy.cem, stop_q=1e-6)
+    assert policy.choose(place, goal).terminate
+
+
+def test_a_rule_of_an_earlier_version_leaves_the_search_its_choice(store, tmp_path):
+    Trainer(_config(), tmp_path / "out").fit(store, until_update=5)
+    found = checkpoint.load(tmp_path / "out" / "checkpoint")
+    for number, (kept, alone) in enumerate((({"stop_sum": 0.4}, False), ({"stop_q": 0.8, "stop_alone": True}, True))):
+        folder = checkpoint.save(tmp_path / f"{number}", found.description | {"stopping": kept}, found.tensors)
+        cem = Policy.load(folder).cem
+        assert (cem.stop_sum, cem.stop_q) == (kept.get("stop_sum", 0.0), kept.get("stop_q", 0.0))
+        assert cem.stop_alone == alone and not Policy.load(folder, stop_sum=0.0).cem.stop_alone
 
 
 def _pair(policy, place, goal):

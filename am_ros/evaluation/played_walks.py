@@ -23,10 +23,11 @@ from am_ros.workers import Workers, at_most, run_jobs
 
 
 class WatchedActor(PolicyActor):
-    """A policy without a rule for stopping; `walk` holds Q of terminating and whether the goal was reached, by step."""
+    """A policy that nothing ends; `walk` holds Q of terminating and whether the goal was reached, step by step."""
 
     def __init__(self, config: ActorConfig):
-        super().__init__(replace(config, search=(*config.search, ("stop_q", 0.0), ("stop_sum", 0.0))))
+        never = (("stop_q", 0.0), ("stop_sum", 0.0), ("terminate", False))
+        super().__init__(replace(config, search=(*config.search, *never)))
         self.walk: list[tuple[float, bool]] = []
 
     def begin(self, task: Task, scene: int) -> None:

@@ -63,6 +63,9 @@ class CemConfig:
         "no such rule",
         range=(0.0, 100.0),
     )  # fmt: skip
+    stop_alone: bool = parameter(
+        False, "where stop_q or stop_sum is set, nothing else ends an episode: the search does not choose to terminate"
+    )
     # The behaviour prior proposes, and the best of Q + prior_weight * log prior is taken. Q lies in (0, 1), so with
     # weight 1 the prior decides nearly everything: after minutes of training it is the better judge (docs/learn.md).
     # Networks without a prior ignore the three.

@@ -46,8 +46,11 @@ class Choice:
 def acting_of(meta: dict[str, Any]) -> CemConfig:
     """How a checkpoint asks to be searched; it ends episodes by the rule that its training found, if it found one."""
     acting: CemConfig = configuration.from_dict(CemConfig, meta["config"].get("acting", {}))
-    found = 0.0 if acting.stop_q or acting.stop_sum else meta.get("stopping", {}).get("stop_sum", 0.0)
-    return replace(acting, stop_sum=found) if found else acting
+    rule = meta.get("stopping", {})
+    stop_sum, stop_q = rule.get("stop_sum", 0.0), rule.get("stop_q", 0.0)
+    if acting.stop_q or acting.stop_sum or not (stop_sum or stop_q):
+        return acting
+    return replace(acting, stop_sum=stop_sum, stop_q=stop_q, stop_alone=rule.get("stop_alone", False))
 
 
 class Policy:
@@ -108,7 +111,10 @@ class Policy:
             config = configuration.from_dict(NetworkConfig, found.meta["config"]["network"])
             network = make_network(config)
             network.load_state_dict(found.weights)
-            search = replace(cem or acting_of(found.meta), **changes)
+            asked = acting_of(found.meta)
+            if changes.keys() & {"stop_q", "stop_sum"}:  # another rule, or none, in place of the one that was found
+                asked = replace(asked, stop_q=0.0, stop_sum=0.0, stop_alone=False)
+            search = replace(cem or asked, **changes)
             if not found.meta["config"].get("method", {}).get("terminates", True):
                 if changes.get("terminate"):
                     raise AmRosError(f"{folder}: parameter terminate: was trained for a task without an end")
@@ -194,7 +200,7 @@ class Policy:
         vectors, scores = maximise(
             value,
             batch,
-            self.cem,
+            self._search,
             self.device,
             self.generator,
             self.acting.prior(encoding),
@@ -227,6 +233,12 @@ class Policy:
     def _q_of_terminating(self, encoding: Encoding, batch: int) -> torch.Tensor:
         """Q of terminating [B]."""
         return self.acting.score(encoding, self._terminate().expand(batch, 1, -1)).float().sigmoid().squeeze(1)
+
+    @property
+    def _search(self) -> CemConfig:
+        """That of the search: without terminating, if a rule alone says when."""
+        cem = self.cem
+        return replace(cem, terminate=False) if cem.stop_alone and (cem.stop_q or cem.stop_sum) else cem
 
     def _stop(self, encoding: Encoding, goals: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Whether Q of terminating ends the episode, by itself or by its sum so far, bool [B]; and that Q [B]."""

@@ -1,9 +1,10 @@
-"""When to stop: how high the sum of Q of terminating over an episode has to be, from episodes of the data.
+"""When to stop: how high Q of terminating, or its sum over an episode, has to be, from episodes of the data.
 
 A policy whose cloning head decides with Q ends nearly no episode, and a level set by hand fits one training alone. Here
 the goal is an observation of an episode, and the same episode is walked through: a step is at the goal if the tool is
-where the goal's is (Sampler.near), and to stop at any other step is wrong. The level is the lowest at which at most
-`wrong_share` of the walks are ended wrongly.
+where the goal's is (Sampler.near), and to stop at any other step is wrong. A level is the lowest at which at most
+`wrong_share` of the walks are ended wrongly; of the level of Q and that of its sum, the one that ends more walks at
+their goal is taken. Nothing else ends an episode then.
 """
 
 from dataclasses import dataclass, replace
@@ -14,19 +15,21 @@ import torch
 from am_ros.episode import STATE_NAMES
 from am_ros.learning.networks import QNetwork
 from am_ros.learning.trainer_config import LearnerConfig
-from am_ros.replay.sampling import NEAR_STEPS, POSITION, GoalConfig, Sampler, is_held_out
+from am_ros.replay.alike import POSITION
+from am_ros.replay.sampling import NEAR_STEPS, GoalConfig, Sampler, is_held_out
 from am_ros.replay.store import ReplayStore
 
 WRONG_SHARE = 0.02  # of the walks ended away from their goal
 LEAST_ENDED = 0.05  # a level that ends fewer of the walks at their goal is of no use
 OPENING = STATE_NAMES.index("gripper_opening")
 WALKS, PAIRS_AT_ONCE = 200, 256
-LEVELS = np.geomspace(20.0, 0.05, 123)  # tried from above: 5 % apart; a goal may last twenty steps
+LEVELS = np.geomspace(20.0, 0.05, 123)  # of the sum, tried from above: 5 % apart; a goal may last twenty steps
+Q_LEVELS = np.linspace(0.99, 0.05, 95)  # of a single Q
 
 
 @dataclass(frozen=True)
 class StopRule:
-    """The level, and what it gave on the walks that it was chosen by. `stop_sum` 0: no level is of use."""
+    """The level, and what it gave on the walks that it was chosen by. Both 0: no level is of use."""
 
     stop_sum: float
     ended_share: float  # of the walks that come to their goal: those ended there
@@ -34,11 +37,14 @@ class StopRule:
     walks: int
     held_out: bool  # whether the training never saw those episodes
     played: bool = False  # whether they are trials of the policy
+    stop_q: float = 0.0  # if a level of a single Q is better than any of the sum
+    stop_alone: bool = True  # as CemConfig has it
 
     def __str__(self) -> str:
         walks = "trials" if self.played else f"walks of {'held-out' if self.held_out else 'training'} episodes"
+        level = f"stop_q {self.stop_q:.2f}" if self.stop_q else f"stop_sum {self.stop_sum:.3f}"
         return (
-            f"stop_sum {self.stop_sum:.3f}: of {self.walks} {walks}, {self.ended_share:.0%} of those "
+            f"{level}: of {self.walks} {walks}, {self.ended_share:.0%} of those "
             f"that come to their goal end there, {self.wrong_share:.1%} end elsewhere"
         )
 
@@ -129,7 +135,7 @@ def choose_level(
     held_out: bool = True,
     away: np.ndarray | None = None,
 ) -> StopRule:
-    """The lowest level from which on at most `wrong_share` of the walks end wrongly: Q [N], bool [N], walks [N].
+    """The rule that ends most walks at their goal and at most `wrong_share` of all wrongly: Q [N], bool [N], walks [N].
 
     The steps of a walk are in their order. To end at a step `away` from the goal is wrong, bool [N]; None: wherever it
     is not at the goal. Q that is not a number adds nothing.
@@ -140,15 +146,20 @@ def choose_level(
     q = np.nan_to_num(q, nan=0.0)
     sums = np.cumsum(q) - np.repeat(*_before(q, walk)) if len(q) else q
     best = StopRule(0.0, 0.0, 0.0, count, held_out)
-    for level in LEVELS:
-        over = np.flatnonzero(sums >= level)
-        first = np.unique(walk[over], return_index=True)[1]
-        ends = over[first]  # where each walk ends that does
-        wrong, well = float(away[ends].sum()) / max(1, count), float(at_goal[ends].sum()) / max(1, len(comes))
-        if wrong > wrong_share:
-            break
-        if well >= LEAST_ENDED:
-            best = StopRule(float(level), well, wrong, count, held_out)
+    for values, levels in ((sums, LEVELS), (q, Q_LEVELS)):
+        rule = None
+        for level in levels:
+            over = np.flatnonzero(values >= level)
+            first = np.unique(walk[over], return_index=True)[1]
+            ends = over[first]  # where each walk ends that does
+            wrong, well = float(away[ends].sum()) / max(1, count), float(at_goal[ends].sum()) / max(1, len(comes))
+            if wrong > wrong_share:
+                break
+            if well >= LEAST_ENDED:
+                rule = StopRule(0.0, well, wrong, count, held_out)
+                rule = replace(rule, stop_q=float(level)) if values is q else replace(rule, stop_sum=float(level))
+        if rule is not None and rule.ended_share > best.ended_share:
+            best = rule
     return best
 
 

@@ -67,7 +67,7 @@ class Column:
             self.rows = int(shape[0])
         except UNREADABLE as error:
             raise Damaged(f"{self.path}: cannot be read ({error})") from None
-        if (dtype, shape[1:]) != (self.dtype, self.shape) or self.path.stat().st_size < self.size_bytes:
+        if (dtype, shape[1:]) != (self.dtype, self.shape):
             raise Damaged(f"{self.path}: is damaged in its header")
 
     def write(self, arrays: Iterable[np.ndarray]) -> int:

@@ -9,6 +9,8 @@ Every item is a transition (s, a, s') with a goal g:
   terminate is learned; Q(s, a, s') = 1 alone does not teach to stop. g is s itself or an observation at most two steps
   away between which the tool hardly moved: with g = s alone a network learns to compare pixels, and the picture of a
   goal is never the very picture that the camera sees there;
+* alike: a random goal, of another episode with the tool at the same place (alike.py); the action is `terminate`, which
+  is wrong there;
 * rewarded: no goal, the goal image is all zeros; the episode's last transition ends with 1 if it was a success, else
   with 0 (sections 5.2 and 5.3: downstream tasks). Some of them ask what `terminate` is worth: 1 on the last observation
   of a success, 0 anywhere else. Demonstrators terminate where they have succeeded, so the data alone never show the 0,
@@ -23,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from am_ros.configuration import parameter
-from am_ros.episode import STATE_DIM, STATE_NAMES, Outcome
+from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
+from am_ros.replay.alike import CANDIDATES, POSITION, TURNED, look_alikes
 from am_ros.replay.columns import Damaged
 from am_ros.replay.gather import Gather
 from am_ros.replay.light import add_noise, light, light_tables
@@ -33,8 +36,6 @@ from am_ros.replay.spans import Spans
 from am_ros.replay.store import ReplayStore
 
 NEAR_STEPS = 2
-POSITION = [STATE_NAMES.index(name) for name in ("x_m", "y_m", "height_m")]
-_TURNED = [i for i in range(STATE_DIM) if i not in POSITION]  # opening, sine and cosine
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class GoalConfig:
     same_scene_share: float = parameter(
         0.0, "share of the random goals that are any observation of the item's own episode, before or after it",
         range=(0.0, 1.0),
+    )  # fmt: skip
+    # Else a policy ends where its arm is right, wherever the object lies.
+    alike_share: float = parameter(
+        0.0, "share of the random goals that are of another episode with the tool where the item has it, within twice "
+        "near_goal_m; the action there is terminate, which is wrong", range=(0.0, 1.0),
     )  # fmt: skip
     at_goal_share: float = parameter(0.08, "share of items already at their goal, to learn terminate", range=(0.0, 0.5))
     near_goal_m: float = parameter(
@@ -229,13 +235,17 @@ class Sampler:
         if config.same_scene_share:
             own = first + (rng.random(size) * (last + 1 - first)).astype(np.int64)
             goal = np.where(random_goal & (rng.random(size) < config.same_scene_share), own, goal)
-        mine = (row, first, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset)
-        row, first, last, cut, goal, random_goal, at_goal, rewarded, others, stop, half, offset = map(
+        alike = np.zeros(size, bool)
+        if config.alike_share:
+            asked = np.flatnonzero(random_goal & (rng.random(size) < config.alike_share))
+            alike[asked], goal[asked] = self._alike(row[asked], goal[asked], rng)
+        mine = (row, first, last, cut, goal, random_goal, alike, at_goal, rewarded, others, stop, half, offset)
+        row, first, last, cut, goal, random_goal, alike, at_goal, rewarded, others, stop, half, offset = map(
             self._my_share, mine
         )
         beside = np.clip(row + offset, first, last)
         begin, row = row, np.where(stop & half, last, row)
-        terminates = at_goal | stop
+        terminates = at_goal | stop | alike
         following = row + ~terminates  # terminate moves nothing
         # One question to the store in place of three: with many shards each costs a search of its own.
         several = [beside, goal, row, following] + ([begin] if stop.any() else [])
@@ -266,12 +276,22 @@ class Sampler:
             other_actions=self._pool.take(step, others),
             near_goal=near,
             steps_to_goal=steps,
-            final=random_goal & (cut == row + 1) & (following < last),
+            final=random_goal & ~alike & (cut == row + 1) & (following < last),
             rewarded=rewarded,
             ended=ended,
             reward=(ended & success & (following == last)).astype(np.float32),
             shift=shift * (not self._shifts_here),
         )
+
+    def _alike(self, rows: np.ndarray, goals: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """For rows [n] whether there is a look-alike, bool [n], and goals [n]: those, or the given ones.
+
+        Half of the candidates are any observations, half the last ones of episodes: those of a goal that was reached.
+        """
+        some = self._observations.within(rng.integers(len(self._observations), size=CANDIDATES))
+        candidates = np.where(np.arange(CANDIDATES) % 2, some[0], some[2] - 1)
+        found, alike = look_alikes(self.store, rows, candidates, 2 * self.config.near_goal_m)
+        return alike, np.where(alike, found, goals)
 
     def _actions(self, numbers: np.ndarray) -> np.ndarray:
         """Actions of transitions by their numbers among those that are drawn from: float32 [n, D + 3]."""
@@ -295,7 +315,7 @@ class Sampler:
         """As `near`, of rows and goals whose records are known."""
         a, moved = here["state"], here["state"] - there["state"]
         moved_m = np.linalg.norm(moved[..., POSITION], axis=-1)
-        turned = np.abs(moved[..., _TURNED]).max(axis=-1)
+        turned = np.abs(moved[..., TURNED]).max(axis=-1)
         near: np.ndarray = (np.abs(goals - rows) <= NEAR_STEPS) & (rows - here["before"] == goals - there["before"])
         near &= (moved_m < self.config.near_goal_m) & (turned < 0.1) & a.any(axis=-1)
         near |= rows == goals
