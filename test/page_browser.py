@@ -75,6 +75,11 @@ def open_page(browser):
 def go(page, view: str) -> None:
     """To another view by its link."""
     page.click(f'nav a[href="/{view}"]')
+    arrive(page, view)
+
+
+def arrive(page, view: str) -> None:
+    """Wait until a view is there that was asked for."""
     page.wait_for_selector(f'nav a[href="/{view}"][aria-current=page]')
 
 

@@ -12,7 +12,7 @@ from am_msgs.action import ReachGoal
 from am_msgs.srv import RecordGoal, ResetScene
 from conftest import PATIENCE_S, wait_until
 from geometry_msgs.msg import PoseStamped
-from page_browser import PICTURED, browser, contrast_faults, go, open_page, picture, tab_to  # noqa: F401
+from page_browser import PICTURED, arrive, browser, contrast_faults, go, open_page, picture, tab_to  # noqa: F401
 from rclpy.qos import (
     DurabilityPolicy,
     LivelinessPolicy,
@@ -299,11 +299,15 @@ def test_the_keyboard_alone_is_enough(cell, client, open_page):  # noqa: F811
 
     tab_to(page, "a", "Check")
     page.keyboard.press("Enter")
+    arrive(page, "check")
+    page.locator("button:enabled", has_text="Run again").wait_for()
     tab_to(page, "button:enabled", "Run again")
     page.keyboard.press("Enter")
 
     tab_to(page, "a", "Teach")
     page.keyboard.press("Enter")
+    arrive(page, "teach")
+    page.locator("button:enabled", has_text="Take the arm").wait_for()
     tab_to(page, "button:enabled", "Take the arm")
     page.keyboard.press("Enter")
     page.locator("button:enabled", has_text="Longer (+)").wait_for()
