@@ -1,11 +1,11 @@
-"""benchmarks/failures.py: how a failed trial ended, which step decided, and what the probe reads."""
+"""benchmarks/failures.py: how a failed trial ended, which step decided, and why."""
 
 import importlib.util
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from am_ros.sim.scene import ObjectState, SceneState, tool_down, upright
@@ -31,9 +31,9 @@ def scene(block, tool=(0.4, 0.2, 0.3), opening=1.0) -> SceneState:
     return SceneState("pick_place", 0, tool, tool, opening, 1.0, (block,))
 
 
-def walk(bench, *scenes, same=True, kind="agrees", distance=0.0):
+def walk(bench, *scenes, same=True, kind="agrees", distance=0.0, head=False):
     step = bench.Step(kind, 0.5, 0.5, 0.5, distance, same, False)
-    moments = [bench.Moment(s, step, np.zeros(3, np.float32)) for s in scenes[:-1]]
+    moments = [bench.Moment(s, step, head) for s in scenes[:-1]]
     return bench.Walk(False, "block", moments, scenes[-1])
 
 
@@ -68,14 +68,21 @@ def test_the_first_other_choice_decides_else_the_largest_deviation(bench):
     assert bench.decisive(moments[:2]) is moments[0]
 
 
-def test_the_probe_reads_what_is_there_and_the_cause_follows_from_it(bench):
-    rng = np.random.default_rng(0)
-    features, mixing = rng.normal(size=(400, 3)), rng.normal(size=(3, 4))
-    probe = bench.Probe(features, features @ mixing)
-    assert probe.errors_m(features, features @ mixing).mean() < 0.1  # the ridge costs a little
-    told = walk(bench, scene(FAR), scene(FAR), kind="search", same=False)
-    seen = bench.places(told.moments[0].scene, "block")
-    sure = bench.Probe(np.zeros((10, 3)), np.tile(seen, (10, 1)))
-    blind = bench.Probe(np.zeros((10, 3)), np.tile(seen + 0.1, (10, 1)))
-    assert bench.cause(told, sure, 0.012) == "search" and bench.cause(told, blind, 0.012) == "seeing"
-    assert bench.cause(walk(bench, scene(FAR), scene(FAR)), sure, 0.012) == "motion"
+def test_the_cause_is_that_of_the_decisive_step(bench):
+    def cause(**how):
+        return bench.cause(walk(bench, scene(FAR), scene(FAR), same=False, **how))
+
+    assert (cause(kind="search"), cause(kind="search", head=True)) == ("search", "search")
+    assert (cause(kind="q", head=True), cause(kind="q")) == ("q", "both")
+    assert bench.cause(walk(bench, scene(FAR), scene(FAR))) == "motion"
+
+
+def test_trials_of_a_checkpoint_are_counted_by_fate_and_cause(bench, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "failures.json"
+    words = ["failures.py", "pick_place", "--task", "pick_place", "--trials", "2", "--json", str(out)]
+    monkeypatch.setattr(sys, "argv", words)
+    assert bench.main() == 0
+    found = json.loads(out.read_text())["tasks"]["pick_place"]
+    failed = found["trials"] - found["successes"]
+    assert found["trials"] == 2 and sum(found["fates"].values()) == sum(found["causes"].values()) == failed
+    assert f"| pick_place | {failed} of 2 |" in capsys.readouterr().out

@@ -13,7 +13,10 @@ from learning_data import random_episodes
 
 from am_ros import images
 from am_ros.errors import AmRosError
+from am_ros.replay import shard_set
 from am_ros.replay.arrays import Rows
+from am_ros.replay.columns import Column
+from am_ros.replay.memory import memory_bytes
 from am_ros.replay.sampling import GoalConfig, Sampler
 from am_ros.replay.spans import Spans
 from am_ros.replay.store import ReplayStore
@@ -204,3 +207,43 @@ def test_numbers_find_their_rows_whatever_the_lengths():
         np.testing.assert_array_equal(begins, np.repeat(first, lengths))
         np.testing.assert_array_equal(ends, np.repeat(first + lengths, lengths))
     assert len(Spans(np.zeros(0, int), np.zeros(0, int))) == 0
+
+
+@pytest.mark.parametrize("images", ["raw", "png"])
+def test_a_store_larger_than_the_memory_gives_the_same_batches_and_asks_for_all_rows(tmp_path, monkeypatch, images):
+    store = _store(tmp_path / "s", images=images)
+    store.close_shard()
+    fits = ReplayStore.open(store.folder)
+    monkeypatch.setattr(shard_set, "memory_bytes", lambda: 1000)
+    large, asked = ReplayStore.open(store.folder), []
+    real = Column.will_need_bytes
+
+    def ask(column, begin, end):
+        asked.append(len(begin))
+        real(column, begin, end)
+
+    monkeypatch.setattr(Column, "will_need_bytes", ask)
+    for step in range(3):
+        for name, value in vars(_batch(large, step)).items():
+            np.testing.assert_array_equal(value, getattr(_batch(fits, step), name))
+    assert sum(asked) >= 3 * 3 * 32, "observation, next one and goal of each item"
+    asked.clear()
+    _batch(fits)
+    assert not asked
+
+
+def test_the_memory_is_that_of_the_smallest_group_of_the_process(tmp_path):
+    machine = memory_bytes(tmp_path / "none", tmp_path)
+    assert machine > 1e8
+    groups, limits = tmp_path / "cgroup", tmp_path / "sys"
+    for place, text in (("a/memory.max", "max"), ("a/b/memory.max", "5000"), ("a/b/c/memory.max", "7000")):
+        (limits / place).parent.mkdir(parents=True, exist_ok=True)
+        (limits / place).write_text(text + "\n")
+    groups.write_text("0::/a/b/c\n")
+    assert memory_bytes(groups, limits) == 5000
+    groups.write_text("0::/a\n")
+    assert memory_bytes(groups, limits) == machine
+    (limits / "memory" / "job").mkdir(parents=True)
+    (limits / "memory" / "job" / "memory.limit_in_bytes").write_text("9000\n")
+    groups.write_text("4:memory:/job\n3:cpu,cpuacct:/other\n0::/\n")
+    assert memory_bytes(groups, limits) == 9000

@@ -5,6 +5,7 @@ after the rows, so what a killed writer left behind them is nobody's, and the ne
 """
 
 import io
+import mmap
 import os
 import tokenize
 import zlib
@@ -18,6 +19,7 @@ from am_ros.errors import AmRosError
 
 # What is checked at once when one row of it is read: 0.05 ms for zlib's CRC-32, and four bytes in 65 536 to keep.
 BLOCK = 65_536
+_PAGE = mmap.PAGESIZE
 
 
 # What NumPy raises when the header of a .npy file is not what it wrote.
@@ -35,6 +37,10 @@ class Column:
         self.path, self.dtype, self.shape, self.rows = path, np.dtype(dtype), shape, rows
         self.row_bytes = self.dtype.itemsize * int(np.prod(shape, dtype=np.int64))
         self._head = len(self._header(0))
+        # Whether the store is larger than the memory. Linux reads up to megabytes around a byte that is asked for: good
+        # for a store that fits, a thousand times too much for single rows of one that does not.
+        self.scattered = False
+        self._mapped: mmap.mmap | None = None
         self._raw: np.ndarray | None = None  # uint8, the whole file
         self._items: np.ndarray | None = None  # void [rows]
         self._checks: np.ndarray | None = None  # uint32, CRC-32 of each block
@@ -102,10 +108,32 @@ class Column:
                 raise Damaged(f"{self.path}: cannot be read ({error.strerror})") from None
             if length < self.size_bytes:
                 raise Damaged(f"{self.path}: is shorter than its shard says; rebuild the store from the bags")
-            self._raw = np.asarray(np.memmap(self.path, np.uint8, "r", shape=(self.size_bytes,)))
+            with self.path.open("rb") as file:
+                self._mapped = mmap.mmap(file.fileno(), self.size_bytes, access=mmap.ACCESS_READ)
+            if self.scattered:
+                self._mapped.madvise(mmap.MADV_RANDOM)
+            self._raw = np.frombuffer(self._mapped, np.uint8)
             kind = f"V{self.row_bytes}"
             self._items = self._raw[self._head :].view(kind) if self.rows else np.zeros(0, kind)
         return self._raw
+
+    def place(self, rows: np.ndarray) -> np.ndarray:
+        """Where in the file rows int64 [n] begin."""
+        return rows * self.row_bytes + self._head
+
+    def will_need(self, rows: np.ndarray) -> None:
+        """Have the system begin to read rows int64 [n], all at once, if the store does not fit into the memory."""
+        if self.scattered and self.row_bytes:
+            self.will_need_bytes(self.place(rows), self.place(rows + 1))
+
+    def will_need_bytes(self, begin: np.ndarray, end: np.ndarray) -> None:
+        """The same of bytes begin ... end - 1 [n] of the file; with the whole blocks of those not checked yet."""
+        self._map()
+        assert self._mapped is not None
+        unit = _PAGE if self._unseen is None else BLOCK
+        begin, end = begin // unit * unit, np.minimum(-(-end // unit) * unit, self.size_bytes)
+        for first, last in zip(begin.tolist(), end.tolist(), strict=True):
+            self._mapped.madvise(mmap.MADV_WILLNEED, first, last - first)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Rows int64 [n] as an array [n, *shape] of its own; raises Damaged if a block of them is not what it was."""

@@ -240,6 +240,23 @@ class Shard:
             for column in self.columns.values():
                 column.all()
 
+    def scatter(self, scattered: bool) -> None:
+        """Say whether its store is larger than the memory (columns.py)."""
+        for column in self.columns.values():
+            column.scattered = scattered
+
+    def will_need_records(self, rows: np.ndarray) -> None:
+        """Rows int64 [n] are asked for soon."""
+        self.column("rows").will_need(rows)
+
+    def will_need(self, rows: np.ndarray) -> None:
+        """The observations of rows int64 [n] are asked for soon."""
+        if not self.layout.encoded:
+            self.column("observations").will_need(rows)
+        elif self.columns["frames"].scattered:
+            frames, ends = self.column("frames"), self.column("frame_ends")
+            frames.will_need_bytes(*(frames.place(x) for x in self._frames(ends, rows)))
+
     def records(self, rows: np.ndarray) -> np.ndarray:
         """All that is known of rows int64 [n] but the observations, as Layout.record."""
         return self.column("rows").take(rows)
@@ -258,10 +275,14 @@ class Shard:
 
         out = np.empty((len(rows), *self.layout.observation_shape), np.uint8)
         frames, ends = self.column("frames"), self.column("frame_ends")
-        begin = np.where(rows, ends.take(np.maximum(rows - 1, 0)), 0)
-        for i, (first, last) in enumerate(zip(begin.tolist(), ends.take(rows).tolist(), strict=True)):
+        for i, (first, last) in enumerate(zip(*(x.tolist() for x in self._frames(ends, rows)), strict=True)):
             out[i] = images.decode(frames.part(first, last), f"{frames.path} row {int(rows[i])}", turned=False)
         return out
+
+    @staticmethod
+    def _frames(ends: Column, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the encoded images of rows [n] begin and end in the column of frames."""
+        return np.where(rows, ends.take(np.maximum(rows - 1, 0)), 0), ends.take(rows)
 
     def lend(self, rows: np.ndarray) -> list[np.ndarray]:
         """The same one by one; raw ones as they lie in memory."""

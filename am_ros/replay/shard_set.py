@@ -9,9 +9,11 @@ import numpy as np
 
 from am_ros.replay.columns import Damaged
 from am_ros.replay.elsewhere import chosen
+from am_ros.replay.memory import memory_bytes
 from am_ros.replay.shard import Entry, Layout, Shard
 
 T = TypeVar("T")
+FITS = 0.6  # share of the memory that a store may have and still be read as one that fits
 _log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,7 @@ class ShardSet:
         self._shards: list[Shard] = []
         self._left_out: set[str] = set()
         self.revision = 0
+        self.scattered = False  # larger than the memory: rows are asked for before they are read
 
     def __iter__(self) -> Iterator[Shard]:
         return iter(self._shards)
@@ -61,6 +64,10 @@ class ShardSet:
             except Damaged as error:
                 self._name(name, error)
         self.renumber()
+        size = sum(shard.size_bytes for shard in self._shards)
+        self.scattered = size > FITS * memory_bytes()
+        for shard in self._shards:
+            shard.scatter(self.scattered)
 
     def _chosen(self, names: list[str]) -> list[str]:
         wanted = chosen(names, self._only) if self._names is None else self._names
@@ -85,12 +92,19 @@ class ShardSet:
         self.renumber()
 
     def gather(
-        self, rows: np.ndarray, take: Callable[[Shard, np.ndarray], np.ndarray], shape: tuple[int, ...], kind: Any
+        self,
+        rows: np.ndarray,
+        take: Callable[[Shard, np.ndarray], np.ndarray],
+        shape: tuple[int, ...],
+        kind: Any,
+        need: Callable[[Shard, np.ndarray], None],
     ) -> np.ndarray:
         """What `take(shard, its rows)` gives for rows int64 [n]: [n, *shape] of dtype `kind`.
 
-        Raises Damaged, once a shard of them is left out for that.
+        `need(shard, its rows)` says that they are asked for soon. Raises Damaged, once a shard of them is left out for
+        that.
         """
+        self._ask(rows, need)
         if len(self._shards) == 1:
             return self._sure(self._shards[0], take, rows)
         out = np.empty((len(rows), *shape), kind)
@@ -101,10 +115,16 @@ class ShardSet:
 
     def lend(self, rows: np.ndarray) -> list[np.ndarray]:
         """The observations of rows int64 [n], one by one; raw ones as they lie in memory. Raises as `gather` does."""
+        self._ask(rows, Shard.will_need)
         found: dict[int, np.ndarray] = {}
         for shard, places, its in self._spread(rows):
             found.update(zip(places.tolist(), self._sure(shard, Shard.lend, its), strict=True))
         return [found[place] for place in range(len(rows))]
+
+    def _ask(self, rows: np.ndarray, need: Callable[[Shard, np.ndarray], None]) -> None:
+        """Of a store larger than the memory, have all rows [n] read at the same time."""
+        for shard, _, its in self._spread(rows) if self.scattered else ():
+            self._sure(shard, need, its)
 
     def _spread(self, rows: np.ndarray) -> Iterator[tuple[Shard, np.ndarray, np.ndarray]]:
         """Of each shard that rows [n] lie in: which of them, and their numbers there."""

@@ -199,7 +199,7 @@ class ReplayStore:
     def records(self, rows: np.ndarray) -> np.ndarray:
         """All that a store knows of rows int64 [...] but the observations; fields as Layout.record names them."""
         found = self._shards.gather(
-            rows.ravel(), lambda shard, rows: shard.column("rows").take(rows), (), self.layout.record
+            rows.ravel(), Shard.records, (), self.layout.record, Shard.will_need_records
         )
         return found.reshape(rows.shape)
 
@@ -210,7 +210,7 @@ class ReplayStore:
         shape = self.observation_shape
 
         def take(rows: np.ndarray) -> np.ndarray:
-            return self._shards.gather(rows, Shard.observations, shape, kind)
+            return self._shards.gather(rows, Shard.observations, shape, kind, Shard.will_need)
 
         return RowView(take, self.rows, shape, kind, self._shards.lend if self.has_images else None)
 
