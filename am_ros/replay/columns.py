@@ -132,7 +132,10 @@ class Column:
         assert self._mapped is not None
         unit = _PAGE if self._unseen is None else BLOCK
         begin, end = begin // unit * unit, np.minimum(-(-end // unit) * unit, self.size_bytes)
-        for first, last in zip(begin.tolist(), end.tolist(), strict=True):
+        order = np.argsort(begin)
+        begin, end = begin[order], np.maximum.accumulate(end[order])
+        apart = np.append(True, begin[1:] > end[:-1])  # what touches is one request: an observation and the next one
+        for first, last in zip(begin[apart].tolist(), end[np.append(apart[1:], True)].tolist(), strict=True):
             self._mapped.madvise(mmap.MADV_WILLNEED, first, last - first)
 
     def take(self, rows: np.ndarray) -> np.ndarray:

@@ -1,0 +1,80 @@
+"""What a batch costs from a store that is larger than the memory, against the same store in memory.
+
+    python benchmarks/bench_memory.py runs/mine/replay --limit-mb 1200     # as root: it makes a group for itself
+
+Two processes draw the same batches, one after the other: one without a limit, after it has read the whole store once;
+the other in a control group whose memory is `--limit-mb`, page cache included, as a container's would be. Milliseconds
+of the clock per batch of 128 items with the recipe's goals, by quarters of the batches.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from am_ros.replay.sampling import GoalConfig, Sampler
+from am_ros.replay.store import ReplayStore
+
+CGROUPS = Path("/sys/fs/cgroup")
+NAME, BATCH, QUARTERS = "am_ros_bench", 128, 4
+
+
+def enter_group(limit_mb: int) -> None:
+    """Be in a control group with so much memory, of version 1 or 2."""
+    one = CGROUPS / "memory" / NAME
+    folder, limit, tasks = (
+        (one, "memory.limit_in_bytes", "tasks")
+        if one.parent.is_dir()
+        else (CGROUPS / NAME, "memory.max", "cgroup.procs")
+    )
+    folder.mkdir(exist_ok=True)
+    (folder / limit).write_text(str(limit_mb * 10**6))
+    (folder / tasks).write_text(str(os.getpid()))
+
+
+def measure(store: Path, batches: int, limit_mb: int) -> dict:
+    """Milliseconds per batch of each quarter, and how large the store is."""
+    for file in store.rglob("*.npy"):
+        with file.open("rb") as stream:
+            if limit_mb:  # what another group has read already would not count as this one's
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            else:
+                while stream.read(1 << 24):
+                    pass
+    if limit_mb:
+        enter_group(limit_mb)
+    opened = ReplayStore.open(store)
+    size = sum(f.stat().st_size for f in store.rglob("*.npy"))
+    sampler, taken = Sampler(opened, GoalConfig(random_share=0.3), BATCH, seed=0), []
+    for quarter in range(QUARTERS):
+        began = time.perf_counter()
+        for step in range(quarter * batches // QUARTERS, (quarter + 1) * batches // QUARTERS):
+            sampler.batch(step)
+        taken.append(round((time.perf_counter() - began) / (batches // QUARTERS) * 1e3, 1))
+    return {"limit_mb": limit_mb, "store_mb": round(size / 1e6), "ms_per_batch": taken}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--limit-mb", type=int, required=True, help="memory of the limited process; 0: only without")
+    parser.add_argument("--batches", type=int, default=400)
+    parser.add_argument("--alone", action="store_true", help="measure here, in no other process")
+    a = parser.parse_args()
+    if a.alone:
+        print(json.dumps(measure(a.store, a.batches, a.limit_mb)))
+        return 0
+    for limit in (0, a.limit_mb) if a.limit_mb else (0,):
+        words = [sys.executable, __file__, str(a.store), "--limit-mb", str(limit), "--batches", str(a.batches)]
+        found = json.loads(subprocess.run([*words, "--alone"], check=True, stdout=subprocess.PIPE, text=True).stdout)
+        memory = f"{limit} MB of memory" if limit else "memory for all of it"
+        quarters = ", ".join(map(str, found["ms_per_batch"]))
+        print(f"a store of {found['store_mb']} MB, {memory}: {quarters} ms per batch", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
