@@ -117,6 +117,12 @@ class Column:
             self._items = self._raw[self._head :].view(kind) if self.rows else np.zeros(0, kind)
         return self._raw
 
+    def scatter(self, scattered: bool) -> None:
+        """Say whether its store is larger than the memory; it may have been read before, when it was smaller."""
+        if scattered != self.scattered and self._mapped is not None:
+            self._mapped.madvise(mmap.MADV_RANDOM if scattered else mmap.MADV_NORMAL)
+        self.scattered = scattered
+
     def place(self, rows: np.ndarray) -> np.ndarray:
         """Where in the file rows int64 [n] begin."""
         return rows * self.row_bytes + self._head

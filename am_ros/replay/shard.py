@@ -243,7 +243,7 @@ class Shard:
     def scatter(self, scattered: bool) -> None:
         """Say whether its store is larger than the memory (columns.py)."""
         for column in self.columns.values():
-            column.scattered = scattered
+            column.scatter(scattered)
 
     def will_need_records(self, rows: np.ndarray) -> None:
         """Rows int64 [n] are asked for soon."""
