@@ -140,21 +140,19 @@ class _Crew:
     def _take(self, reference: Any) -> Iterator[Any]:
         """The result of a job that has ended; none if it has to be run again."""
         job, attempt = self._running[reference]
+        place = self._forget(reference)
         name = f"{self._what}: {self._name(job)}"
         try:
             problem, result = self._ray.get(reference)
         except self._lost as error:
-            place = self._forget(reference)
             if attempt == ATTEMPTS:
                 how = type(error).__name__
                 raise AmRosError(f"{name}: given up, its worker died {attempt} times (out of memory? {how})") from None
             self._start(job, attempt + 1, place)
             return
         except self._ray.exceptions.RayError as error:
-            self._forget(reference)
             last = str(error).strip().splitlines()[-1].strip()
             raise AmRosError(f"{name}: could not be run on its node ({last})") from None
-        self._forget(reference)
         if problem:
             raise AmRosError(f"{name}: {problem}")
         yield result

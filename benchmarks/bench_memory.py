@@ -22,17 +22,18 @@ CGROUPS = Path("/sys/fs/cgroup")
 NAME, BATCH, QUARTERS = "am_ros_bench", 128, 4
 
 
+def group() -> Path:
+    """The control group of the limited process: of version 1 where the machine has it, else of version 2."""
+    return (CGROUPS / "memory" if (CGROUPS / "memory").is_dir() else CGROUPS) / NAME
+
+
 def enter_group(limit_mb: int) -> None:
-    """Be in a control group with so much memory, of version 1 or 2."""
-    one = CGROUPS / "memory" / NAME
-    folder, limit, tasks = (
-        (one, "memory.limit_in_bytes", "tasks")
-        if one.parent.is_dir()
-        else (CGROUPS / NAME, "memory.max", "cgroup.procs")
-    )
+    """Be in a control group with so much memory."""
+    folder = group()
     folder.mkdir(exist_ok=True)
-    (folder / limit).write_text(str(limit_mb * 10**6))
-    (folder / tasks).write_text(str(os.getpid()))
+    limit = folder / ("memory.limit_in_bytes" if folder.parent.name == "memory" else "memory.max")
+    limit.write_text(str(limit_mb * 10**6))
+    (folder / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def measure(store: Path, batches: int, limit_mb: int) -> dict:
@@ -67,9 +68,16 @@ def main() -> int:
     if a.alone:
         print(json.dumps(measure(a.store, a.batches, a.limit_mb)))
         return 0
+    if a.batches < QUARTERS or not (a.store / "store.json").exists() or (a.limit_mb and os.geteuid() != 0):
+        parser.error(f"{a.store} has to be a replay store, --batches {QUARTERS} or more, and a limit needs root")
     for limit in (0, a.limit_mb) if a.limit_mb else (0,):
         words = [sys.executable, __file__, str(a.store), "--limit-mb", str(limit), "--batches", str(a.batches)]
-        found = json.loads(subprocess.run([*words, "--alone"], check=True, stdout=subprocess.PIPE, text=True).stdout)
+        done = subprocess.run([*words, "--alone"], stdout=subprocess.PIPE, text=True)
+        if limit and group().is_dir():
+            group().rmdir()
+        if done.returncode:
+            return done.returncode
+        found = json.loads(done.stdout)
         memory = f"{limit} MB of memory" if limit else "memory for all of it"
         quarters = ", ".join(map(str, found["ms_per_batch"]))
         print(f"a store of {found['store_mb']} MB, {memory}: {quarters} ms per batch", flush=True)

@@ -1,4 +1,4 @@
-"""Where the failed trials of a policy are lost: seeing, Q, the search, or the motion; a table by cause.
+"""Where the failed trials of a policy are lost: the motion, the search, Q, or Q and cloning alike; a table by cause.
 
     python benchmarks/failures.py seven_tasks --task pick_place,stacking,fixture_placing --json runs/failures.json
 
@@ -39,9 +39,8 @@ from q_errors import Judge, Step
 from am_ros.action import CONTINUOUS_DIM, TERMINATE
 from am_ros.evaluation.actors import ActorConfig, PolicyActor
 from am_ros.evaluation.statistics import wilson_interval
-from am_ros.evaluation.trials import reset_trial
 from am_ros.sim.camera import CameraConfig
-from am_ros.sim.environment import Environment
+from am_ros.sim.environment import Environment, Observation
 from am_ros.sim.lifts import LiftWatch
 from am_ros.sim.scene import ObjectState, SceneState
 from am_ros.sim.tasks import find_task
@@ -125,29 +124,17 @@ class Witness(Judge):
 
     def walk(self, scene: int) -> Walk:
         """A whole trial."""
-        environment, task = self.environment, self.environment.task
-        seen, goal_image = reset_trial(environment, scene)
-        self.actor.begin(task, scene)
-        first, moments = environment.scene(), []
-        while len(moments) < task.max_steps:
-            now = environment.scene()
-            decision = self.actor.decide(seen, goal_image, environment)
-            space, opening = self.actor.policy.action_space, float(now.gripper_opening)
-            chosen, expert = (space.to_vector(a, opening) for a in (decision.action, task.act(now)))
-            inputs = self.actor.inputs(seen, goal_image, environment)
+        moments = []
+        for chosen, expert, seen, goal_image in self.decisions(scene):
             step = self.compare(chosen, expert, seen, goal_image)
-            moments.append(Moment(now, step, self.head_agrees(expert, *inputs)))
-            position = seen.state[[2, 3, 1]]
-            seen = environment.step(environment.limits.keep_inside(position, decision.action))
-            if decision.action.terminate:
-                break
-        return Walk(environment.outcome().reached, to_be_moved(first), moments, environment.scene())
+            moments.append(Moment(self.environment.scene(), step, self.head_agrees(expert, seen, goal_image)))
+        thing = to_be_moved(moments[0].scene)
+        return Walk(self.environment.outcome().reached, thing, moments, self.environment.scene())
 
     @torch.no_grad()
-    def head_agrees(self, expert: np.ndarray, *inputs: np.ndarray) -> bool:
-        """Whether the cloning head proposes the expert's action [D + 3] for an observation, a goal and a state."""
-        network = self.actor.policy.network
-        prior = network.prior(network.encode(*(torch.from_numpy(np.ascontiguousarray(x))[None] for x in inputs)))
+    def head_agrees(self, expert: np.ndarray, seen: Observation, goal_image: np.ndarray) -> bool:
+        """Whether the cloning head proposes the expert's action [D + 3]."""
+        prior = self.actor.policy.network.prior(self.encoding(seen, goal_image))
         if prior is None:
             return False
         choice = int(prior.logits[0].argmax())

@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +26,10 @@ from am_ros.evaluation.actors import ActorConfig, PolicyActor, searching
 from am_ros.evaluation.statistics import wilson_interval
 from am_ros.evaluation.trials import reset_trial
 from am_ros.learning.cem import sample_actions, uniform_actions
+from am_ros.learning.types import Encoding
 from am_ros.sim.camera import CameraConfig
-from am_ros.sim.environment import Environment
+from am_ros.sim.environment import Environment, Observation
 from am_ros.sim.tasks import find_task
-from am_ros.sim.vectors import goal_vector, scene_vector
 from am_ros.sim.workcell import SimConfig
 
 CANDIDATES, AROUND_STD = 10_000, 0.1
@@ -58,33 +59,36 @@ class Judge:
 
     def trial(self, scene: int) -> tuple[bool, list[Step]]:
         """Whether the goal was reached, and all steps."""
+        steps = [self.compare(*one) for one in self.decisions(scene)]
+        return self.environment.outcome().reached, steps
+
+    def decisions(self, scene: int) -> Iterator[tuple[np.ndarray, np.ndarray, Observation, np.ndarray]]:
+        """A trial, step by step before it is executed: the chosen action and the expert's, what was seen, the goal."""
         environment, task = self.environment, self.environment.task
         seen, goal_image = reset_trial(environment, scene)
         self.actor.begin(task, scene)
-        steps: list[Step] = []
-        while len(steps) < task.max_steps:
+        for _ in range(task.max_steps):
             decision = self.actor.decide(seen, goal_image, environment)
-            space = self.actor.policy.action_space
-            opening = float(environment.scene().gripper_opening)
+            space, now = self.actor.policy.action_space, environment.scene()
             chosen, expert = (
-                space.to_vector(action, opening) for action in (decision.action, task.act(environment.scene()))
+                space.to_vector(action, float(now.gripper_opening)) for action in (decision.action, task.act(now))
             )
-            steps.append(self.compare(chosen, expert, seen, goal_image))
+            yield chosen, expert, seen, goal_image
             position = seen.state[[2, 3, 1]]
             seen = environment.step(environment.limits.keep_inside(position, decision.action))
             if decision.action.terminate:
                 break
-        return environment.outcome().reached, steps
 
     @torch.no_grad()
-    def compare(self, chosen: np.ndarray, expert: np.ndarray, seen, goal_image: np.ndarray) -> Step:
+    def encoding(self, seen: Observation, goal_image: np.ndarray) -> Encoding:
+        """What the network makes of a step, a batch of one."""
+        inputs = self.actor.inputs(seen, goal_image, self.environment)
+        return self.actor.policy.network.encode(*(torch.from_numpy(np.ascontiguousarray(x))[None] for x in inputs))
+
+    @torch.no_grad()
+    def compare(self, chosen: np.ndarray, expert: np.ndarray, seen: Observation, goal_image: np.ndarray) -> Step:
         """The step with Q of all three."""
-        policy = self.actor.policy
-        inputs = (seen.image, goal_image, seen.state)
-        if not self.actor.sees:
-            scene = self.environment.scene()
-            inputs = (scene_vector(scene), goal_vector(scene), seen.state)
-        encoding = policy.network.encode(*(torch.from_numpy(np.asarray(x)[None]) for x in inputs))
+        policy, encoding = self.actor.policy, self.encoding(seen, goal_image)
         pair = torch.from_numpy(np.stack([chosen, expert]))
         logits = policy.network.score(encoding, torch.cat([pair, self.candidates(pair[1])])[None])[0]
         q = logits.float().sigmoid().numpy()

@@ -1,4 +1,4 @@
-"""What a level of Q of terminating would do, from trials of a policy that no such level ends.
+"""What a level of Q of terminating would do, from trials that nothing ends before their last step.
 
     python benchmarks/stopping.py runs/mine/checkpoint --task pick_place --trials 60 --json docs/data/stopping.json
 
@@ -32,7 +32,7 @@ def watched_trial(actor: WatchedActor, environment: Environment, scene: int) -> 
     trial = run_trial(environment, actor, scene)
     q, reached = zip(*actor.walk, strict=True)
     return {"task": trial.task, "scene": scene, "q": [round(value, 4) for value in q], "reached": list(reached),
-            "by_itself": trial.end == "terminated", "success": trial.success}  # fmt: skip
+            "success": trial.success}  # fmt: skip
 
 
 def judged(trials: list[dict], level: float, rule: str) -> dict:
@@ -41,8 +41,6 @@ def judged(trials: list[dict], level: float, rule: str) -> dict:
     for trial in trials:
         values = np.cumsum(trial["q"]) if rule == "stop_sum" else trial["q"]
         ends = next((i for i, value in enumerate(values) if level and value >= level), None)
-        if ends is None and trial["by_itself"]:
-            ends = len(trial["q"]) - 1
         reached = trial["reached"]
         at_end = trial["success"] if ends is None else reached[ends]
         success += at_end
@@ -77,12 +75,14 @@ def main() -> int:
         with Environment(find_task(task), config, sees=actor.sees) as environment:
             scenes = range(a.first_scene, a.first_scene + a.trials)
             trials += [watched_trial(actor, environment, scene) for scene in scenes]
-    calibrated = load(a.checkpoint).meta.get("stopping", {}).get("stop_sum", 0.0)
-    rows = [judged(trials, level, "stop_q") for level in (0.0, *LEVELS)]
-    rows += [judged(trials, level, "stop_sum") for level in sorted({calibrated, *LEVELS} - {0.0})]
+    stopping = load(a.checkpoint).meta.get("stopping", {})
+    calibrated = {rule: stopping.get(rule, 0.0) for rule in ("stop_q", "stop_sum")}
+    rows = [judged(trials, 0.0, "stop_q")]
+    for rule, level in calibrated.items():
+        rows += [judged(trials, value, rule) for value in sorted({level, *LEVELS} - {0.0})]
     print("| level | success | of them ended by itself | of all ended wrongly |\n|---|---|---|---|")
     print("\n".join(map(line, rows)))
-    print(f"level of the checkpoint: {calibrated:.3f}")
+    print("levels of the checkpoint: " + ", ".join(f"{rule} {level:.3f}" for rule, level in calibrated.items()))
     if a.json:
         answer = {"checkpoint": a.checkpoint, "task": a.task, "calibrated": calibrated, "levels": rows}
         a.json.write_text(json.dumps(answer | {"trials": trials}) + "\n")

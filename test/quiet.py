@@ -2,8 +2,6 @@
 
 A test with the marker that fails while some process waited for a processor for longer than the marker allows is
 skipped, with that time as the reason: it tells nothing then. On a machine that was not so late it fails as any other.
-`second=True`: of what comes second to other programs, as the operator's page does. Where they take all processors it
-waits longer than a second, and so do its heartbeats: client_gone.
 """
 
 import subprocess
@@ -11,18 +9,9 @@ import sys
 
 import pytest
 
-from am_ros.workers import NICE
-
 # Sleeps 5 ms at a time and says, once its input ends, by how much it woke up too late at most [s].
 _WATCH = """
-import os, select, sys, time
-if sys.argv[1:]:  # as am_ros.workers.come_second
-    os.setpriority(os.PRIO_PROCESS, 0, int(sys.argv[1]))
-    try:
-        with open("/proc/self/autogroup", "w") as file:
-            file.write(sys.argv[1])
-    except OSError:
-        pass
+import os, select, time
 late_s = 0.0
 while True:
     began_s = time.monotonic()
@@ -37,11 +26,9 @@ print(late_s)
 class Lateness:
     """Measured in a process of its own from now on, since a thread would wait for the interpreter's lock too."""
 
-    def __init__(self, second: bool = False):
-        command = [sys.executable, "-S", "-E", "-c", _WATCH, *([str(NICE)] if second else [])]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=second
-        )
+    def __init__(self):
+        command = [sys.executable, "-S", "-E", "-c", _WATCH]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def stop(self) -> float:
         """The longest that it waited for a processor [s]."""
@@ -55,7 +42,7 @@ def pytest_runtest_call(item):
     if mark is None:
         yield
         return
-    lateness = Lateness(**mark.kwargs)
+    lateness = Lateness()
     outcome = yield
     late_s = lateness.stop()
     if outcome.excinfo is not None and late_s > mark.args[0]:

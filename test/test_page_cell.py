@@ -113,7 +113,7 @@ def choose_the_first(page) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.needs_quiet(0.1, second=True)
+@pytest.mark.needs_quiet(0.1)
 def test_an_operator_sees_the_cell_records_a_goal_pursues_it_and_stops_the_arm(cell, client, open_page):  # noqa: F811
     page = open_page(cell[0])
     page.wait_for_selector("canvas[data-live=view][data-frames]")
@@ -333,7 +333,7 @@ def test_the_check_says_what_it_found(cell, open_page):  # noqa: F811
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.needs_quiet(0.2, second=True)
+@pytest.mark.needs_quiet(0.2)
 @pytest.mark.slow
 def test_a_policy_server_that_is_killed_is_named_and_its_successor_takes_goals(ros_env, start_node, ros, open_page, tmp_path):  # noqa: F811,E501
     start_node("sim_workcell", real_time_factor=2.0, variety=0.0)

@@ -143,7 +143,7 @@ def test_a_page_that_is_read_only_changes_nothing(folder, open_page):  # noqa: F
 
 @pytest.mark.timeout(600)
 @pytest.mark.slow
-@pytest.mark.needs_quiet(0.1, second=True)
+@pytest.mark.needs_quiet(0.1)
 def test_ten_thousand_bags_are_in_the_table_within_a_second_of_the_click(tmp_path, open_page):  # noqa: F811
     many_bags(tmp_path, 10_000)
     command = [sys.executable, "-m", "am_ros.cli", "page", str(tmp_path), "--page-port", "0"]

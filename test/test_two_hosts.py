@@ -38,7 +38,7 @@ def tmp_path():
 
 
 def peers_of(hosts, name: str) -> dict[str, str]:
-    """The settings of docs/two_hosts.md on one of them: it is found by this host and by the other, by nobody else."""
+    """The settings of docs/cluster.md on one of them: it is found by this host and by the other, by nobody else."""
     (other,) = (host for host in hosts.values() if host.name != name)
     return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_STATIC_PEERS": other.address, "ROS_DOMAIN_ID": "7"}
 

@@ -10,7 +10,7 @@ from am_ros.bags.episodes import read_episode, write_episode
 from am_ros.errors import AmRosError
 from am_ros.faults.bench import Bench
 from am_ros.faults.suite import Result
-from am_ros.faults.synthetic import difference, make_episode
+from am_ros.faults.synthetic import difference, flip_bit, make_episode
 
 SPACE = ActionSpace()
 FLIPS_IN_METADATA = 0.1  # share; metadata.yaml is a few per cent of the bytes, and the only ones without a checksum
@@ -29,8 +29,7 @@ def bag_damage(bench: Bench) -> Iterator[Result]:
         return data[: int(bench.random.integers(len(data)))]
 
     def flip(data: bytes) -> bytes:
-        bit = int(bench.random.integers(8 * len(data)))
-        return data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :]
+        return flip_bit(data, bench.random)
 
     for what, damage in (("truncations", cut), ("bit_flips", flip)):
         outcome: Counter[str] = Counter()

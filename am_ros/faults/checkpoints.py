@@ -17,7 +17,7 @@ from am_ros.bags.episodes import write_episode
 from am_ros.errors import AmRosError
 from am_ros.faults.bench import Bench, wait_until
 from am_ros.faults.suite import Result
-from am_ros.faults.synthetic import make_episode
+from am_ros.faults.synthetic import flip_bit, make_episode
 from am_ros.learning import checkpoint
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.policy import Policy
@@ -152,8 +152,7 @@ def _damage(folder: Path, random, i: int) -> None:
     if kind == 0:
         file.write_bytes(data[: int(random.integers(len(data)))])
     elif kind == 1:
-        data[int(random.integers(len(data)))] ^= 1 << int(random.integers(8))
-        file.write_bytes(data)
+        file.write_bytes(flip_bit(bytes(data), random))
     elif kind == 2:
         at = int(random.integers(len(data)))
         data[at : at + 64] = random.bytes(len(data[at : at + 64]))

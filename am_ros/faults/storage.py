@@ -9,15 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import write_episode
 from am_ros.errors import AmRosError
 from am_ros.faults.bench import Bench
 from am_ros.faults.disk import mount_small
 from am_ros.faults.suite import Result
-from am_ros.faults.synthetic import make_episode
+from am_ros.faults.synthetic import flip_bit, make_episode
 from am_ros.replay.sampling import GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
 
@@ -48,27 +46,21 @@ class _ObjectStore:
             write_episode(make_episode(f"e{seed}", steps=3, seed=seed), self.bags, ActionSpace())
         self._run("-c", _PUT, f"{self.bags}/", self.url)
 
-    def _run(self, *arguments: str) -> subprocess.CompletedProcess:
-        done = subprocess.run([sys.executable, *arguments], env=self.env, capture_output=True, text=True, timeout=900)
+    def _run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [sys.executable, *arguments], env=self.env | env, capture_output=True, text=True, timeout=900
+        )
         if done.returncode not in (0, 1):
             raise AmRosError(f"{arguments[-1]}: exit code {done.returncode}: {done.stderr.strip()[-300:]}")
         return done
 
     def build(self, out: Path, bags: Path | None = None, **env: str) -> tuple[int, int, str]:
         """`am-ros store build`: episodes in the store, bags refused, and what it said of these."""
-        before, self.env = self.env, {**self.env, **env}
-        try:
-            done = self._run("-m", "am_ros.cli", "store", "build", str(bags or self.url), "--out", str(out))
-        finally:
-            self.env = before
+        done = self._run("-m", "am_ros.cli", "store", "build", str(bags or self.url), "--out", str(out), **env)
         found = _BUILT.search(done.stdout)
         if found is None:
             raise AmRosError(f"store build: {done.stdout.strip()} {done.stderr.strip()[-300:]}")
         return int(found[1]), int(found[3]), done.stderr
-
-
-def _ids(folder: Path) -> list[str]:
-    return sorted(episode["id"] for episode in ReplayStore.open(folder).episodes)
 
 
 def object_store(bench: Bench) -> Iterator[Result]:
@@ -104,7 +96,8 @@ def cache_full(bench: Bench) -> Iterator[Result]:
     named = said.count("is full: No space left")
     filler.unlink()
     episodes, left, _ = there.build(out, AM_ROS_CACHE=cache)
-    whole = _ids(out) == sorted(f"e{seed}" for seed in range(count))
+    ids = sorted(episode["id"] for episode in ReplayStore.open(out).episodes)
+    whole = ids == sorted(f"e{seed}" for seed in range(count))
     yield Result(
         f"cache: its disk of {CACHE_MB} MB is full, {count} bags",
         "named with URL and folder; all read, each once, when there is room",
@@ -127,7 +120,8 @@ def shard_damage(bench: Bench) -> Iterator[Result]:
         shutil.copytree(store.folder, damaged)
         shard = shards[int(bench.random.integers(len(shards)))]
         files = sorted((damaged / shard).glob("*.npy"))
-        _flip(files[int(bench.random.integers(len(files)))], bench.random)
+        file = files[int(bench.random.integers(len(files)))]
+        file.write_bytes(flip_bit(file.read_bytes(), bench.random))
         found, drawn = _learn_from(damaged)
         named += any(shard in sentence for sentence in found)
         used += len(drawn) > 0
@@ -138,14 +132,6 @@ def shard_damage(bench: Bench) -> Iterator[Result]:
         f"{named} named, {wrong} with a damaged picture in a batch, the others used after {used}",
         named == used == count and not wrong,
     )
-
-
-def _flip(file: Path, random: np.random.Generator) -> None:
-    """One bit, anywhere in the file."""
-    data = bytearray(file.read_bytes())
-    bit = int(random.integers(8 * len(data)))
-    data[bit // 8] ^= 1 << bit % 8
-    file.write_bytes(data)
 
 
 def _learn_from(folder: Path) -> tuple[list[str], set[bytes]]:

@@ -9,6 +9,12 @@ from am_ros.episode import Episode, EpisodeInfo, Outcome, state_vector
 START_NS = 1_750_000_000_123_456_789
 
 
+def flip_bit(data: bytes, random: np.random.Generator) -> bytes:
+    """The same bytes, but for one bit anywhere."""
+    bit = int(random.integers(8 * len(data)))
+    return data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :]
+
+
 def make_episode(episode_id: str = "e0", steps: int = 6, size: int = 64, seed: int = 0, period_ns: int = 400_000_000):
     """A smooth picture per step, which JPEG keeps nearly as it is; random states and actions; the last terminates."""
     rng = np.random.default_rng(seed)

@@ -149,16 +149,14 @@ class Column:
         self._map()
         assert self._items is not None
         if self._unseen is not None:
-            first = rows * self.row_bytes + self._head
-            self._check(first, first + self.row_bytes)
+            self._check(self.place(rows), self.place(rows + 1))
         return self._items.take(rows).view(self.dtype).reshape(len(rows), *self.shape)
 
     def lend(self, rows: np.ndarray) -> list[np.ndarray]:
         """Rows int64 [n] as they lie in memory, one by one; checked in the same way."""
         raw = self._map()
         if self._unseen is not None:
-            first = rows * self.row_bytes + self._head
-            self._check(first, first + self.row_bytes)
+            self._check(self.place(rows), self.place(rows + 1))
         typed = raw[self._head :].view(self.dtype).reshape(self.rows, *self.shape)
         return [typed[row] for row in rows.tolist()]
 

@@ -25,6 +25,7 @@ from am_ros.errors import AmRosError
 from am_ros.paths import Folder
 from am_ros.replay import elsewhere, older
 from am_ros.replay.arrays import Rows, content_hash, episodes_of
+from am_ros.replay.header import check_header, read_header
 from am_ros.replay.shard import FORMAT, JPEG, PNG, RAW, Entry, Layout, Shard
 from am_ros.replay.shard_set import ShardSet
 from am_ros.replay.spans import Spans
@@ -32,7 +33,6 @@ from am_ros.replay.views import Episodes, RowView
 from am_ros.storage.remote import is_url
 
 SHARD_MB = 256
-_HEADER = {"observation_shape": list, "action_dim": int, "images": str, "shard_bytes": int}  # what store.json must hold
 
 
 class ReplayStore:
@@ -135,18 +135,10 @@ class ReplayStore:
         if isinstance(folder, str) and is_url(folder):
             (folder, names), shards = elsewhere.fetch(folder, shards), None
         folder = Path(folder)
-        try:
-            header = json.loads((folder / "store.json").read_text())
-        except (OSError, ValueError) as error:
-            raise AmRosError(f"{folder}: is not a replay store ({error})") from None
-        if not isinstance(header, dict):
-            raise AmRosError(f"{folder / 'store.json'}: is damaged: it holds no names and values")
+        header = read_header(folder)
         if header.get("format") in older.FORMATS:
             header = older.convert(folder, header, cls._create)
-        if header.get("format") != FORMAT:
-            raise AmRosError(f"{folder}: replay store of format {header.get('format')}, expected {FORMAT}")
-        if missing := [name for name, kind in _HEADER.items() if not isinstance(header.get(name), kind)]:
-            raise AmRosError(f"{folder / 'store.json'}: is damaged: {missing[0]} is missing or wrong")
+        check_header(folder, header, FORMAT)
         return cls(folder, header, shards, names)
 
     @classmethod
