@@ -6,7 +6,8 @@ import torch
 from am_ros.action import ACTION_DIM
 from am_ros.episode import STATE_DIM
 from am_ros.errors import AmRosError
-from am_ros.learning.networks import NetworkConfig, Stem, make_network
+from am_ros.learning.layers import Stem
+from am_ros.learning.networks import NetworkConfig, make_network
 
 
 def test_the_stem_sees_every_pixel_value_centred():

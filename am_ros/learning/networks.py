@@ -23,6 +23,7 @@ from am_ros.configuration import parameter
 from am_ros.episode import STATE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import Prior
+from am_ros.learning.layers import ActionFeatures, Anchors, Stem, residual_layers
 from am_ros.learning.types import Encoding
 from am_ros.replay.store import ReplayStore
 from am_ros.replay.views import RowView
@@ -53,6 +54,12 @@ class NetworkConfig:
     prior_encoder: bool = parameter(
         False, "the cloning head has an encoder of its own: Q sees what it sees, but does not shape it (small, state)"
     )
+    # Early, image and goal meet in the first convolution, and each pair of them costs a pass. Late, each picture costs
+    # one, however many items it is part of (docs/learner_study.md, "Pictures that items share").
+    shared_encoder: bool = parameter(
+        False, "image and goal go through one encoder, each by itself, and meet behind it: pictures that several items "
+        "of a batch share (shared_episodes) are encoded once (small)"
+    )  # fmt: skip
     # A grasp is right within millimetres of a place that only the observation says. What the head sees of an action is
     # its own numbers; beside points that the encoding names, it sees how far it is from there.
     anchors: int = parameter(
@@ -96,6 +103,13 @@ class QNetwork(nn.Module, ABC):
     def look_at(self, observations: np.ndarray | RowView) -> None:
         """Vectors: take their scale from observations [N, size], unless it is known already."""
 
+    def show(self, frames: Tensor) -> bool:
+        """Pictures uint8 [F, H, W, 3]: until the next call `encode` takes their rows, int64 [B], in place of pictures.
+
+        False: this network cannot, because it sees image and goal together from the first layer on.
+        """
+        return False
+
 
 Lagged: TypeAlias = QNetwork | Sequence[QNetwork]  # the lagged network, or two of them
 
@@ -119,6 +133,10 @@ def make_network(config: NetworkConfig) -> QNetwork:
         from am_ros.learning.qt_opt_network import QtOptNetwork
 
         return QtOptNetwork(config)
+    if config.shared_encoder:
+        from am_ros.learning.shared_network import SharedQNetwork
+
+        return SharedQNetwork(config)
     return StateQNetwork(config) if config.preset == "state" else SmallQNetwork(config)
 
 
@@ -187,7 +205,7 @@ class SmallQNetwork(FilmHead):
                 f"parameter image_size: {config.image_size} is not a multiple of {cell}, as the small network needs"
             )
         c, width = config.channels, config.width
-        self.stem_image, self.stem_goal = Stem(c, config.stem_stride), Stem(c, config.stem_stride)
+        self._make_stems(config)
         self.conv2 = nn.Conv2d(c, 2 * c, 3, stride=2, padding=1)
         self.stages = nn.ModuleList(nn.Conv2d(2 * c, 2 * c, 3, stride=2, padding=1) for _ in range(config.stages))
         self.conv3 = nn.Conv2d(2 * c, 2 * c, 3, padding=1)
@@ -196,18 +214,28 @@ class SmallQNetwork(FilmHead):
         self.state = nn.Linear(STATE_DIM, width)
         self.norm = nn.LayerNorm(width)
         self.hidden = nn.Linear(width, width)
-        self.layers = residual_layers(config)
+        self.layers = residual_layers(config.width, config.layers)
         self._make_head(config)
+
+    def _make_stems(self, config: NetworkConfig) -> None:
+        self.stem_image, self.stem_goal = (Stem(config.channels, config.stem_stride) for _ in range(2))
 
     def encode(self, image: Tensor, goal_image: Tensor, state: Tensor) -> Tensor:
         """uint8 images [B, H, W, 3] and states [B, state_dim] -> encoding [B, width]."""
-        x = functional.relu(self.stem_image(image) + self.stem_goal(goal_image))
-        x = functional.relu(self.conv2(x))
+        return self._with_state(self._flattened(self.stem_image(image) + self.stem_goal(goal_image)), state)
+
+    def _flattened(self, x: Tensor) -> Tensor:
+        """What a stem gave [B, channels, H', W'] -> [B, width]."""
+        x = functional.relu(self.conv2(functional.relu(x)))
         for stage in self.stages:
             x = functional.relu(stage(x))
         x = functional.relu(x + self.conv3(x))
-        x = self.flat(x.flatten(1)) + self.state(state)
-        x = functional.relu(self.norm(x))
+        flat: Tensor = self.flat(x.flatten(1))
+        return flat
+
+    def _with_state(self, x: Tensor, state: Tensor) -> Tensor:
+        """[B, width] of image and goal, and states [B, state_dim] -> encoding [B, width]."""
+        x = functional.relu(self.norm(x + self.state(state)))
         encoding: Tensor = self.layers(functional.relu(x + self.hidden(x)))
         return encoding
 
@@ -234,7 +262,7 @@ class StateQNetwork(FilmHead):
         self.state = nn.Linear(STATE_DIM, width)
         self.norm = nn.LayerNorm(width)
         self.hidden1, self.hidden2 = nn.Linear(width, width), nn.Linear(width, width)
-        self.layers = residual_layers(config)
+        self.layers = residual_layers(config.width, config.layers)
         self._make_head(config)
 
     def look_at(self, observations: np.ndarray | RowView) -> None:
@@ -278,97 +306,13 @@ class _StateBody(StateQNetwork):
 
 def make_body(config: NetworkConfig) -> SmallQNetwork | StateQNetwork:
     """What encodes image, goal and state [B, width] in the presets small and state, without a head."""
-    return _StateBody(config) if config.preset == "state" else _SmallBody(config)
+    if config.preset == "state":
+        return _StateBody(config)
+    if config.shared_encoder:
+        from am_ros.learning.shared_network import SharedBody
 
-
-class Residual(nn.Module):
-    """x + W norm(x) + b, then ReLU: [B, width] -> [B, width]."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.norm, self.dense = nn.LayerNorm(width), nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, width] -> [B, width]."""
-        return functional.relu(x + self.dense(self.norm(x)))
-
-
-def residual_layers(config: NetworkConfig) -> nn.Sequential:
-    """What the configuration asks for between encoder and head; nothing draws a random number if it is nothing."""
-    return nn.Sequential(*(Residual(config.width) for _ in range(config.layers)))
-
-
-class Stem(nn.Module):
-    """A 6x6 convolution of stride 4 over uint8 pixels [B, H, W, 3] -> [B, channels, H/4, W/4]; 12x12 for stride 8.
-
-    Two neighbouring pixels are read as one cell of six channels, which is a view and not a copy: on a CPU the usual
-    route (to float, permute, convolve three channels) takes ten times as long as the convolution itself.
-    """
-
-    def __init__(self, channels: int, stride: int = 4):
-        super().__init__()
-        kernel = stride * 3 // 2
-        self.conv = nn.Conv2d(
-            6, channels, (kernel, kernel // 2), stride=(stride, stride // 2), padding=(stride // 2, stride // 4)
-        )
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 [B, H, W, 3] -> float [B, channels, H/stride, W/stride]."""
-        batch, height, width, _ = pixels.shape
-        dtype = torch.bfloat16 if torch.is_autocast_enabled(pixels.device.type) else torch.float32
-        centred = (pixels ^ 128).view(torch.int8)  # pixels - 128, in one byte each
-        cells = centred.reshape(batch, height, width // 2, 6).to(dtype).permute(0, 3, 1, 2)
-        # Pixels come as -2 ... 2: by the weights, which are few, and exactly, for it is a power of two.
-        bias = self.conv.bias
-        assert bias is not None
-        weight, bias = self.conv.weight * (1 / 64), bias * (1 / 64)
-        conv = self.conv
-        return functional.conv2d(cells, weight, bias, conv.stride, conv.padding)
-
-
-class ActionFeatures(nn.Module):
-    """Action vectors with sines and cosines of the displacement, so that a small head can be sharp in it."""
-
-    frequencies = (1.0, 2.0, 4.0)
-
-    def __init__(self, displacements: int):
-        super().__init__()
-        self.size = displacements + DISCRETE_DIM + 2 * len(self.frequencies) * displacements
-
-    def forward(self, actions: Tensor) -> Tensor:
-        """[..., D + 3] -> [..., size]."""
-        displacement = actions[..., :-DISCRETE_DIM]
-        angles = torch.cat([displacement * (f * torch.pi / 2) for f in self.frequencies], dim=-1)
-        return torch.cat([actions, angles.sin(), angles.cos()], dim=-1)
-
-
-class Anchors(nn.Module):
-    """Actions as seen from points among the displacements that an encoding names: there Q can have sharp peaks."""
-
-    widths = (0.05, 0.15, 0.5)  # of the bumps around each point [normalised]
-
-    def __init__(self, width: int, displacements: int, count: int):
-        super().__init__()
-        self.displacements = displacements
-        self.points = nn.Linear(width, count * displacements)
-        nn.init.uniform_(self.points.bias, -1, 1)
-
-    def size(self, points: int) -> int:
-        """Features that `forward` gives for so many points, a proposal included."""
-        return points * (self.displacements + len(self.widths))
-
-    def forward(self, encoding: Tensor, actions: Tensor, proposal: Tensor | None) -> Tensor:
-        """Encodings [B, width], actions [B, N, D + 3] and, if there is one, a proposal [B, D]: features [B, N, size].
-
-        No gradient reaches the proposal: it is what cloning says.
-        """
-        points = self.points(encoding).unflatten(-1, (-1, self.displacements))
-        if proposal is not None:
-            points = torch.cat([points, proposal.detach().to(points.dtype).unsqueeze(1)], dim=1)
-        offset = actions[..., None, :-DISCRETE_DIM] - points.unsqueeze(1)  # [B, N, K, D]
-        squared = offset.square().sum(dim=-1, keepdim=True)
-        bumps = [torch.exp(-0.5 * squared / width**2) for width in self.widths]
-        return torch.cat([offset, *bumps], dim=-1).flatten(-2)
+        return SharedBody(config)
+    return _SmallBody(config)
 
 
 def check_fits(store: ReplayStore, config: NetworkConfig) -> None:

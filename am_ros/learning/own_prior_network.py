@@ -32,6 +32,10 @@ class OwnPriorNetwork(FilmHead):
         self.value_encoder.look_at(observations)
         self.prior_encoder.look_at(observations)
 
+    def show(self, frames: Tensor) -> bool:
+        """Each encoder sees each picture once, if it can."""
+        return self.value_encoder.show(frames) and self.prior_encoder.show(frames)
+
     def encode(self, image: Tensor, goal_image: Tensor, state: Tensor) -> OwnPriorEncoding:
         """Images or observations, goals, and states [B, STATE_DIM] -> both encodings [B, width]."""
         cloned = self.prior_encoder.encode(image, goal_image, state)

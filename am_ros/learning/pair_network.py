@@ -14,7 +14,8 @@ from torch.nn import functional
 from am_ros.action import DISCRETE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import Prior
-from am_ros.learning.networks import ActionFeatures, NetworkConfig, QNetwork, make_body
+from am_ros.learning.layers import ActionFeatures
+from am_ros.learning.networks import NetworkConfig, QNetwork, make_body
 from am_ros.replay.views import RowView
 
 FIRST_STD = 0.01  # of the weights that make phi and psi: all products are near zero at first (cold initialisation)

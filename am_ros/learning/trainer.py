@@ -21,6 +21,7 @@ from am_ros.learning.stopping import calibrate, teaches_stopping
 from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.paths import Folder
 from am_ros.replay.sampling import Sampler
+from am_ros.replay.shared import make_sampler
 from am_ros.replay.store import ReplayStore
 
 _log = logging.getLogger(__name__)
@@ -179,6 +180,6 @@ class Trainer(Wishes):
         items = len(range(rank, settings.batch_size, size))
         if settings.own_data:
             self.learner.weight = self.group.data_weight(store.data_hash, len(store))
-            return Sampler(store, goals, items, settings.seed, stream=rank)
+            return make_sampler(store, goals, items, settings.seed, stream=rank)
         self.learner.weight = items * size / settings.batch_size
-        return Sampler(store, goals, settings.batch_size, settings.seed, rank, size)
+        return make_sampler(store, goals, settings.batch_size, settings.seed, rank=rank, size=size)

@@ -20,7 +20,7 @@ Batch `step` of seed `seed` is always the same batch: training can resume exactl
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -87,6 +87,11 @@ class GoalConfig:
     camera_shift_px: int = parameter(
         0, "the goal is shifted by up to so many pixels more than the image: a camera that was bumped", range=(0, 16)
     )
+    shared_episodes: int = parameter(
+        0, "episodes that the pictures of a batch come from, each picture read and encoded once, however many items it "
+        "is part of; 0: each item has pictures of its own", range=(0, 65536),
+    )  # fmt: skip
+    shared_observations: int = parameter(8, "pictures of each of these episodes (shared_episodes)", range=(2, 1024))
 
 
 IMAGES = ("image", "next_image", "goal_image")
@@ -111,6 +116,8 @@ class Batch:
     ended: np.ndarray  # bool [B], rewarded items only: the episode ends here, with
     reward: np.ndarray  # float32 [B], this
     shift: np.ndarray  # int64 [B, 2]; by how many pixels (down, right) the images are still to be shifted
+    # Observations [F, ...] that items share (shared.py): then image, next_image and goal_image are its rows, int64 [B].
+    frames: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def __len__(self) -> int:
         return len(self.action)

@@ -3,9 +3,9 @@
 from am_ros.errors import AmRosError
 from am_ros.learning.methods import actionable_models, contrastive, gcbc, gcivl, her, her_random_negatives, qt_opt
 from am_ros.learning.methods.config import NAMES, MethodConfig
-from am_ros.learning.networks import Lagged, QNetwork
+from am_ros.learning.networks import Lagged, QNetwork, as_list
 from am_ros.learning.types import Generator, Loss, Tensors
-from am_ros.replay.sampling import GoalConfig
+from am_ros.replay.sampling import IMAGES, GoalConfig
 
 METHODS = {
     "actionable_models": actionable_models.loss,
@@ -21,7 +21,13 @@ METHODS = {
 def loss(
     network: QNetwork, lagged: Lagged, batch: Tensors, config: MethodConfig, generator: Generator = None
 ) -> Loss:
-    """Return (loss, parts for the log) of the configured method. `lagged`: one lagged network, or a list of them."""
+    """Return (loss, parts for the log) of the configured method. `lagged`: one lagged network, or a list of them.
+
+    Pictures that items share are encoded once by networks that can; others see them as often as they occur.
+    """
+    frames = batch.get("frames")
+    if frames is not None and len(frames) and not all(one.show(frames) for one in (network, *as_list(lagged))):
+        batch = batch | {name: frames[batch[name]] for name in IMAGES}
     return METHODS[config.method](network, lagged, batch, config, generator)
 
 
