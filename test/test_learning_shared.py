@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from learning_data import DotWorld, random_episodes, small_recipe
+from learning_data import DotWorld, noise_store, random_episodes, small_recipe
 
 from am_ros.action import TERMINATE
 from am_ros.episode import STATE_DIM
@@ -14,7 +14,6 @@ from am_ros.learning import checkpoint, methods
 from am_ros.learning.loader import to_tensors
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.policy import Policy
-from am_ros.learning.recipes import find_recipe
 from am_ros.learning.trainer import Trainer
 from am_ros.replay.sampling import IMAGES, GoalConfig
 from am_ros.replay.shared import make_sampler
@@ -109,9 +108,9 @@ def _shift(store, pixels):
 @pytest.mark.parametrize("recipe", ["gcbc", "best", "beside_cloning", "contrastive", "gcivl"])
 def test_sharing_changes_the_cost_of_a_loss_and_not_its_value(store, recipe):
     """The same items with pictures of their own."""
-    changes = {} if recipe in ("contrastive", "gcivl") else {"shared_encoder": True}
-    config = small_recipe(recipe, shared_episodes=4, **changes).settled()
-    batch = to_tensors(make_sampler(store, config.goals, 16, seed=0).batch(0), "cpu")
+    config = small_recipe(recipe, shared_encoder=True).settled()  # contrastive: a network that cannot share
+    goals = replace(config.goals, shared_episodes=4)
+    batch = to_tensors(make_sampler(store, goals, 16, seed=0).batch(0), "cpu")
     apart = {**batch, "frames": torch.zeros(0), **{name: batch["frames"][batch[name]] for name in IMAGES}}
     network, lagged = make_network(config.network), make_network(config.network)
     found = []
@@ -180,5 +179,15 @@ def test_what_cannot_share_is_said_in_one_sentence(store):
             make_network(NetworkConfig(**{"shared_encoder": True, **changes}))
 
 
-def test_recipes_without_sharing_draw_the_items_that_they_always_drew(store):
-    assert type(make_sampler(store, find_recipe("q_alone").goals, 8, seed=0)).__name__ == "Sampler"
+STATES = {"preset": "state", "observation_size": 3}
+
+
+@pytest.mark.parametrize(
+    "changes", [STATES, {"reward_share": 0.1}, {"alike_share": 0.1}, {"shared_encoder": False}], ids=lambda c: [*c][0]
+)
+def test_what_cannot_share_has_pictures_of_its_own_and_learns(changes, tmp_path, store):
+    config = small_recipe("best", **{**SHARED, **changes})
+    assert not config.settled().goals.shared_episodes
+    if changes != STATES:
+        data = noise_store(tmp_path / "replay") if "reward_share" in changes else store  # with successes
+        assert Trainer(config, tmp_path / "out").fit(data).update == 4

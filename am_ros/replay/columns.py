@@ -20,6 +20,7 @@ from am_ros.errors import AmRosError
 # What is checked at once when one row of it is read: 0.05 ms for zlib's CRC-32, and four bytes in 65 536 to keep.
 BLOCK = 65_536
 _PAGE = mmap.PAGESIZE
+_GAP = 1 << 16  # bytes that are sooner read along than asked around
 
 
 # What NumPy raises when the header of a .npy file is not what it wrote.
@@ -140,7 +141,7 @@ class Column:
         begin, end = begin // unit * unit, np.minimum(-(-end // unit) * unit, self.size_bytes)
         order = np.argsort(begin)
         begin, end = begin[order], np.maximum.accumulate(end[order])
-        apart = np.append(True, begin[1:] > end[:-1])  # what touches is one request: an observation and the next one
+        apart = np.append(True, begin[1:] > end[:-1] + _GAP)  # one request: the observations of an episode, say
         for first, last in zip(begin[apart].tolist(), end[np.append(apart[1:], True)].tolist(), strict=True):
             self._mapped.madvise(mmap.MADV_WILLNEED, first, last - first)
 

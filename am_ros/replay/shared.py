@@ -41,6 +41,8 @@ class SharedSampler(Sampler):
         self._at_goal = round(config.at_goal_share * batch_size)
         self._random = round(config.random_share * batch_size)
         self._own = config.shared_observations
+        # Processes that share a batch have every size-th episode each: a goal of another episode is one of those, too.
+        self._stride = next(s for s in (4, 2, 1) if config.shared_episodes % s == 0 and config.shared_episodes > s)
 
     def _batch(self, step: int, out: np.ndarray | None) -> Batch:
         store, config, size, own = self.store, self.config, self.batch_size, self._own
@@ -57,7 +59,7 @@ class SharedSampler(Sampler):
         order = rng.permutation(size)
         at_goal, random_goal = order < self._at_goal, order >= size - self._random
         later = self._later(row, seen[episode], rng.random(size))
-        other = (episode + rng.integers(1, episodes, size=size)) % episodes
+        other = (episode + self._stride * rng.integers(1, episodes // self._stride, size=size)) % episodes
         other = np.where(rng.random(size) < config.same_scene_share, episode, other)
         anything = rng.integers(own, size=size)
         beside = np.clip(row + rng.integers(-NEAR_STEPS, NEAR_STEPS + 1, size=size), first, last)
