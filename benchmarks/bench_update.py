@@ -24,6 +24,7 @@ from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.recipes import find_recipe
 from am_ros.learning.trainer import Trainer
 from am_ros.replay.sampling import Sampler
+from am_ros.replay.shared import make_sampler
 from am_ros.replay.store import ReplayStore
 
 ROUNDS = 60
@@ -56,7 +57,7 @@ def measure(recipe: str) -> None:
         config = replace(config, trainer=replace(config.trainer, updates=4 * ROUNDS))
         trainer = Trainer(config, folder)
         trainer.fit(store, until_update=10)  # what is compiled and allocated once
-        sampler = Sampler(store, config.goals, config.trainer.batch_size, 0)
+        sampler = make_sampler(store, trainer.config.goals, config.trainer.batch_size, 0)
         clock = Clock()
         for step in range(ROUNDS):
             parts(clock, trainer, sampler, step)
@@ -79,6 +80,7 @@ def parts(clock: Clock, trainer: Trainer, sampler: Sampler, step: int) -> None:
     clock.lap("sampling")
     generator = torch.Generator().manual_seed(step)
     with torch.autocast("cpu", torch.bfloat16, enabled=trainer.learner.bf16):
+        batch = methods.shown(batch, network, target)
         with torch.no_grad():
             target.encode(batch["next_image"], batch["goal_image"], batch["next_state"])
         clock.lap("encoder of the lagged network")

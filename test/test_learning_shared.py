@@ -183,7 +183,7 @@ STATES = {"preset": "state", "observation_size": 3}
 
 
 @pytest.mark.parametrize(
-    "changes", [STATES, {"reward_share": 0.1}, {"alike_share": 0.1}, {"shared_encoder": False}], ids=lambda c: [*c][0]
+    "changes", [STATES, {"reward_share": 0.1}, {"alike_share": 0.1}, {"shared_encoder": False}], ids=str
 )
 def test_what_cannot_share_has_pictures_of_its_own_and_learns(changes, tmp_path, store):
     config = small_recipe("best", **{**SHARED, **changes})

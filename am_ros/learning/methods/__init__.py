@@ -21,14 +21,19 @@ METHODS = {
 def loss(
     network: QNetwork, lagged: Lagged, batch: Tensors, config: MethodConfig, generator: Generator = None
 ) -> Loss:
-    """Return (loss, parts for the log) of the configured method. `lagged`: one lagged network, or a list of them.
+    """Return (loss, parts for the log) of the configured method. `lagged`: one lagged network, or a list of them."""
+    return METHODS[config.method](network, lagged, shown(batch, network, *as_list(lagged)), config, generator)
 
-    Pictures that items share are encoded once by networks that can; others see them as often as they occur.
+
+def shown(batch: Tensors, *networks: QNetwork) -> Tensors:
+    """The batch, whose shared pictures, if any, have been shown to the networks.
+
+    Those that can encode each of them once; for others each item has pictures of its own.
     """
     frames = batch.get("frames")
-    if frames is not None and len(frames) and not all(one.show(frames) for one in (network, *as_list(lagged))):
-        batch = batch | {name: frames[batch[name]] for name in IMAGES}
-    return METHODS[config.method](network, lagged, batch, config, generator)
+    if frames is None or not len(frames) or all(network.show(frames) for network in networks):
+        return batch
+    return batch | {name: frames[batch[name]] for name in IMAGES}
 
 
 def check_goals(config: MethodConfig, goals: GoalConfig) -> None:
@@ -43,4 +48,4 @@ def check_goals(config: MethodConfig, goals: GoalConfig) -> None:
         raise AmRosError(f"method {config.method}: knows goals only, set reward_share to 0")
 
 
-__all__ = ["METHODS", "NAMES", "MethodConfig", "check_goals", "loss"]
+__all__ = ["METHODS", "NAMES", "MethodConfig", "check_goals", "loss", "shown"]
