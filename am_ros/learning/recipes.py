@@ -21,13 +21,15 @@ _SEARCH = replace(_Q_ONLY, samples=256, iterations=3, elite_fraction=0.06)
 _TARGET_SEARCH = replace(_Q_ONLY, samples=16, iterations=1, elite_fraction=0.25)
 _PAPER_SEARCH = CemConfig(samples=64, iterations=2, prior_share=0.0, prior_weight=0.0)  # section 4.2 of QT-Opt
 _Q_ALONE = NetworkConfig(behaviour_prior=False)
-_DEEP, _FASTER = NetworkConfig(layers=4), TrainerConfig(learning_rate=1e-3)  # docs/learner_study.md
+_DEEP = NetworkConfig(layers=4, shared_encoder=True)  # docs/learner_study.md
+_FASTER = TrainerConfig(learning_rate=1e-3)
 # Every number here was compared on vectors (docs/results_vectors.md).
 _OURS = MethodConfig(gamma=0.97, negatives=16, data_share=0.75, target_cem=_TARGET_SEARCH)
 _OUR_GOALS = GoalConfig(random_share=0.3)
 # An item at its goal would be the same picture twice, which no trial ever shows: then nothing ends by itself
 # (docs/learn.md, "When it terminates").
-_TWO_PICTURES: dict[str, Any] = {"noise_levels": 3, "camera_shift_px": 2}
+# And 128 pictures teach all items of a batch (docs/learner_study.md, "Pictures that items share").
+_PICTURES: dict[str, Any] = {"noise_levels": 3, "camera_shift_px": 2, "shared_episodes": 16}
 _PLAIN = MethodConfig(gamma=0.97, monte_carlo_floor=False, cloning_weight=0.0, target_cem=_TARGET_SEARCH)
 # What gave most so far (docs/results_pictures.md). The cloning head proposes beside the data, and Q sees each action
 # beside its proposal.
@@ -35,7 +37,7 @@ _BEST = LearnerConfig(
     network=replace(_DEEP, anchors=1),
     trainer=_FASTER,
     method=replace(_OURS, target_cem=replace(_TARGET_SEARCH, prior_share=0.25), cloning_weight=2.0),
-    goals=replace(_OUR_GOALS, **_TWO_PICTURES),
+    goals=replace(_OUR_GOALS, **_PICTURES),
     acting=replace(_SEARCH, prior_share=0.25, data_share=0.75, prior_weight=1.0, objective="logit"),
 )
 
@@ -76,7 +78,7 @@ RECIPES: dict[str, LearnerConfig] = {
         network=_DEEP,
         trainer=_FASTER,
         method=MethodConfig(method="gcbc"),
-        goals=GoalConfig(random_share=0.0, **_TWO_PICTURES),
+        goals=GoalConfig(random_share=0.0, **_PICTURES),
         acting=CemConfig(samples=2, iterations=1, objective="prior"),
     ),
     # Zheng et al., 2023: goals a geometric number of steps ahead, the batch's others as negatives; the search maximises
