@@ -4,8 +4,9 @@ python benchmarks/all.py [--only peers,sim] [--limit-s 60]
 
 A figure's ratio is the time that something else takes on the same machine in the same run, divided by ours: a peer's,
 or, where there is none, that of a thing that is nobody's (a matrix product, a copy, a loop of Python). So it says the
-same on every machine. A ratio that fell by more than 20 % against the one that is committed is named, and the exit code
-is 1. A figure that a benchmark did not give this time keeps the row that it had, with its commit.
+same on machines that are much alike. A ratio that fell by more than 20 % against the one that is committed, of the same
+processor, is named, and the exit code is 1. A figure that a benchmark did not give this time keeps the row that it had,
+with its commit.
 """
 
 import argparse
@@ -46,6 +47,7 @@ class Benchmark:
     name: str
     words: tuple[str, ...]
     figures: tuple[Figure, ...]
+    patience: float = 1.0  # of how many limits it may take
 
 
 NUMBER = r"([\d.,]+)"
@@ -54,8 +56,9 @@ BENCHMARKS = (
         Figure("update, batch 128 at 64 px", rf"whole updates +{NUMBER} ms", "ms", MATMUL),
     )),
     Benchmark("decision", ("bench_decision.py",), (
-        Figure("decision, small at 64 px (wall)", rf"small .*p50 +{NUMBER} ms", "ms", MATMUL),
-        Figure("decision, qt_opt at 472 px (wall)", rf"qt_opt .*p50 +{NUMBER} ms", "ms", MATMUL),
+        Figure("decision, small at 64 px", rf"small .*CPU time +{NUMBER} ms", "ms", MATMUL),
+        Figure("decision, qt_opt at 472 px, as it learns", rf"as it learns +CPU time +{NUMBER} ms", "ms", MATMUL),
+        Figure("decision, qt_opt at 472 px, as it acts", rf"folded bf16 +CPU time +{NUMBER} ms", "ms", MATMUL),
     )),
     Benchmark("sim", ("bench_sim.py", "--task", "pick_place", "--episodes", "8"), (
         Figure("simulated steps with bags", rf"pick_place +{NUMBER} ", "steps/s", LOOP, per_s=True),
@@ -65,7 +68,7 @@ BENCHMARKS = (
         Figure("bag of 15 steps at 472 px, written (wall)", rf"472 px  lz4 +quick  write +{NUMBER} ms", "ms", LOOP),
     )),
     Benchmark("camera", ("bench_camera_path.py", "--size", "472", "--rate", "30", "--seconds", "10"), ()),
-    Benchmark("page", ("bench_page.py", "--seconds", "8", "--steps", "10"), ()),
+    Benchmark("page", ("bench_page.py", "--seconds", "8", "--steps", "10"), (), patience=3),
     Benchmark("store", ("bench_store.py", "--quick"), (
         Figure("drawn from a store at 64 px", rf"items per CPU second at 64 px \| {NUMBER}", "items/s", COPY, True),
         Figure("drawn from a store at 472 px", rf"items per CPU second at 472 px \| {NUMBER}", "items/s", COPY, True),
@@ -98,8 +101,12 @@ def main() -> int:
     for benchmark in BENCHMARKS:
         if benchmark.name in chosen:
             rows |= of_output(benchmark, arguments.limit_s, yardsticks, notes)
-    fallen = compare(rows, before["rows"])
-    data = {"machine": machine(), "commit": commit(), "yardsticks": yardsticks, "rows": before["rows"] | rows}
+    here = machine()
+    same = here["processor"] == before["machine"].get("processor")
+    fallen = compare(rows, before["rows"]) if same else []
+    if not same:
+        notes.append(f"ratios are not compared: the committed ones are of {before['machine'].get('processor', 'none')}")
+    data = {"machine": here, "commit": commit(), "yardsticks": yardsticks, "rows": before["rows"] | rows}
     DATA.write_text(json.dumps(data, indent=1) + "\n")
     PAGE.write_text(page(data, notes))
     for line in notes + fallen:
@@ -153,7 +160,7 @@ def of_peers(limit_s: float) -> tuple[dict[str, float], dict[str, dict]]:
 
 def of_output(benchmark: Benchmark, limit_s: float, yardsticks: dict[str, float], notes: list[str]) -> dict[str, dict]:
     """Its figures, found in what it prints; what is missing is noted."""
-    said, wrong = run(benchmark.words, limit_s)
+    said, wrong = run(benchmark.words, limit_s * benchmark.patience)
     if wrong:
         notes.append(wrong)
     rows = {}

@@ -1,6 +1,7 @@
 """benchmarks/all.py: what is found in an output, what is said of a ratio that fell, and what the page holds."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -39,3 +40,29 @@ def test_what_does_not_end_or_fails_is_a_note(bench, tmp_path, monkeypatch):
     assert bench.run(("slow.py",), 0.5) == ("", "slow.py: did not end within 0 s")
     assert bench.run(("bad.py",), 60)[1] == "bad.py: exit code 1: the reason"
     assert bench.run(("none.py",), 60)[1] == "none.py: is not there"
+
+
+def test_ratios_of_another_processor_are_not_compared(bench, tmp_path, monkeypatch, capsys):
+    """Each processor multiplies, copies and decodes at its own ratios."""
+    monkeypatch.setattr(bench, "DATA", tmp_path / "benchmarks.json")
+    monkeypatch.setattr(bench, "PAGE", tmp_path / "benchmarks.md")
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "run", lambda words, limit_s: ("pick_place   250 \n", ""))
+    monkeypatch.setattr(sys, "argv", ["all.py", "--only", "sim"])
+    old = {"simulated steps with bags": {**bench.row(900, "steps/s", bench.LOOP, 0.4, 0.36), "commit": "abc"}}
+    for processor, code in ((bench.machine()["processor"], 1), ("another one", 0)):
+        before = {"machine": {"processor": processor}, "yardsticks": {bench.LOOP: 0.4}, "rows": old}
+        bench.DATA.write_text(json.dumps(before))
+        assert bench.main() == code
+        said = capsys.readouterr().out
+        assert ("FELL: simulated steps" in said) == bool(code)
+        assert ("not compared: the committed ones are of another one" in said) == (not code)
+
+
+@pytest.mark.slow
+def test_every_figure_is_found_in_what_its_benchmark_prints(bench):
+    notes = []
+    for benchmark in bench.BENCHMARKS:
+        if benchmark.figures:
+            bench.of_output(benchmark, 300, {}, notes)
+    assert notes == []
