@@ -28,8 +28,8 @@ _OURS = MethodConfig(gamma=0.97, negatives=16, data_share=0.75, target_cem=_TARG
 _OUR_GOALS = GoalConfig(random_share=0.3)
 # An item at its goal would be the same picture twice, which no trial ever shows: then nothing ends by itself
 # (docs/learn.md, "When it terminates").
-# And 128 pictures teach all items of a batch. A shift of image and goal alike contradicts where the tool is, and guarded
-# against nothing ("Pictures that items share" in docs/learner_study.md).
+# And 128 pictures teach all items of a batch. A shift of image and goal alike contradicts where the tool is, and helps
+# nothing ("Pictures that items share" in docs/learner_study.md).
 _PICTURES: dict[str, Any] = {"noise_levels": 3, "camera_shift_px": 2, "shared_episodes": 16, "random_shift_px": 0}
 _PLAIN = MethodConfig(gamma=0.97, monte_carlo_floor=False, cloning_weight=0.0, target_cem=_TARGET_SEARCH)
 # What gave most so far (docs/results_pictures.md). The cloning head proposes beside the data, and Q sees each action
