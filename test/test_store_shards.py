@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -230,6 +231,23 @@ def test_a_store_larger_than_the_memory_gives_the_same_batches_and_asks_for_all_
     asked.clear()
     _batch(fits)
     assert not asked
+
+
+def test_rows_that_lie_near_are_one_request_to_the_disk(tmp_path):
+    """A request costs more than some rows read along: the observations of an episode are one."""
+    column = Column(tmp_path / "pictures.npy", np.uint8, (64, 64, 3))
+    column.create()
+    column.commit(column.write([np.zeros((60, 64, 64, 3), np.uint8)]))
+    column.scatter(True)
+    column.take(np.arange(1))  # maps it
+    requests = []
+    column._mapped = SimpleNamespace(madvise=lambda advice, first, length: requests.append((first, first + length)))
+    rows = np.array([50, 4, 0, 2, 51])
+    column.will_need(rows)
+    assert len(requests) == 2
+    begin, end = column.place(rows), column.place(rows + 1)
+    asked = [any(first <= a and b <= last for first, last in requests) for a, b in zip(begin, end, strict=True)]
+    assert all(asked) and sum(last - first for first, last in requests) < 8.5 * column.row_bytes
 
 
 def test_the_memory_is_that_of_the_smallest_group_of_the_process(tmp_path):
