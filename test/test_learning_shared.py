@@ -66,6 +66,16 @@ def test_the_way_to_a_goal_is_as_long_as_without_sharing(store):
     assert 2.3 < means[0] < 2.7 and 1.3 < means[1] < 1.7  # of 7 steps, uniform: 2.5 on average
 
 
+@pytest.mark.parametrize("mean", [0.5, 3.0, 40.0])
+def test_goals_of_a_long_episode_are_as_near_as_asked_for(tmp_path, mean):
+    store = ReplayStore.create(tmp_path / "long", (4, 4))
+    store.append(random_episodes(2, 600, 4))
+    config = replace(PLAIN, shared_episodes=8, shared_observations=8, hindsight_steps=mean)
+    ahead = np.concatenate([make_sampler(store, config, 200, seed=0).batch(i).steps_to_goal for i in range(10)])
+    ahead = ahead[ahead > 0]
+    assert max(1, 0.5 * mean) <= ahead.mean() <= max(1.6, 1.5 * mean) and ahead.max() <= 3 * mean + 1
+
+
 def test_a_batch_is_a_function_of_its_number_and_its_seed(store):
     one, again = (make_sampler(store, PLAIN, 24, seed=1).batch(7) for _ in range(2))
     other = make_sampler(store, PLAIN, 24, seed=1).batch(8)

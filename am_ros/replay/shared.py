@@ -49,7 +49,8 @@ class SharedSampler(Sampler):
         episodes = config.shared_episodes
         rng = np.random.default_rng((self.seed, step, *self._stream))
         _, first, last = self._transitions.within(rng.integers(len(self._transitions), size=episodes))
-        seen = first[:, None] + _one_of_each_part(last + 1 - first, own, rng)  # rows of the store
+        begin, length = self._looked_at(first, last + 1 - first, rng)
+        seen = begin[:, None] + _one_of_each_part(length, own, rng)  # rows of the store
         following = np.minimum(seen + 1, last[:, None])
         episode = np.arange(size) % episodes
         first, last = first[episode], last[episode]
@@ -109,9 +110,20 @@ class SharedSampler(Sampler):
         ahead = seen - row[:, None]
         mean = self.config.hindsight_steps
         fade = max(0.0, 1 - 1 / mean) if mean else 1.0
-        up_to = np.cumsum(np.where(ahead > 0, fade ** np.maximum(ahead - 1.0, 0), 0.0), axis=1)
-        found: np.ndarray = (up_to <= (uniform * up_to[:, -1])[:, None]).sum(axis=1)
+        nearest = np.where(ahead > 0, ahead, np.iinfo(np.int64).max).min(axis=1, keepdims=True)
+        up_to = np.cumsum(np.where(ahead > 0, fade ** np.maximum(ahead - nearest, 0.0), 0.0), axis=1)
+        found: np.ndarray = np.minimum((up_to <= (uniform * up_to[:, -1])[:, None]).sum(axis=1), seen.shape[1] - 1)
         return found
+
+    def _looked_at(
+        self, first: np.ndarray, length: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of episodes [E] the run of observations that pictures come from, first row and length: all of it, or with
+        hindsight_steps a part so long that goals at that distance are among a few pictures."""
+        if not self.config.hindsight_steps:
+            return first, length
+        part = np.minimum(length, 2 + int(3 * self.config.hindsight_steps))
+        return first + (rng.random(len(first)) * (length - part + 1)).astype(np.int64), part
 
     @property
     def observed_shape(self) -> tuple[int, ...]:
