@@ -4,8 +4,8 @@
 
 Two processes draw the same batches, one after the other: one without a limit, after it has read the whole store once;
 the other in a control group whose memory is `--limit-mb`, page cache included, as a container's would be. Milliseconds
-of the clock per batch of 128 items with the recipe's goals, by quarters of the batches. `--shared-episodes 16`: items
-share the pictures of so many episodes (replay/shared.py).
+of the clock per batch of 128 items with the recipe's goals, by quarters of the batches. `--recipe best`: the
+goals of that recipe, whose items share pictures (replay/shared.py) and have noise.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from am_ros.learning.recipes import find_recipe
 from am_ros.replay.sampling import GoalConfig
 from am_ros.replay.shared import make_sampler
 from am_ros.replay.store import ReplayStore
@@ -38,7 +39,7 @@ def enter_group(limit_mb: int) -> None:
     (folder / "cgroup.procs").write_text(str(os.getpid()))
 
 
-def measure(store: Path, batches: int, limit_mb: int, shared: int) -> dict:
+def measure(store: Path, batches: int, limit_mb: int, recipe: str) -> dict:
     """Milliseconds per batch of each quarter, and how large the store is."""
     for file in store.rglob("*.npy"):
         with file.open("rb") as stream:
@@ -51,7 +52,8 @@ def measure(store: Path, batches: int, limit_mb: int, shared: int) -> dict:
         enter_group(limit_mb)
     opened = ReplayStore.open(store)
     size = sum(f.stat().st_size for f in store.rglob("*.npy"))
-    sampler, taken = make_sampler(opened, GoalConfig(random_share=0.3, shared_episodes=shared), BATCH, seed=0), []
+    goals = find_recipe(recipe).goals if recipe else GoalConfig(random_share=0.3)
+    sampler, taken = make_sampler(opened, goals, BATCH, seed=0), []
     for quarter in range(QUARTERS):
         began = time.perf_counter()
         for step in range(quarter * batches // QUARTERS, (quarter + 1) * batches // QUARTERS):
@@ -65,17 +67,17 @@ def main() -> int:
     parser.add_argument("store", type=Path)
     parser.add_argument("--limit-mb", type=int, required=True, help="memory of the limited process; 0: only without")
     parser.add_argument("--batches", type=int, default=400)
-    parser.add_argument("--shared-episodes", type=int, default=0)
+    parser.add_argument("--recipe", default="", help="whose goals; without: 30 %% random ones, nothing shared")
     parser.add_argument("--alone", action="store_true", help="measure here, in no other process")
     a = parser.parse_args()
     if a.alone:
-        print(json.dumps(measure(a.store, a.batches, a.limit_mb, a.shared_episodes)))
+        print(json.dumps(measure(a.store, a.batches, a.limit_mb, a.recipe)))
         return 0
     if a.batches < QUARTERS or not (a.store / "store.json").exists() or (a.limit_mb and os.geteuid() != 0):
         parser.error(f"{a.store} has to be a replay store, --batches {QUARTERS} or more, and a limit needs root")
     for limit in (0, a.limit_mb) if a.limit_mb else (0,):
         words = [sys.executable, __file__, str(a.store), "--limit-mb", str(limit), "--batches", str(a.batches)]
-        words += ["--shared-episodes", str(a.shared_episodes)]
+        words += ["--recipe", a.recipe]
         done = subprocess.run([*words, "--alone"], stdout=subprocess.PIPE, text=True)
         if limit and group().is_dir():
             group().rmdir()

@@ -20,7 +20,7 @@ from am_ros.errors import AmRosError
 # What is checked at once when one row of it is read: 0.05 ms for zlib's CRC-32, and four bytes in 65 536 to keep.
 BLOCK = 65_536
 _PAGE = mmap.PAGESIZE
-_GAP = 1 << 16  # bytes that are sooner read along than asked around
+_GAP = 1 << 17  # bytes that are sooner read along than asked around
 
 
 # What NumPy raises when the header of a .npy file is not what it wrote.
