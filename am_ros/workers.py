@@ -22,16 +22,18 @@ NICE = 10  # of a process beside the robot's nodes on the same machine: they com
 Workers: TypeAlias = int | Cluster  # so many processes of this machine, or a Ray cluster
 
 
-def come_second() -> None:
+def come_second(nice: int = NICE) -> None:
     """Let the robot's nodes on this machine come first: before this process, and before its session if it leads one.
+
+    `nice`: 0 ... 19, as Linux has it: how far behind them.
 
     Linux with autogroup, as most desktops have it, shares a processor among sessions first, and each node has its own:
     there `nice` counts among the processes of one session only.
     """
-    os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+    os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
     if os.getsid(0) == os.getpid():
         with contextlib.suppress(OSError):  # a kernel without autogroup
-            Path("/proc/self/autogroup").write_text(str(NICE))
+            Path("/proc/self/autogroup").write_text(str(nice))
 
 
 def run_jobs(

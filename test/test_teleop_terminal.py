@@ -70,10 +70,16 @@ class Terminal:
 
 
 @pytest.fixture
-def cell(ros, start_node, tmp_path):
+def velocity_scale() -> float:
+    """The arm's speed; a test that needs another one names it."""
+    return 0.3
+
+
+@pytest.fixture
+def cell(ros, start_node, tmp_path, velocity_scale):
     """The simulated cell, its controller and the logger; the poses of the tool gather in what is returned."""
     start_node("sim_workcell", ready="cell is running")
-    start_node("cartesian_controller", velocity_scale=0.3)
+    start_node("cartesian_controller", velocity_scale=velocity_scale)
     start_node("episode_logger", ready="ready", folder=str(tmp_path / "bags"), free_disk_mb=0)
     poses = ros.receive(PoseStamped, "ee_pose")
     poses.wait(1, 30)
@@ -149,6 +155,9 @@ def test_episodes_are_played_labelled_and_read_back_and_the_terminal_is_as_befor
     assert cli.main(["bags", "info", str(tmp_path / "bags")]) == 0
     assert re.search(rf"{name} .* bad +teleoperation", capsys.readouterr().out)
 
+
+@pytest.mark.parametrize("velocity_scale", [0.04])  # so slow that two seconds are left after the motion is seen
+def test_a_terminal_that_is_ended_stops_the_arm_and_is_as_before(cell, terminal):
     operator = terminal("--step-m", "0.08")
     assert not operator.restored()
     start = position(cell)

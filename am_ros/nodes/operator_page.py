@@ -11,6 +11,10 @@ from am_ros.ros.node.common import declare, run
 from am_ros.ros.page.source import PageNodeConfig, RosSource
 from am_ros.workers import come_second
 
+# Behind the robot's nodes, but less than other work is: the heartbeats of the goals that are asked for on the page come
+# from here. Without them the arm stops.
+NICE = 5
+
 
 class OperatorPage(Node):
     """Serves the page in threads of its own; the executor delivers what the nodes say."""
@@ -41,7 +45,7 @@ class OperatorPage(Node):
 
 def main(args=None) -> int:
     """Entry point of the executable."""
-    come_second()
+    come_second(NICE)
     return run(OperatorPage, "operator_page", args)
 
 
