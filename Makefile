@@ -8,6 +8,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+# The demo and the tests start hundreds of processes, and each would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 CXX_COMPILER = $(firstword $(foreach c,$(CXX) c++ g++ clang++,$(shell command -v $(c))))
@@ -95,6 +98,9 @@ $(BIN)/pip:
 	@echo "Making $(VENV) with $(PYTHON) ($$($(PYTHON) --version))"
 	@$(PYTHON) -m venv $(VENV)
 
+# pip would compile on one core, and what nobody imports too. Some packages hold files of other Python versions.
+COMPILE := $(BIN)/python -m compileall -q -q -j 0 -x '/(tests?|testing|pybullet_envs|pybullet_data)/'
+
 AMENT_PACKAGES := $(VENV)/share/ament_index/resource_index/packages
 # An editable install, so that edits count at once; what pip leaves out of one, ROS's share/, lib/ and marker, are links.
 # `ros2 launch` looks into no folder that is a link: launch/ holds a link for each file.
@@ -105,7 +111,8 @@ PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check --t
 $(PACKAGES): | $(BIN)/pip
 	@echo "Installing the Python packages that constraints.txt names (about a minute)"
 	@$(PIP) pip setuptools wheel
-	@$(PIP) --no-build-isolation --editable '.[ros,test,page,cloud]'
+	@$(PIP) --no-compile --no-build-isolation --editable '.[ros,test,page,cloud]'
+	@$(COMPILE) $(VENV)/lib || true
 	@mkdir -p $(VENV)/share/am_ros $(VENV)/lib/am_ros $(AMENT_PACKAGES)
 	@ln -sfn $(addprefix $(CURDIR)/,config urdf package.xml) $(VENV)/share/am_ros
 	@ln -sfn $(CURDIR)/resource/am_ros $(AMENT_PACKAGES)/am_ros

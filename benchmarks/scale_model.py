@@ -3,10 +3,11 @@
 python benchmarks/scale_model.py measure     # docs/data/scale.json, ten minutes of one core
 python benchmarks/scale_model.py predict     # docs/images/scale.png and the tables of docs/scale.md
 
-`measure`: an update by batch size, an exchange by its bytes (gloo, two processes, over the loopback), and whole steps
-of one and two processes that share a batch. All in CPU time: over the loopback an exchange is copying alone, and others
-on the machine do not count. `predict`: a simulation of the loader and the exchange, event by event, is run with what
-was measured, compared with the whole steps, and then run with assumptions about GPUs (Card).
+`measure`: an update by batch size, an exchange by its bytes (gloo, two processes, over the loopback), what the loader
+reads, and whole steps of one and two processes that share a batch, with a loader that keeps up and with one that does
+not. Times of the clock, so the machine must be quiet; the least of many, of whole steps the median. `predict`: a
+simulation of the loader and the exchange, event by event, is run with what was measured, compared with the whole steps,
+which it has not seen, and then run with assumptions about GPUs (Card).
 """
 
 import argparse
@@ -15,11 +16,15 @@ import json
 import math
 import multiprocessing
 import os
+import statistics
 import tempfile
 import time
+from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import bench_loader
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -27,10 +32,10 @@ import torch.distributed as dist
 from am_ros.learning import methods
 from am_ros.learning.cem import CemConfig
 from am_ros.learning.describe import describe
-from am_ros.learning.loader import to_tensors
+from am_ros.learning.loader import Loader
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.recipes import find_recipe
-from am_ros.replay.sampling import GoalConfig, Sampler
+from am_ros.replay.sampling import Batch, GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +44,7 @@ BATCHES = (64, 128)
 BYTES = (4_096, 1_048_576, 8_388_608)
 ROUNDS = int(os.environ.get("ROUNDS", 10))  # of each measurement; the smallest counts
 BUCKET = 25_000_000  # bytes that torch's DistributedDataParallel exchanges at once
+SLOW = 1.5  # a batch of the loader that does not keep up takes so many times as long as an update
 FORWARD = 1 / 3  # of an update's time passes before the first gradient is there
 
 
@@ -102,10 +108,26 @@ def simulate(training: Training, processes: int, steps: int = 300, seed: int = 0
 # ------------------------------------------------------------------------------------------------------- measuring
 
 
-class Update:
-    """The work of an update with `batch` items at 64 px: sampling, loss, backward, optimiser; one thread."""
+class Late(Sampler):
+    """A sampler whose disk is slow: a batch takes so long [s] at least."""
 
-    def __init__(self, folder: Path, batch: int, rank: int = 0, size: int = 1):
+    batch_s = 0.0
+
+    def batch(self, step: int, out: np.ndarray | None = None) -> Batch:
+        """Batch `step`, late."""
+        ends = time.monotonic() + self.batch_s
+        batch = super().batch(step, out)
+        time.sleep(max(0.0, ends - time.monotonic()))
+        return batch
+
+
+class Update:
+    """The work of an update with `batch` items at 64 px: loss, backward, exchange, optimiser; one thread.
+
+    The loader draws ahead in a thread of its own, a batch in `batch_s` seconds at least.
+    """
+
+    def __init__(self, folder: Path, batch: int, rank: int = 0, size: int = 1, batch_s: float = 0.0):
         rng, rows = np.random.default_rng(0), 100 * 13
         if not folder.exists():
             pixels = rng.integers(0, 256, (rows, 64, 64, 3), dtype=np.uint8)
@@ -114,13 +136,23 @@ class Update:
         torch.manual_seed(0)
         self.method = find_recipe("default").method
         self.network, self.lagged = make_network(NetworkConfig()), make_network(NetworkConfig())
-        self.sampler = Sampler(ReplayStore.open(folder), GoalConfig(), batch, 0, rank, size)
+        self.sampler = Late(ReplayStore.open(folder), GoalConfig(), batch, 0, rank, size)
+        self.sampler.batch_s = batch_s
         self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-4)
-        self.steps, self.together = 0, size > 1
+        self.steps, self.together, self.waited_s = 0, size > 1, 0.0
+
+    def __enter__(self) -> "Update":
+        self.loader = Loader(self.sampler, 1, torch.device("cpu")).__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.loader.__exit__(*error)
 
     def __call__(self) -> None:
         self.steps += 1
-        batch = to_tensors(self.sampler.batch(self.steps), torch.device("cpu"))
+        began = time.perf_counter()
+        batch = self.loader.next()
+        self.waited_s += time.perf_counter() - began
         generator = torch.Generator().manual_seed(self.steps)
         loss, _ = methods.loss(self.network, self.lagged, batch, self.method, generator)
         self.optimizer.zero_grad()
@@ -137,35 +169,51 @@ def split(flat: torch.Tensor, like: list[torch.Tensor]) -> list[torch.Tensor]:
     return list(flat.split([g.numel() for g in like]))
 
 
-def timed(call, rounds: int) -> list[float]:
-    """CPU seconds of each call, the first two left out."""
+def timed(call: Callable[[], object], rounds: int) -> list[float]:
+    """Seconds of each call, the first two left out."""
     took = []
     for _ in range(rounds + 2):
-        began = time.process_time()
+        began = time.perf_counter()
         call()
-        took.append(time.process_time() - began)
+        took.append(time.perf_counter() - began)
     return took[2:]
 
 
-def _pair(rank: int, folder: str, results) -> None:
+def whole_steps(folder: Path, rank: int, size: int, batch_s: float) -> tuple[float, float]:
+    """Seconds of a step of `size` processes that share a batch, and the share of them that is waited for data."""
+    with Update(folder, BATCHES[-1], rank, size, batch_s) as update:
+        for _ in range(4):  # what was drawn ahead
+            update()
+        update.waited_s = 0.0
+        took = timed(update, 4 * ROUNDS)
+    typical = statistics.median(took)
+    return typical, update.waited_s / (len(took) + 2) / typical
+
+
+def _pair(rank: int, folder: str, slow_s: float, results) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
-    exchange = {}
+    store, exchange = Path(folder) / "replay", {}
     for size in BYTES:
         block = torch.zeros(size // 4)
         exchange[size] = min(timed(lambda block=block: dist.all_reduce(block), 10 * ROUNDS))
-    step = min(timed(Update(Path(folder) / "replay", BATCHES[-1], rank, 2), 2 * ROUNDS))
+    with Update(store, BATCHES[0]) as alone:  # both at once: they share the memory and, it may be, a core
+        dist.barrier()
+        took = timed(alone, 4 * ROUNDS)
+    found = {"exchange_s": exchange, "update_beside_s": statistics.median(took), "spread": float(np.log(took).std())}
+    found["step_2_s"], found["data_wait_2"] = whole_steps(store, rank, 2, 0.0)
+    found["slow_step_2_s"], found["slow_data_wait_2"] = whole_steps(store, rank, 2, slow_s)
     if rank == 0:
-        results.put({"exchange_s": exchange, "step_2_s": step})
+        results.put(found)
     dist.barrier()
     dist.destroy_process_group()
 
 
-def measure_pair(folder: str) -> dict:
+def measure_pair(folder: str, slow_s: float) -> dict:
     """Exchanges and whole steps of two processes."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    pair = [context.Process(target=_pair, args=(rank, folder, results), daemon=True) for rank in range(2)]
+    pair = [context.Process(target=_pair, args=(rank, folder, slow_s, results), daemon=True) for rank in range(2)]
     for process in pair:
         process.start()
     found = results.get(timeout=1500)
@@ -177,20 +225,26 @@ def measure_pair(folder: str) -> dict:
 def measure_one(folder: str) -> dict:
     """Updates, and drawing, of one process."""
     torch.set_num_threads(1)
-    updates = {batch: Update(Path(folder) / "replay", batch) for batch in BATCHES}
-    update = updates[BATCHES[-1]]
-    return {
-        "update_s": {batch: min(timed(one, ROUNDS)) for batch, one in updates.items()},
-        "step_1_s": min(timed(update, ROUNDS)),
-        "loader_items_per_s": BATCHES[-1] / min(timed(lambda: update.sampler.batch(update.steps), 3 * ROUNDS)),
-        "gradient_bytes": 4 * sum(p.numel() for p in update.network.parameters()),
-    }
+    store, found = Path(folder) / "replay", {"update_s": {}}
+    for batch in BATCHES:
+        with Update(store, batch) as update:
+            found["update_s"][batch] = statistics.median(timed(update, 2 * ROUNDS))
+            sampler = update.sampler
+    found["loader_items_per_s"] = BATCHES[-1] / min(timed(lambda: sampler.batch(1), 3 * ROUNDS))
+    large = bench_loader.measure(Namespace(image_size=472, batch_size=128, threads=1, rows=210, batches=ROUNDS))
+    found["loader_472_items_per_s"] = large["images as they are"]["items_per_s"]
+    found["gradient_bytes"] = 4 * sum(p.numel() for p in update.network.parameters())
+    found["slow_batch_s"] = SLOW * found["update_s"][BATCHES[-1]]
+    found["step_1_s"], found["data_wait_1"] = whole_steps(store, 0, 1, 0.0)
+    found["slow_step_1_s"], found["slow_data_wait_1"] = whole_steps(store, 0, 1, found["slow_batch_s"])
+    return found
 
 
 def measure() -> dict:
     """Everything that docs/scale.md starts from."""
     with tempfile.TemporaryDirectory() as folder:
-        return {"cores": os.cpu_count(), **measure_one(folder), **measure_pair(folder)}
+        one = measure_one(folder)
+        return {"cores": os.cpu_count(), **one, **measure_pair(folder, one["slow_batch_s"])}
 
 
 # ------------------------------------------------------------------------------------------------------ predicting
@@ -204,12 +258,13 @@ def fitted_link(exchange: dict[str, float]) -> Link:
     return Link(exchange[small] / 2, 1 / slope)  # of two processes: 2 (n - 1) / n = 1
 
 
-def here(data: dict, items: int) -> Training:
-    """The training that was measured, for a process with so many items."""
+def here(data: dict, processes: int, slow: bool) -> Training:
+    """The training that was measured: one process with 128 items, or one of two with 64 each."""
+    items = BATCHES[-1] // processes
     return Training(
-        compute_s=data["update_s"][str(items)], spread=0.0, gradient_bytes=data["gradient_bytes"],
-        link=fitted_link(data["exchange_s"]), overlap=False, items=items,
-        loader_items_per_s=1e12,  # sampling is part of the update there
+        compute_s=data["update_s"][str(items)] if processes == 1 else data["update_beside_s"], spread=data["spread"],
+        gradient_bytes=data["gradient_bytes"], link=fitted_link(data["exchange_s"]), overlap=False, items=items,
+        loader_items_per_s=items / data["slow_batch_s"] if slow else data["loader_items_per_s"],
     )  # fmt: skip
 
 
@@ -231,11 +286,14 @@ CARD, PER_HOST, BATCH = Card(), 8, 256
 PRESETS = {"small, 64 px": NetworkConfig(), "qt_opt, 472 px": NetworkConfig(preset="qt_opt", image_size=472)}
 
 
+LOADERS = {64: "loader_items_per_s", 472: "loader_472_items_per_s"}  # what was measured, by the image's size
+
+
 facts_of = functools.cache(describe)
 
 
-def on_gpus(config: NetworkConfig, gpus: int, drawn_per_core: float, card: Card = CARD) -> Training:
-    """An update of BATCH items on each GPU; one core draws so many items of 64 px per second."""
+def on_gpus(config: NetworkConfig, gpus: int, data: dict, card: Card = CARD) -> Training:
+    """An update of BATCH items on each GPU; a core of the host draws items as one was measured to do."""
     facts, method = facts_of(config, CemConfig()), find_recipe("default").method
     adds = facts["multiply_adds"]
     searched = method.target_cem.samples * method.target_cem.iterations
@@ -248,25 +306,37 @@ def on_gpus(config: NetworkConfig, gpus: int, drawn_per_core: float, card: Card 
         link=card.inside if gpus <= PER_HOST else card.between, overlap=True, items=BATCH,
         # Three pictures an item; each byte is read once and written once, by cores and over the memory of the host.
         loader_items_per_s=min(
-            card.loader_cores * drawn_per_core * (64 / config.image_size) ** 2,
+            card.loader_cores * data[LOADERS[config.image_size]],
             card.loader_bytes_per_s / min(gpus, PER_HOST) / (2 * 3 * image),
         ),
     )  # fmt: skip
 
 
+ROWS = (  # name, processes, whether the loader is slow
+    ("1 process", 1, False),
+    ("2 processes", 2, False),
+    ("1 process, slow loader", 1, True),
+    ("2 processes, slow loader", 2, True),
+)
+
+
 def predict(data: dict) -> None:
     """Print the tables of docs/scale.md and draw the picture."""
-    one, two = simulate(here(data, 128), 1), simulate(here(data, 64), 2)
-    print("| step, batch 128 at 64 px | measured | simulated |\n|---|---|---|")
-    print(f"| 1 process | {1e3 * data['step_1_s']:.0f} ms | {1e3 * one['step_s']:.0f} ms |")
-    print(f"| 2 processes | {1e3 * data['step_2_s']:.0f} ms | {1e3 * two['step_s']:.0f} ms |\n")
+    print("| step, batch 128 at 64 px | measured | simulated | waits, measured | simulated |\n|---|---|---|---|---|")
+    rows = {}
+    for name, processes, slow in ROWS:
+        found, kind = simulate(here(data, processes, slow), processes), "slow_" * slow
+        rows[name] = measured, simulated = 1e3 * data[f"{kind}step_{processes}_s"], 1e3 * found["step_s"]
+        print(f"| {name} | {measured:.0f} ms | {simulated:.0f} ms | {data[f'{kind}data_wait_{processes}']:.0%} | "
+              f"{found['data_wait']:.0%} |")  # fmt: skip
+    print()
     print(
         "| network | GPUs | items/s | of linear | waits for data | waits for the exchange |\n|---|---|---|---|---|---|"
     )
     curves: dict[str, list[tuple[int, float, float]]] = {}
     for name, config in PRESETS.items():
         for gpus in (1, 2, 4, 8, 16, 32, 64, 128, 256):
-            training = on_gpus(config, gpus, data["loader_items_per_s"])
+            training = on_gpus(config, gpus, data)
             found = simulate(training, gpus)
             rate = gpus * BATCH / found["step_s"]
             full = simulate(replace(training, loader_items_per_s=1e12), gpus)
@@ -275,21 +345,24 @@ def predict(data: dict) -> None:
                 linear = rate / gpus / curves[name][0][2]
                 print(f"| {name} | {gpus} | {rate:,.0f} | {linear:.0%} | {found['data_wait']:.0%} | "
                       f"{found['exchange_wait']:.0%} |")  # fmt: skip
-    draw(curves, data, (one, two))
+    draw(curves, rows)
 
 
-def draw(curves: dict[str, list[tuple[int, float, float]]], data: dict, here_too: tuple[dict, dict]) -> None:
+def draw(curves: dict[str, list[tuple[int, float, float]]], rows: dict[str, tuple[float, float]]) -> None:
     """Left: what was measured beside what the simulation says. Right: the prediction."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), width_ratios=(1, 2), layout="constrained")
-    at = np.arange(2)
-    left.bar(at - 0.2, [1e3 * data[f"step_{n}_s"] for n in (1, 2)], 0.4, label="measured", color="#4477aa")
-    left.bar(at + 0.2, [1e3 * found["step_s"] for found in here_too], 0.4, label="simulated", color="#ccbb44")
-    left.set(xticks=at, xticklabels=["1 process", "2 processes"], ylabel="one step, batch 128 at 64 px [ms of CPU]")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=(3, 5), layout="constrained")
+    at = np.arange(len(rows))
+    for side, (label, colour) in enumerate((("measured", "#4477aa"), ("simulated", "#ccbb44"))):
+        heights = [pair[side] for pair in rows.values()]
+        left.bar(at + 0.4 * side - 0.2, heights, 0.4, label=label, color=colour)
+    names = [name.replace(", ", ",\n") for name in rows]
+    left.set_xticks(at, names, fontsize=8)
+    left.set_ylabel("one step, batch 128 at 64 px [ms]")
     left.set_ylim(0, 1.3 * left.get_ylim()[1])
     left.legend(frameon=False, loc="upper center", ncols=2)
     for (name, points), colour in zip(curves.items(), ("#4477aa", "#ee6677")):
