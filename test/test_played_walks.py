@@ -9,6 +9,7 @@ from am_ros.evaluation.actors import ActorConfig, PolicyActor, searching
 from am_ros.evaluation.played_walks import WatchedActor, calibrate_by_trials
 from am_ros.evaluation.trials import TrialPlan, kept_environment, run_trial
 from am_ros.learning import checkpoint
+from am_ros.learning.stopping import StopRule
 from am_ros.pretrained import find_checkpoint
 from am_ros.sim.camera import CameraConfig
 from am_ros.sim.workcell import SimConfig
@@ -39,11 +40,12 @@ def test_a_watched_policy_acts_as_ever_and_tells_where_its_goal_was_reached():
 def test_the_rule_of_its_trials_is_kept_in_a_copy_of_the_checkpoint(tmp_path, capsys):
     flags = ["--task", TASK, "--trials", "4", "--variety", "0", "--wrong-share", "0.5"]
     assert main(["model", "calibrate-by-trials", "pick_place", str(tmp_path / "out"), *flags]) == 0
-    said = capsys.readouterr().out
+    said, shown = capsys.readouterr()
+    assert "calibrate: 4/4 trials" in shown and "at most 20% elsewhere: stop_" in said
     assert "of 4 trials, " in said and f"checkpoint: {tmp_path / 'out'}" in said
     kept, given = checkpoint.load(tmp_path / "out"), checkpoint.load(find_checkpoint("pick_place"))
     plan = TrialPlan(ActorConfig("pick_place"), (TASK,), 4, 20_000, variety=0.0)
-    assert kept.meta["stopping"] == vars(calibrate_by_trials(plan, 0.5)) and kept.meta["stopping"]["played"]
+    assert kept.meta["stopping"] == vars(calibrate_by_trials(plan, 0.5)[0]) and kept.meta["stopping"]["played"]
     assert all(np.array_equal(value, given.weights[name]) for name, value in kept.weights.items())
     assert main(["model", "calibrate-by-trials", "pick_place", str(tmp_path / "out"), *flags]) == 2
     assert f"out {tmp_path / 'out'}: is there already" in capsys.readouterr().err
@@ -52,3 +54,8 @@ def test_the_rule_of_its_trials_is_kept_in_a_copy_of_the_checkpoint(tmp_path, ca
 def test_only_a_checkpoint_has_a_rule():
     with pytest.raises(AmRosError, match="expert: is no checkpoint, and has no Q of terminating"):
         calibrate_by_trials(TrialPlan(ActorConfig("expert"), (TASK,), 1))
+
+
+def test_a_rule_that_is_none_says_so():
+    rule = StopRule(0.0, 0.0, 0.0, walks=280, held_out=True, played=True)
+    assert str(rule).startswith("no rule, from 280 trials: no level of Q ends at least 5% of those that come to their ")

@@ -1,6 +1,7 @@
 """am-ros model: what the networks are and cost; a checkpoint in half its size; when a policy ends by itself."""
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from am_ros.learning.policy import Policy
 from am_ros.learning.stopping import WRONG_SHARE, StopRule, calibrate
 from am_ros.replay.sampling import GoalConfig
 from am_ros.replay.store import ReplayStore
+from am_ros.workers import ProgressLine
 
 # What the presets are made for, qt_opt as published; a flag says otherwise.
 USUAL: dict[str, dict[str, Any]] = {
@@ -93,7 +95,12 @@ def _calibrate_by_trials(arguments) -> int:
     found = _to_be_calibrated(arguments)
     tasks, actor = find_tasks(arguments.task), ActorConfig(arguments.checkpoint)
     plan = TrialPlan(actor, tasks, arguments.trials, arguments.seed, variety=arguments.variety)
-    return _with_rule(arguments, found, calibrate_by_trials(plan, arguments.wrong_share, workers_of(arguments)))
+    progress = ProgressLine(sys.stderr, "calibrate", "trials")
+    rule, others = calibrate_by_trials(plan, arguments.wrong_share, workers_of(arguments), progress.show)
+    for share, other in others:
+        if other.ended_share:
+            print(f"at most {share:.0%} elsewhere: {other}")
+    return _with_rule(arguments, found, rule)
 
 
 def _to_be_calibrated(arguments) -> checkpoint.Checkpoint:

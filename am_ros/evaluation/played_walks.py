@@ -5,6 +5,7 @@ fails: beside the goal, or at it without the thing that it lost on the way. A ru
 does itself knows such places.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 
@@ -20,6 +21,8 @@ from am_ros.sim.environment import Environment, Observation
 from am_ros.sim.tasks import Task
 from am_ros.sim.workcell import SimConfig
 from am_ros.workers import Workers, at_most, run_jobs
+
+OTHER_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)  # of trials that end elsewhere, shown beside the one that was asked for
 
 
 class WatchedActor(PolicyActor):
@@ -42,16 +45,31 @@ class WatchedActor(PolicyActor):
         return super().decide(seen, goal_image, environment)
 
 
-def calibrate_by_trials(plan: TrialPlan, wrong_share: float = WRONG_SHARE, workers: Workers = 1) -> StopRule:
-    """The rule for the plan's checkpoint, from its trials; AmRosError if the plan names none."""
+def calibrate_by_trials(
+    plan: TrialPlan,
+    wrong_share: float = WRONG_SHARE,
+    workers: Workers = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[StopRule, list[tuple[float, StopRule]]]:
+    """The rule for the plan's checkpoint, from its trials, and what others would give: wrong shares with their rules.
+
+    `progress(done, total)` is called after each trial. Raises AmRosError if the plan names no checkpoint.
+    """
     if plan.actor.name in SCRIPTED:
         raise AmRosError(f"{plan.actor.name}: is no checkpoint, and has no Q of terminating")
     WatchedActor(plan.actor)  # fail here, in one sentence, and not in every worker
     jobs = [(plan.actor, task, scene, plan.variety, plan.goal_variety) for task, scene in plan.scenes]
-    walks = list(run_jobs(_play, jobs, at_most(workers, len(jobs)), "calibrate", job_name))
+    walks: list[list[tuple[float, bool]]] = []
+    for walk in run_jobs(_play, jobs, at_most(workers, len(jobs)), "calibrate", job_name):
+        walks.append(walk)
+        progress(len(walks), len(jobs))
     steps = np.array([step for walk in walks for step in walk])  # [N, 2]
     number = np.repeat(np.arange(len(walks)), [len(walk) for walk in walks])
-    return replace(choose_level(steps[:, 0], steps[:, 1] > 0, number, wrong_share), played=True)
+
+    def rule(share: float) -> StopRule:
+        return replace(choose_level(steps[:, 0], steps[:, 1] > 0, number, share), played=True)
+
+    return rule(wrong_share), [(share, rule(share)) for share in OTHER_SHARES]
 
 
 def _play(

@@ -42,6 +42,11 @@ class StopRule:
 
     def __str__(self) -> str:
         walks = "trials" if self.played else f"walks of {'held-out' if self.held_out else 'training'} episodes"
+        if not (self.stop_q or self.stop_sum):
+            return (
+                f"no rule, from {self.walks} {walks}: no level of Q ends at least {LEAST_ENDED:.0%} of those that come "
+                "to their goal there, and few enough elsewhere; the search alone chooses to terminate"
+            )
         level = f"stop_q {self.stop_q:.2f}" if self.stop_q else f"stop_sum {self.stop_sum:.3f}"
         return (
             f"{level}: of {self.walks} {walks}, {self.ended_share:.0%} of those "
