@@ -15,6 +15,7 @@ from am_ros.learning.loader import to_tensors
 from am_ros.learning.networks import NetworkConfig, make_network
 from am_ros.learning.policy import Policy
 from am_ros.learning.trainer import Trainer
+from am_ros.replay.alike import POSITION
 from am_ros.replay.sampling import IMAGES, GoalConfig
 from am_ros.replay.shared import make_sampler
 from am_ros.replay.store import ReplayStore
@@ -55,6 +56,34 @@ def test_every_item_is_one_of_the_store(store):
     assert (batch.state == np.array(store.states[rows])).all()
     assert batch.near_goal[at_goal].all() and len(np.unique(episode)) <= 6
     assert len(batch.frames) <= np.prod(sampler.observed_shape[:1]) and len(np.unique(rows)) <= 24
+
+
+def test_a_look_alike_has_a_picture_of_its_own_and_the_others_stay_as_they_are(tmp_path):
+    """Two tools on the same line, in episodes with other pictures."""
+    count, length = 40, 6
+    states = np.zeros((count * length, STATE_DIM), np.float32)
+    states[:, POSITION[0]] = np.tile(np.arange(length) / 10, count)
+    states[:, POSITION[1]] = 0.01 * np.repeat(np.arange(count) % 3, length) + 0.1
+    pixels = np.arange(len(states), dtype=np.uint8)[:, None, None, None] * np.ones((1, 16, 16, 3), np.uint8)
+    ends = np.arange(len(states)) % length == length - 1
+    store = ReplayStore.from_arrays(tmp_path / "s", pixels, np.full((len(states), 4), 0.1), ends, states=states)
+    config = replace(PLAIN, random_share=0.5, alike_share=0.4, near_goal_m=0.015)
+    sampler = make_sampler(store, config, 200, seed=0)
+    batch, plain = sampler.batch(2), make_sampler(store, replace(config, alike_share=0.0), 200, seed=0).batch(2)
+    alike = (batch.steps_to_goal == -1) & (batch.action[:, TERMINATE] > 0.5)
+    assert alike.sum() == 40 and not batch.final[alike].any() and not batch.near_goal[alike].any()
+    rows, following, goals = (batch.frames[getattr(batch, name)][:, 0, 0, 0].astype(int) for name in IMAGES)
+    assert (rows // length != goals // length)[alike].all() and (following == rows)[alike].all()
+    assert (np.linalg.norm(states[rows] - states[goals], axis=1) < 0.03)[alike].all()
+    assert len(batch.frames) <= sampler.observed_shape[0]
+    others = [plain.frames[getattr(plain, name)][:, 0, 0, 0] for name in IMAGES]
+    for one, other in zip((rows, following, goals), others, strict=True):
+        assert (one == other)[~alike].all()
+    assert (batch.action == plain.action)[~alike].all() and (batch.final == plain.final)[~alike].all()
+    halves = [make_sampler(store, config, 200, seed=0, rank=rank, size=2).batch(2) for rank in range(2)]
+    for rank, half in enumerate(halves):
+        assert (half.frames[half.goal_image][:, 0, 0, 0] == goals[rank::2]).all()
+        assert (half.action == batch.action[rank::2]).all()
 
 
 def test_the_way_to_a_goal_is_as_long_as_without_sharing(store):
@@ -179,7 +208,6 @@ def test_cloning_learns_where_the_dot_shall_go(tmp_path):
 def test_what_cannot_share_is_said_in_one_sentence(store):
     for goals, word in (
         (replace(PLAIN, reward_share=0.1), "reward_share"),
-        (replace(PLAIN, random_share=0.2, alike_share=0.1), "alike_share"),
         (replace(PLAIN, shared_episodes=1), "shared_episodes"),
     ):
         with pytest.raises(AmRosError, match=word):
@@ -192,9 +220,7 @@ def test_what_cannot_share_is_said_in_one_sentence(store):
 STATES = {"preset": "state", "observation_size": 3}
 
 
-@pytest.mark.parametrize(
-    "changes", [STATES, {"reward_share": 0.1}, {"alike_share": 0.1}, {"shared_encoder": False}], ids=str
-)
+@pytest.mark.parametrize("changes", [STATES, {"reward_share": 0.1}, {"shared_encoder": False}], ids=str)
 def test_what_cannot_share_has_pictures_of_its_own_and_learns(changes, tmp_path, store):
     config = small_recipe("best", **{**SHARED, **changes})
     assert not config.settled().goals.shared_episodes

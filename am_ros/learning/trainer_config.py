@@ -130,7 +130,7 @@ class LearnerConfig:
         Without `terminates` no part learns or searches an end. A network has a behaviour prior only if the method
         teaches it: whoever takes a recipe of Q alone and names a network of his own gets Q alone. A method without Q
         acts by the prior, and a contrastive critic is a product. Items share pictures only where the network encodes
-        image and goal each by itself, and none has a reward or a look-alike.
+        image and goal each by itself, and none has a reward.
         """
         network, method, goals, acting = self.network, self.method, self.goals, self.acting
         if not method.terminates:
@@ -146,7 +146,7 @@ class LearnerConfig:
             network = replace(network, factored=FACTORED)
         if network.preset != "small" or network.factored:
             network = replace(network, shared_encoder=False)
-        if not network.shared_encoder or goals.reward_share or goals.alike_share:
+        if not network.shared_encoder or goals.reward_share:
             goals = replace(goals, shared_episodes=0)
         if not method.learns_q and acting.objective != "prior":
             acting = replace(acting, objective="prior", prior_weight=acting.prior_weight or 1.0)

@@ -2,8 +2,8 @@
 
 A batch looks at `shared_observations` pictures of each of `shared_episodes` episodes. An item is one of these and the
 step that the data took there, with a goal among them: a later picture of the episode (hindsight), a picture of another
-episode (random), or a picture of its own (at the goal). So 128 pictures make as many items as one likes, and without
-sharing 64. What differs: the states and goals of a batch are fewer than its items.
+episode (random), or a picture of its own (at the goal, or a look-alike of it). So 128 pictures make as many items as
+one likes, and without sharing 64. What differs: the states and goals of a batch are fewer than its items.
 """
 
 import numpy as np
@@ -34,12 +34,12 @@ class SharedSampler(Sampler):
     ):  # fmt: skip
         if config.shared_episodes < 2:
             raise AmRosError("parameter shared_episodes: random goals come from another episode, so give 2 or more")
-        for name in ("reward_share", "alike_share"):
-            if getattr(config, name):
-                raise AmRosError(f"parameter {name}: such items share no pictures; set shared_episodes to 0")
+        if config.reward_share:
+            raise AmRosError("parameter reward_share: such items share no pictures; set shared_episodes to 0")
         super().__init__(store, config, batch_size, seed, rank, size, stream=stream)
         self._at_goal = round(config.at_goal_share * batch_size)
         self._random = round(config.random_share * batch_size)
+        self._alikes = round(config.alike_share * self._random)
         self._own = config.shared_observations
         # Processes that share a batch have every size-th episode each: a goal of another episode is one of those, too.
         self._stride = next(s for s in (4, 2, 1) if config.shared_episodes % s == 0 and config.shared_episodes > s)
@@ -68,20 +68,28 @@ class SharedSampler(Sampler):
         cut = row + steps_ahead(rng.random(size), last - row, config.hindsight_steps)
         others = rng.integers(self._pool.size, size=(size, config.other_actions))
 
-        # Rows of the store in the order of the frames: what is seen, what follows it, pictures of their own at a goal.
-        rows = np.concatenate([seen.ravel(), following.ravel(), beside[at_goal]])
+        asked = order >= size - self._alikes
+        found, wanted = self._alike(row[asked], row[asked], rng) if self._alikes else (asked[:0], row[:0])
+        alike = asked.copy()
+        alike[asked] = found
+
+        # Rows of the store in the order of the frames: what is seen, what follows it, and pictures of their own for
+        # goals that are reached, or look as if they were.
+        rows = np.concatenate([seen.ravel(), following.ravel(), beside[at_goal], wanted])
         image = episode * own + which
         goal = np.where(random_goal, other * own + anything, episode * own + later)
         goal[at_goal] = 2 * seen.size + np.arange(self._at_goal)
-        next_image = np.where(at_goal, image, seen.size + image)  # terminate moves nothing
-        drawn = (image, next_image, goal, row, last, cut, at_goal, random_goal, others)
-        image, next_image, goal, row, last, cut, at_goal, random_goal, others = map(self._my_share, drawn)
+        goal[alike] = 2 * seen.size + self._at_goal + np.flatnonzero(found)
+        next_image = np.where(at_goal | alike, image, seen.size + image)  # terminate moves nothing
+        drawn = (image, next_image, goal, row, last, cut, at_goal, random_goal, alike, others)
+        image, next_image, goal, row, last, cut, at_goal, random_goal, alike, others = map(self._my_share, drawn)
         used, places = np.unique(np.stack([image, next_image, goal]), return_inverse=True)
         image, next_image, goal_image = places.reshape(3, -1).astype(np.int64)
-        goal_row, next_row = rows[goal], row + ~at_goal
+        terminates = at_goal | alike
+        goal_row, next_row = rows[goal], row + ~terminates
         now, then = store.records(np.stack([row, next_row]))
         action = now["action"].copy()
-        action[at_goal] = np.eye(store.action_dim, dtype=np.float32)[-1]
+        action[terminates] = np.eye(store.action_dim, dtype=np.float32)[-1]
         nothing = np.zeros(len(row), bool)
         return Batch(
             image=image,
@@ -94,7 +102,7 @@ class SharedSampler(Sampler):
             other_actions=self._pool.take(step, others),
             near_goal=at_goal | self.near(row, goal_row),
             steps_to_goal=np.where(random_goal, -1, np.where(at_goal, 0, goal_row - row)),
-            final=random_goal & (cut == row + 1) & (next_row < last),
+            final=random_goal & ~alike & (cut == row + 1) & (next_row < last),
             rewarded=nothing,
             ended=nothing,
             reward=nothing.astype(np.float32),
@@ -128,7 +136,8 @@ class SharedSampler(Sampler):
     @property
     def observed_shape(self) -> tuple[int, ...]:
         """Of what `batch` fills: its frames, [F, ...], and no batch has more."""
-        return 2 * self.config.shared_episodes * self._own + self._at_goal, *self.store.observation_shape
+        own = self._at_goal + self._alikes
+        return 2 * self.config.shared_episodes * self._own + own, *self.store.observation_shape
 
     def _frames(
         self, rows: np.ndarray, used: np.ndarray, rng: np.random.Generator, out: np.ndarray | None
