@@ -143,3 +143,32 @@ def test_a_killed_save_is_found_again_by_the_trainer(tmp_path):
     trainer.save(store, Progress(3, 10, 0.0, 0.0, 0.0))
     os.rename(tmp_path / "checkpoint", tmp_path / ".checkpoint.old")
     assert Trainer(config, tmp_path).update == 3
+
+
+SAVES_ON_AND_ON = """
+import sys, torch
+from am_ros.learning import checkpoint
+count = 0
+while True:
+    count += 1
+    values = {"model": {"w": torch.full((64,), float(count))}, "learner": {"w": torch.full((64,), float(count))}}
+    checkpoint.save(sys.argv[1], {"update": count}, values)
+    print(count, flush=True)
+"""
+
+
+def test_whoever_reads_while_a_training_saves_has_one_of_its_checkpoints_whole(tmp_path):
+    folder = tmp_path / "checkpoint"
+    with subprocess.Popen([sys.executable, "-c", SAVES_ON_AND_ON, folder], stdout=subprocess.PIPE, text=True) as saving:
+        try:
+            assert saving.stdout.readline() == "1\n"
+            before, reads, seen, deadline = 0, 0, set(), time.monotonic() + 60
+            while reads < 200 and time.monotonic() < deadline:
+                found = checkpoint.load(folder, "model", "learner")
+                values = {float(x) for tensors in found.tensors.values() for x in tensors["w"]}
+                assert values == {found.meta["update"]} and found.meta["update"] >= before
+                before, reads = found.meta["update"], reads + 1
+                seen.add(before)
+            assert len(seen) > 10, "nothing was saved meanwhile"
+        finally:
+            saving.kill()

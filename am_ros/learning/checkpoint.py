@@ -29,6 +29,7 @@ from am_ros.paths import Folder
 from am_ros.pretrained import find_checkpoint
 
 _FORMAT = "am_ros checkpoint 1"
+_TRIES = 20  # to read a checkpoint that is replaced again and again
 # Beside the weights: so many actions of the data, with which a search can begin.
 DATA_ACTIONS, DATA_ACTIONS_NAME = 512, "data_actions"
 
@@ -88,10 +89,35 @@ def save(folder: Folder, meta: dict[str, Any], tensors: dict[str, Tensors]) -> P
 def load(folder: Folder, *stems: str) -> Checkpoint:
     """Read and verify a checkpoint, a folder or the name of a pretrained one; `stems` names the tensor files wanted.
 
-    Raises AmRosError with one sentence naming the file if anything is missing, damaged or of another format.
+    A training may save meanwhile: what is read is the checkpoint before or the one after. Raises AmRosError with one
+    sentence naming the file if anything is missing, damaged or of another format.
     """
     folder = Path(folder)
-    folder = _old(folder) if not folder.exists() and _old(folder).exists() else find_checkpoint(folder)
+    for tries_left in reversed(range(_TRIES)):
+        there = _identities(folder)
+        try:
+            place = _old(folder) if not folder.exists() and _old(folder).exists() else find_checkpoint(folder)
+            return _read(place, stems or ("model",))
+        except AmRosError:  # of a file, perhaps, that belongs to another checkpoint than the one before
+            if not tries_left or _identities(folder) == there:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _identities(folder: Path) -> list[tuple[int, int, int] | None]:
+    """Which folders lie at both places where a checkpoint may be; None: there is none."""
+    found: list[tuple[int, int, int] | None] = []
+    for place in (folder, _old(folder)):
+        try:
+            status = place.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino, status.st_ctime_ns))
+    return found
+
+
+def _read(folder: Path, stems: tuple[str, ...]) -> Checkpoint:
     path = folder / "checkpoint.json"
     if folder.is_file():
         raise AmRosError(f"{folder}: is a file, but a checkpoint is a folder with checkpoint.json")
@@ -106,7 +132,7 @@ def load(folder: Folder, *stems: str) -> Checkpoint:
     if content.get("sha256") != _digest(content):
         raise AmRosError(f"{path}: is damaged (its content does not match its sha256)")
     tensors = {}
-    for stem in stems or ("model",):
+    for stem in stems:
         file = folder / f"{stem}.safetensors"
         try:
             data = file.read_bytes()
