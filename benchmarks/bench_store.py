@@ -101,6 +101,7 @@ def measured(folder: Path) -> dict[str, float]:
 def run(scratch: Path, quick: bool) -> dict:
     """All figures; stores are made one at a time and deleted again."""
     figures: dict = {"vectors": {}, "images": {}}
+    scratch.mkdir(parents=True, exist_ok=True)
     sizes = [("vectors", name, count, 0) for name, count in VECTORS.items()]
     sizes += [("images", str(pixels), count, pixels) for pixels, count in IMAGES.items()]
     for kind, name, count, pixels in sizes:

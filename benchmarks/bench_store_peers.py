@@ -94,6 +94,7 @@ class Zarr:
 
 
 def measure(kind: type, seen: np.ndarray, numbers: np.ndarray, rounds: int) -> dict[str, float]:
+    Path("runs").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir="runs") as folder:
         subject, rng = kind(Path(folder), seen, numbers), np.random.default_rng(1)
         began = time.process_time()
