@@ -29,8 +29,8 @@ from am_ros.cell.graph import workcell_nodes
 from am_ros.cell.processes import NodeProcess, stop_all
 from am_ros.cell.supervisor import Supervisor
 from am_ros.faults.domain import claim_domain
+from am_ros.nodes.operator_page import NICE
 from am_ros.ros.node.common import RELIABLE_QOS
-from am_ros.workers import NICE
 
 VIEWS = ("", "goals", "episodes", "training", "check", "teach")
 STILL = 0.01  # rad/s: a joint below it stands
