@@ -97,7 +97,7 @@ def run(make_node, name: str, args=None) -> int:
     A node with a method `unfinished()` goes on for as long as that is true, END_S at most.
     """
     stop = StopOnSignal()
-    node = None
+    node = executor = None
     try:
         check_start()
         with entering_ros():
@@ -124,6 +124,8 @@ def run(make_node, name: str, args=None) -> int:
             if hasattr(node, "close"):
                 node.close()
             deliver(node)
+            if executor is not None:  # what it waits with belongs to the node, and would complain once that is gone
+                executor.shutdown(timeout_sec=0)
             node.destroy_node()
         rclpy.try_shutdown()
 
