@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from bench_loader import random_store
+from output import output_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from am_ros.learning.device import find_device
@@ -111,7 +112,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="sizes for a CPU, to try the script")
     parser.add_argument("--updates", type=int, help="of each measurement (default 30, tiny: 2)")
     parser.add_argument("--minutes", type=float, default=7.5, help="begin nothing new after so long")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=output_file)
     arguments = parser.parse_args()
     began, device = time.monotonic(), find_device(arguments.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"

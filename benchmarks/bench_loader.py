@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from output import output_file
 
 from am_ros.learning.loader import to_tensors
 from am_ros.replay.gather import Gather
@@ -94,7 +95,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batches", type=int, default=5)
     parser.add_argument("--rows", type=int, default=1500, help="observations in the store")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=output_file)
     result = measure(arguments := parser.parse_args())
     print(
         f"{result['image_size']} px, batch {result['batch_size']}: {result['gigabytes_per_batch']:.2f} GB; "

@@ -10,7 +10,8 @@ import argparse
 import json
 import tempfile
 import time
-from pathlib import Path
+
+from output import output_file
 
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import write_episode
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--task", default="all", choices=("all", *TASKS))
     parser.add_argument("--episodes", type=int, default=40, help="of each task (default 40)")
     parser.add_argument("--image-size", type=int, default=64, help="pixels (default 64)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--json", type=output_file, help="write the figures to this file")
     arguments = parser.parse_args()
     config = SimConfig(camera=CameraConfig(image_size=arguments.image_size))
     clock, results = Clock(), {}

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from output import output_file
 
 from am_ros.action import ACTION_DIM
 from am_ros.episode import STATE_DIM, EpisodeInfo, Outcome
@@ -128,7 +129,7 @@ def table(labels: dict[str, dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--label", default="after", help="what the figures are called in table and file")
-    parser.add_argument("--json", type=Path, help="file to add them to")
+    parser.add_argument("--json", type=output_file, help="file to add them to")
     parser.add_argument("--scratch", type=Path, default=Path("runs"), help="where stores are made (5 GB)")
     parser.add_argument("--quick", action="store_true", help="stores of a hundredth: does it run?")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)

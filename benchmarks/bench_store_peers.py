@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from output import output_file
 
 from am_ros.replay.store import ReplayStore
 
@@ -110,7 +111,7 @@ def measure(kind: type, seen: np.ndarray, numbers: np.ndarray, rounds: int) -> d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=output_file)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     figures: dict[str, dict] = {}

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from output import output_file
 
 from am_ros.action import ActionSpace
 from am_ros.cell.environment import share_directory
@@ -75,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recordings", type=int, default=20)
     parser.add_argument("--demonstrations", type=int, default=3, help="in each recording")
-    parser.add_argument("--json", type=Path, help="write the table to this file")
+    parser.add_argument("--json", type=output_file, help="write the table to this file")
     arguments = parser.parse_args()
     rows = []
     print("| recording | task | camera | true [s] | found [s] | error [ms] | correlation |")

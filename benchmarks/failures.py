@@ -30,10 +30,10 @@ import math
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from output import output_file
 from q_errors import Judge, Step
 
 from am_ros.action import CONTINUOUS_DIM, TERMINATE
@@ -181,7 +181,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=20_000, help="the first scene")
     parser.add_argument("--near", type=float, default=0.3, help="displacements that count as the same [normalised]")
     parser.add_argument("--variety", type=float, default=0.0)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=output_file)
     a = parser.parse_args()
     actor = PolicyActor(ActorConfig(a.checkpoint))
     config = SimConfig(variety=a.variety, camera=CameraConfig(image_size=actor.image_size))

@@ -3,11 +3,13 @@
     .venv/bin/python benchmarks/flaky.py --runs 10 --load 2 -- -m "not slow" -n 4 --dist loadfile
 
 What follows `--` goes to pytest. `--load`: so many processes that do nothing but take time, for the length of the runs.
-The first lines of every failure are kept in the folder `--out`, a file per test. Exit code 1 if anything failed.
+The first lines of every failure are kept in the folder `--out`, a file per test; runs.jsonl there has a line for each
+run, of earlier calls too. Exit code 1 if anything failed.
 """
 
 import argparse
 import functools
+import json
 import os
 import re
 import subprocess
@@ -68,6 +70,18 @@ def keep(number: int, name: str, text: str, out: Path) -> None:
         print(f"run {number}:", *lines[:KEPT_LINES], "", sep="\n", file=kept)
 
 
+def note(file: Path, run: dict) -> None:
+    """Add a run to those that were made before."""
+    with open(file, "a", encoding="utf-8") as runs:
+        runs.write(json.dumps(run) + "\n")
+
+
+def commit() -> str:
+    """Which one is tested, with a plus if something was changed since; empty outside of git."""
+    done = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10)
@@ -86,6 +100,8 @@ def main() -> int:
                 keep(number, name, text, out)
             failed.update(list(found))
             seconds = time.monotonic() - began_s
+            about = {"commit": commit(), "load": options.load, "seconds": round(seconds), "failed": sorted(found)}
+            note(options.out / "runs.jsonl", {"time": time.strftime("%Y-%m-%d %H:%M:%S"), **about})
             print(f"run {number} of {options.runs}: {len(found)} failed, {seconds:.0f} s", flush=True)
     print(f"{options.runs} runs beside {options.load} busy processes; what failed is kept in {out}")
     for name, count in failed.most_common():

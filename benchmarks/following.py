@@ -6,7 +6,8 @@
 import argparse
 import json
 import time
-from pathlib import Path
+
+from output import output_file
 
 from am_ros.control.controller import ControllerConfig
 from am_ros.control.guard import GuardConfig
@@ -33,7 +34,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--reduced", action="store_true")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--json", type=output_file, help="write the figures to this file")
     arguments = parser.parse_args()
     limits, guard = MotionLimits(velocity_scale=arguments.scale), GuardConfig(reduced=arguments.reduced)
     config = ControllerConfig(limits=limits, guard=guard)

@@ -6,10 +6,10 @@ Also draws one scene at every camera size of the issue: docs/images/camera_sizes
 """
 
 import argparse
-from pathlib import Path
 
 import cv2
 import numpy as np
+from output import output_file
 
 from am_ros.evaluation.drawing import GREEN, GREY, RED, goal_tile, grid, tile, title, write_png
 from am_ros.sim.camera import CameraConfig
@@ -20,7 +20,7 @@ from am_ros.sim.workcell import SimConfig
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="PNG file")
+    parser.add_argument("--out", type=output_file, required=True, help="PNG file")
     parser.add_argument("--scene", type=int, default=3, help="number in the evaluation set (default 3)")
     parser.add_argument("--pixels", type=int, default=144, help="of one tile (default 144)")
     parser.add_argument("--sizes", type=int, nargs="*", help="draw one scene at these camera sizes instead")

@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from output import output_file
 from PIL import Image
 
 from am_ros.consistency import ConsistencyConfig, check_view
@@ -46,10 +47,10 @@ def main() -> None:
     parser.add_argument("--still", type=int, default=0, help="pairs with a camera that did not move")
     parser.add_argument("--moved", type=int, default=0, help="of these, so many with one that did, in every way")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--rows", type=Path, default=Path("runs/consistency.jsonl"), help="measurements, kept")
-    parser.add_argument("--json", type=Path, help="write the table to this file")
-    parser.add_argument("--picture", type=Path, help="draw the curves into this PNG")
-    parser.add_argument("--overlay", type=Path, help="draw one pair, still and turned, into this PNG")
+    parser.add_argument("--rows", type=output_file, default=Path("runs/consistency.jsonl"), help="measurements, kept")
+    parser.add_argument("--json", type=output_file, help="write the table to this file")
+    parser.add_argument("--picture", type=output_file, help="draw the curves into this PNG")
+    parser.add_argument("--overlay", type=output_file, help="draw one pair, still and turned, into this PNG")
     arguments = parser.parse_args()
     measure(arguments)
     rows = [json.loads(line) for line in arguments.rows.read_text().splitlines()]
@@ -60,7 +61,6 @@ def main() -> None:
     if arguments.picture:
         plot(rows, table, arguments.picture)
     if arguments.overlay:
-        arguments.overlay.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(overlay()).quantize(256).save(arguments.overlay, optimize=True)
 
 
@@ -212,7 +212,6 @@ def plot(rows: list[dict], table: dict, path: Path) -> None:
     right.legend(fontsize=8)
     for axis in (left, right):
         axis.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 
 

@@ -4,10 +4,10 @@
 """
 
 import argparse
-from pathlib import Path
 
 import cv2
 import numpy as np
+from output import output_file
 from PIL import Image
 
 from am_ros.evaluation.drawing import GREEN, GREY, goal_tile, tile
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--task", default="pick_place")
     parser.add_argument("--scene", type=int, default=0, help="number in the evaluation set")
     parser.add_argument("--pixels", type=int, default=320, help="of each of the two pictures")
-    parser.add_argument("--out", type=Path, required=True, help="GIF file")
+    parser.add_argument("--out", type=output_file, required=True, help="GIF file")
     arguments = parser.parse_args()
     policy, task = Policy.load(find_checkpoint(arguments.checkpoint)), find_task(arguments.task)
     config = SimConfig(variety=0.0, camera=CameraConfig(image_size=policy.image_size))
@@ -80,7 +80,6 @@ def main() -> None:
     # One palette for all frames: what does not move stays the same from frame to frame, and costs nothing.
     palette = Image.fromarray(cv2.vconcat([frames[0], frames[-1]])).quantize(COLOURS, dither=Image.Dither.NONE)
     pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     pictures[0].save(arguments.out, save_all=True, append_images=pictures[1:], duration=90, loop=0, optimize=True)
     size = arguments.out.stat().st_size / 1e6
     print(f"{arguments.out}: {len(frames)} frames, {size:.2f} MB, {'reached' if reached else 'not reached'}")

@@ -12,6 +12,8 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from output import output_file
+
 from am_ros.episode import Outcome
 from am_ros.evaluation.statistics import wilson_interval
 from am_ros.sim.camera import CameraConfig
@@ -31,8 +33,8 @@ def main() -> None:
     parser.add_argument("--task", default="all", choices=("all", *TASKS))
     parser.add_argument("--trials", type=int, default=50, help="per task and noise (default 50)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--picture", type=Path, help="draw them into this PNG")
+    parser.add_argument("--json", type=output_file, help="write the figures to this file")
+    parser.add_argument("--picture", type=output_file, help="draw them into this PNG")
     arguments = parser.parse_args()
     tasks = list(TASKS) if arguments.task == "all" else [arguments.task]
     table = measure(tasks, arguments.trials, arguments.workers)
@@ -121,7 +123,6 @@ def draw(table: dict[str, list[int]], trials: int, path: Path) -> None:
         axis.grid(alpha=0.3)
     figure.supxlabel("noise of the demonstrator", fontsize=9)
     figure.supylabel(f"success, {trials} trials", fontsize=9)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 

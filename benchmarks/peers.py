@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bags import make_episode
+from output import output_file
 
 from am_ros.action import ACTION_DIM, ActionSpace
 from am_ros.bags.episodes import read_episode, write_episode
@@ -183,7 +184,7 @@ def reading(folder: Path, side: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--json", type=output_file, help="write the figures to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

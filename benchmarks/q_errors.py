@@ -16,10 +16,10 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from output import output_file
 
 from am_ros.action import CONTINUOUS_DIM, TERMINATE
 from am_ros.evaluation.actors import ActorConfig, PolicyActor, searching
@@ -142,7 +142,7 @@ def main() -> int:
     parser.add_argument("--first-scene", type=int, default=20_000)
     parser.add_argument("--near", type=float, default=0.3, help="displacements that count as the same [normalised]")
     parser.add_argument("--q-alone", action="store_true", help="act by Q alone, whatever the checkpoint asks for")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=output_file)
     a = parser.parse_args()
     search = searching(objective="q", prior_weight=0.0, prior_share=0.0) if a.q_alone else ()
     actor = PolicyActor(ActorConfig(a.checkpoint, search=search))

@@ -17,6 +17,7 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from output import output_file
 from vector_study import changed
 
 from am_ros import configuration
@@ -183,8 +184,8 @@ def main() -> int:
     running.add_argument("--out", type=Path, required=True)
     showing = verbs.add_parser("table")
     showing.add_argument("out", type=Path)
-    showing.add_argument("--json", type=Path, help="write every run's figures to this file")
-    showing.add_argument("--picture", type=Path, help="draw the curve")
+    showing.add_argument("--json", type=output_file, help="write every run's figures to this file")
+    showing.add_argument("--picture", type=output_file, help="draw the curve")
     a = parser.parse_args()
     if a.verb == "collect":
         print(json.dumps(collect(a.task, a.episodes, a.out, a.seed, a.workers).summary(), indent=2))

@@ -10,9 +10,9 @@ the goal is reached there.
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
+from output import output_file
 
 from am_ros.evaluation.actors import ActorConfig
 from am_ros.evaluation.played_walks import WatchedActor
@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--task", default="pick_place", help="one, or several, separated by commas")
     parser.add_argument("--trials", type=int, default=60, help="per task")
     parser.add_argument("--first-scene", type=int, default=20_000)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=output_file)
     a = parser.parse_args()
     actor, trials = WatchedActor(ActorConfig(a.checkpoint)), []
     config = SimConfig(variety=0.0, camera=CameraConfig(image_size=actor.image_size))

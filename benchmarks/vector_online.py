@@ -21,6 +21,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from output import output_file
 from vector_study import FIRST_SCENE, first_episodes, variant
 
 from am_ros.errors import AmRosError
@@ -186,8 +187,8 @@ def main() -> int:
     running.add_argument("--out", type=Path, required=True)
     showing = verbs.add_parser("table", help="all that ran, as a table, and as JSON and a picture")
     showing.add_argument("out", type=Path, nargs="+")
-    showing.add_argument("--json", type=Path)
-    showing.add_argument("--picture", type=Path)
+    showing.add_argument("--json", type=output_file)
+    showing.add_argument("--picture", type=output_file)
     a = parser.parse_args()
     if a.verb == "table":
         runs = results(a.out)

@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from output import output_file
 
 from am_ros import configuration
 from am_ros.episode import EpisodeInfo, Outcome
@@ -219,7 +220,7 @@ def main() -> int:
     running.add_argument("--out", type=Path, required=True)
     showing = verbs.add_parser("table")
     showing.add_argument("out", type=Path)
-    showing.add_argument("--json", type=Path, help="write every run's figures to this file")
+    showing.add_argument("--json", type=output_file, help="write every run's figures to this file")
     a = parser.parse_args()
     if a.verb == "collect":
         show = ProgressLine(sys.stderr, "collect", "episodes").show

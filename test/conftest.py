@@ -71,6 +71,19 @@ def pytest_sessionfinish():
     remove_stale_segments()
 
 
+NODES: list = []  # that the test under way has started
+SHOWN_LINES = 40
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """A test that fails shows what its nodes said last."""
+    report = (yield).get_result()
+    if report.failed:
+        for node in NODES:
+            report.sections.append((f"output of {node.spec.label}", "\n".join(node.output.splitlines()[-SHOWN_LINES:])))
+
+
 def wait_until(condition, timeout_s: float = 30.0, what: str = "the condition") -> None:
     """Poll until `condition()` is true; fail with `what` after the timeout."""
     deadline = time.monotonic() + timeout_s
@@ -109,12 +122,14 @@ def start_node(ros_env):
         spec = NodeSpec(executable, name, namespace, parameters, files, remap or {})
         process = NodeProcess(spec, env={**ros_env, **(env or {})})
         started.append(process)
+        NODES.append(process)
         if ready:
             process.wait_for_line(ready, PATIENCE_S)
         return process
 
     yield start
     stop_all(started)
+    NODES.clear()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """benchmarks/flaky.py on a suite in which one test fails now and then."""
 
+import json
 import os
 import subprocess
 import sys
@@ -36,6 +37,8 @@ def test_what_fails_now_and_then_is_counted_and_its_first_lines_are_kept(tmp_pat
     assert "beside 1 busy processes" in ended.stdout and "test_holds" not in ended.stdout
     (kept,) = (tmp_path / "out").glob("*/test_suite_test_fails_every_second_time.txt")
     assert kept.read_text().startswith("run 2:\nValueError: the second time\n")
+    runs = [json.loads(line) for line in (tmp_path / "out" / "runs.jsonl").read_text().splitlines()]
+    assert [(run["load"], run["failed"]) for run in runs] == [(1, []), (1, ["test_suite::test_fails_every_second_time"])]
 
 
 def test_a_suite_that_does_not_begin_is_a_failure(tmp_path):

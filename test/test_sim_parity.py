@@ -26,9 +26,9 @@ def cell(ros, start_node, tmp_path):
         ("sim_workcell", {"real_time_factor": 3.0}),
         ("cartesian_controller", {}),
         ("scripted_expert", {}),
-        ("episode_logger", {"folder": str(tmp_path / "logged")}),
     ):
         start_node(name, **parameters)
+    start_node("episode_logger", folder=str(tmp_path / "logged"), ready="ready")  # it must hear the first step
     return ros
 
 

@@ -30,7 +30,11 @@ from am_ros.images import array_from_image, fill_image
 from am_ros.ros.introspection.current_image import ANY_TIME, CurrentImage, Received
 from am_ros.ros.introspection.goal_check import GoalCheck
 from am_ros.ros.messages.goal import goal_message
+from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import declare, from_ns, run, subscribe_joints, to_ns
+from am_ros.ros.node.unwaited import Unwaited, take_all
+
+HEAR_S = 0.1  # how old a joint state may seem too young
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class GoalRegistry(Node):
         self._library = GoalLibrary(self.config.folder)
         self._joints: dict[tuple[str, ...], Received] = {}  # by their names
         self._image = CurrentImage(self, self.config.fresh_timeout_s, self.config.max_age_s, self._lacks_joints)
-        subscribe_joints(self, self._on_joints)
+        self._unwaited = subscribe_joints(self, self._on_joints, Unwaited())
+        steady_timer(self, HEAR_S, lambda: take_all(self._unwaited))
         # A group of its own: while a record waits for its image, the other callbacks go on and the next record waits.
         self.create_service(RecordGoal, "~/record", self._record, callback_group=MutuallyExclusiveCallbackGroup())
         self.create_service(ListGoals, "~/list", self._list)
@@ -130,6 +135,7 @@ class GoalRegistry(Node):
 
     def _current_joints(self) -> tuple[tuple[str, ...], tuple[float, ...]]:
         """Names and positions; both empty if there is no current joint state and none is required."""
+        take_all(self._unwaited)
         topic, ages = self.resolve_topic_name(topics.JOINT_STATES), [last.age_s for last in self._joints.values()]
         current = [last.message for last in self._joints.values() if last.age_s <= self.config.max_age_s]
         if not current:

@@ -30,6 +30,7 @@ from am_ros.ros.commanding.commander import FINAL_REFUSALS, POLL_S, Commander
 from am_ros.ros.messages.acting import ActingConfig, Choice, Ended, Label, Seen, action_message
 from am_ros.ros.node.common import IMAGES_QOS, RELIABLE_QOS, SENSOR_QOS, from_ns, subscribe_joints, to_ns
 from am_ros.ros.node.single_goal import Cancellation
+from am_ros.ros.node.unwaited import Unwaited, take_all
 
 
 @dataclass
@@ -60,8 +61,10 @@ class EpisodeRunner:
         self._jump = ""
         self._gaps = SequenceGaps()
         node.create_subscription(Image, topics.IMAGE, self._on_image, IMAGES_QOS)
-        subscribe_joints(node, self._on_joints)
-        node.create_subscription(PoseStamped, topics.EE_POSE, self._on_pose, SENSOR_QOS)
+        self._unwaited = subscribe_joints(node, self._on_joints, group := Unwaited())
+        self._unwaited.append(
+            node.create_subscription(PoseStamped, topics.EE_POSE, self._on_pose, SENSOR_QOS, callback_group=group)
+        )
         self._steps = node.create_publisher(Step, topics.STEP, RELIABLE_QOS)
         self._events = node.create_publisher(EpisodeEvent, topics.EPISODE_EVENT, RELIABLE_QOS)
         self._commander = Commander(node, config)
@@ -136,6 +139,7 @@ class EpisodeRunner:
     def _fault(self) -> str | None:
         """What ends the episode now: the clock, the images, or the controller; None while all is well."""
         with self._news:
+            take_all(self._unwaited)
             now_s = time.monotonic()
             # A process that got no processor for a while finds all silent at once: the first to be overdue is told.
             images_s = min(now_s, self._commander.overdue_s)
@@ -175,6 +179,7 @@ class EpisodeRunner:
 
         They come by different ways: the image of a scene that was just reset may be here before the pose in it.
         """
+        take_all(self._unwaited)
         if self._image is None or self._pose is None or self._opening is None:
             return None
         (image, rgb), pose = self._image, self._pose

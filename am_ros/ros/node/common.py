@@ -12,11 +12,13 @@ import rclpy
 from builtin_interfaces.msg import Duration as DurationMsg
 from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.callback_groups import CallbackGroup
 from rclpy.duration import Duration
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 
@@ -226,10 +228,12 @@ class StopOnSignal:
         self.requested = True
 
 
-def subscribe_joints(node, callback) -> None:
+def subscribe_joints(node, callback, group: CallbackGroup | None = None) -> list[Subscription]:
     """Hear the joints of the arm and those of the gripper, which may come by a topic of their own."""
-    for topic in (topics.JOINT_STATES, topics.GRIPPER_STATES):
-        node.create_subscription(JointState, topic, callback, SENSOR_QOS)
+    return [
+        node.create_subscription(JointState, topic, callback, SENSOR_QOS, callback_group=group)
+        for topic in (topics.JOINT_STATES, topics.GRIPPER_STATES)
+    ]
 
 
 def to_ns(stamp) -> int:

@@ -7,7 +7,6 @@ from collections import deque
 from am_msgs.msg import ControllerStatus
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
-from rclpy.callback_groups import CallbackGroup
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, JointState
@@ -20,6 +19,7 @@ from am_ros.ros.introspection.names import full_name
 from am_ros.ros.messages.acting import ActingConfig
 from am_ros.ros.node.clocks import steady_timer
 from am_ros.ros.node.common import LATCHED_QOS, SENSOR_QOS
+from am_ros.ros.node.unwaited import Unwaited, take_all
 
 # The newest one counts: a page that is late wants no others.
 NEWEST_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
@@ -36,27 +36,6 @@ STATES = {
     ControllerStatus.INACTIVE: "inactive", ControllerStatus.IDLE: "idle", ControllerStatus.MOVING: "moving",
     ControllerStatus.PROTECTIVE_STOP: "protective stop",
 }  # fmt: skip
-
-
-class Unwaited(CallbackGroup):
-    """Of subscriptions for which the executor does not wait: to be woken by each message costs more than to read it."""
-
-    def can_execute(self, _entity) -> bool:
-        return False
-
-    def beginning_execution(self, _entity) -> bool:
-        return False
-
-    def ending_execution(self, _entity) -> None:
-        pass
-
-
-def take_newest(subscription: Subscription) -> None:
-    """Hand what has come to an unwaited subscription to its callback."""
-    with subscription.handle:
-        found = subscription.handle.take_message(subscription.msg_type, subscription.raw)
-    if found is not None:
-        subscription.callback(found[0])
 
 
 class CellListener:
@@ -154,8 +133,7 @@ class CellListener:
             )
             if name == topics.DIAGNOSTICS:
                 self._listening_s = now_s
-        for name in self._polled.keys() & self._subscriptions.keys():
-            take_newest(self._subscriptions[name])
+        take_all(self._subscriptions[name] for name in self._polled.keys() & self._subscriptions.keys())
         if wanted and now_s - self._graph_s > GRAPH_S:
             self._graph_s = now_s
             self._nodes = self._look_at_graph()
