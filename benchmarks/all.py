@@ -69,7 +69,7 @@ BENCHMARKS = (
     )),
     Benchmark("camera", ("bench_camera_path.py", "--size", "472", "--rate", "30", "--seconds", "10"), ()),
     Benchmark("page", ("bench_page.py", "--seconds", "8", "--steps", "10"), (), patience=3),
-    Benchmark("store", ("bench_store.py", "--quick"), (
+    Benchmark("store", ("bench_store.py", "--quick", "--drawing"), (
         Figure("drawn from a store at 64 px", rf"items per CPU second at 64 px \| {NUMBER}", "items/s", COPY, True),
         Figure("drawn from a store at 472 px", rf"items per CPU second at 472 px \| {NUMBER}", "items/s", COPY, True),
     )),

@@ -1,14 +1,16 @@
-"""What a replay store costs: to open, to hold, to draw from; on vectors at three sizes and on images of three.
+"""What a replay store costs: to fill, to open, to hold, to draw from and to learn from; on vectors and on images.
 
-python benchmarks/bench_store.py --label after --json docs/data/store.json    # 6 minutes of one core, 5 GB of disk
+python benchmarks/bench_store.py --label now --json docs/data/store.json    # 6 minutes of a quiet machine, 5 GB of disk
 
-Each figure comes from a process of its own. Times are CPU time, so that others on the machine count less; memory is
-what belongs to the process alone (RssAnon), for the files' pages are shared. Figures of other labels in the JSON
-file stay, and are printed beside.
+Each figure comes from a process of its own. Drawing is CPU time; what several processes share is time of the clock.
+Memory is what belongs to the process alone (RssAnon), for the files' pages are shared. Figures of other labels in the
+JSON file stay, and are printed beside. For those of an older commit: `git worktree add /tmp/old COMMIT`, and run this
+file with PYTHONPATH=/tmp/old.
 """
 
 import argparse
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -19,11 +21,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from bags import make_episode
 from output import output_file
 
-from am_ros.action import ACTION_DIM
+from am_ros.action import ACTION_DIM, ActionSpace
+from am_ros.bags.episodes import write_episode
 from am_ros.episode import STATE_DIM, EpisodeInfo, Outcome
 from am_ros.replay.arrays import Rows
+from am_ros.replay.from_bags import ingest
 from am_ros.replay.sampling import GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
 
@@ -31,6 +36,9 @@ STEPS = 12  # of an episode
 BATCH = 128
 VECTORS = {"10k": 834, "1M": 83_334, "10M": 800_000}  # episodes: 10 008, 1.0 M and 9.6 M transitions
 IMAGES = {64: 1500, 128: 800, 472: 100}  # pixels: episodes, 0.24 to 0.87 GB of them
+BAGS = {64: 3000, 472: 200}  # pixels: bags to read
+PROCESSES = (1, 2)
+WARM_UP, UPDATES = 20, 300  # of preset small, with a batch of 128 that the processes share
 
 
 def episodes(count: int, pixels: int) -> Iterator[Rows]:
@@ -99,10 +107,49 @@ def measured(folder: Path) -> dict[str, float]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def run(scratch: Path, quick: bool) -> dict:
+def bags_per_s(scratch: Path, quick: bool) -> dict[str, dict[str, float]]:
+    """Bags of smooth pictures read into a store, per second of the clock, by so many processes."""
+    figures: dict[str, dict[str, float]] = {}
+    space = ActionSpace()
+    for pixels, count in BAGS.items():
+        count = 8 if quick else count
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            episode = make_episode(pixels)
+            for number in range(count):
+                write_episode(episode.with_info(episode_id=f"e{number}"), Path(folder) / "bags", space, False)
+            for workers in PROCESSES:
+                store = ReplayStore.create(Path(folder) / f"store_{workers}", (pixels, pixels))
+                began = time.monotonic()
+                ingest(Path(folder) / "bags", store, space, workers=workers)
+                figures.setdefault(str(pixels), {})[str(workers)] = round(count / (time.monotonic() - began), 1)
+    return figures
+
+
+def update_ms(scratch: Path, quick: bool) -> dict[str, float]:
+    """An update of the recipe `default` at 64 px, by so many processes that share its batch; time of the clock."""
+    figures, updates = {}, 60 if quick else UPDATES
+    for processes in PROCESSES:
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            out = Path(folder) / "out"
+            build(out / "replay", 20 if quick else 400, 64)
+            command = [sys.executable, "-c", "from am_ros.cli import main; main()", "train", "--out", str(out)]
+            command += ["--batch-size", "128", "--updates", str(updates), "--processes", str(processes)]
+            alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # a thread for each process
+            subprocess.run(command, check=True, capture_output=True, env=alone)
+            rows = np.genfromtxt(out / "metrics.csv", delimiter=",", names=True)
+            rows = rows[rows["update"] >= WARM_UP]
+            spent_s, made = (rows[name][-1] - rows[name][0] for name in ("trained_s", "update"))
+            figures[str(processes)] = round(1e3 * float(spent_s / made), 1)
+    return figures
+
+
+def run(scratch: Path, quick: bool, drawing: bool) -> dict:
     """All figures; stores are made one at a time and deleted again."""
     figures: dict = {"vectors": {}, "images": {}}
     scratch.mkdir(parents=True, exist_ok=True)
+    if not drawing:
+        figures |= {"bags_per_s": bags_per_s(scratch, quick), "update_ms": update_ms(scratch, quick)}
+        print(figures, file=sys.stderr, flush=True)
     sizes = [("vectors", name, count, 0) for name, count in VECTORS.items()]
     sizes += [("images", str(pixels), count, pixels) for pixels, count in IMAGES.items()]
     for kind, name, count, pixels in sizes:
@@ -120,25 +167,33 @@ def table(labels: dict[str, dict]) -> str:
     rows += [("memory after 1700 batches, MB", "vectors", "10M", "after_batches_mb")]
     rows += [(f"batch of {BATCH} at {n} transitions, ms of CPU", "vectors", n, "batch_ms") for n in VECTORS]
     rows += [(f"items per CPU second at {p} px", "images", str(p), "items_per_s") for p in IMAGES]
+    ways = [(n, "1 process" if n == 1 else f"{n} processes") for n in PROCESSES]
+    plain = [(f"update of {BATCH} items at 64 px, {who}, ms", "update_ms", str(n)) for n, who in ways]
+    if all("update_ms" in figures for figures in labels.values()):
+        rows += [(f"bags per second at {p} px, {who}", "bags_per_s", str(p), str(n)) for p in BAGS for n, who in ways]
+    else:
+        plain = []
     lines = ["| | " + " | ".join(labels) + " |", "|---|" + "---|" * len(labels)]
     for title, kind, size, name in rows:
         lines.append(f"| {title} | " + " | ".join(f"{f[kind][size][name]:,}" for f in labels.values()) + " |")
+    lines += [f"| {t} | " + " | ".join(f"{f[kind][n]:,}" for f in labels.values()) + " |" for t, kind, n in plain]
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--label", default="after", help="what the figures are called in table and file")
+    parser.add_argument("--label", default="now", help="what the figures are called in table and file")
     parser.add_argument("--json", type=output_file, help="file to add them to")
     parser.add_argument("--scratch", type=Path, default=Path("runs"), help="where stores are made (5 GB)")
     parser.add_argument("--quick", action="store_true", help="stores of a hundredth: does it run?")
+    parser.add_argument("--drawing", action="store_true", help="no bags are read and nothing is learned")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(arguments.measure)))
         return
     there = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
-    figures = run(arguments.scratch, arguments.quick)
+    figures = run(arguments.scratch, arguments.quick, arguments.drawing)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     there[arguments.label] = figures | {"commit": commit, "machine": machine(), "numpy": np.__version__}
     print(table(there))

@@ -19,8 +19,8 @@ from vector_study import FixtureInPlace  # noqa: F401, registers the task
 
 from am_ros.action import CONTINUOUS_DIM
 from am_ros.learning.loader import to_tensors
+from am_ros.learning.method_config import MethodConfig
 from am_ros.learning.methods.actionable_models import skew_goals
-from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.policy import Policy
 from am_ros.replay.sampling import GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore

@@ -27,3 +27,9 @@ def test_command_line_starts_without_heavy_libraries():
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "[]"
+
+
+def test_the_trainer_node_leaves_torch_to_the_process_that_trains():
+    code = "import sys; import am_ros.nodes.trainer; print([m for m in ('torch', 'pybullet') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -10,7 +10,7 @@ from learning_data import DotWorld, random_episodes
 from am_ros.action import OPEN, TERMINATE, ActionSpace
 from am_ros.errors import AmRosError
 from am_ros.learning import methods
-from am_ros.learning.cem import CemConfig, Prior, maximise
+from am_ros.learning.cem import CemConfig, Prior, maximise, objective_value
 from am_ros.learning.loader import to_tensors
 from am_ros.learning.methods import MethodConfig
 from am_ros.learning.methods.bellman import td_target
@@ -276,7 +276,7 @@ def test_the_objective_prior_gives_the_priors_mean():
     with torch.no_grad():
         encoding = network.encode(*pixels, torch.randn(5, 6))
         prior, cem = network.prior(encoding), CemConfig(samples=2, iterations=1, objective="prior", terminate=False)
-        best, _ = maximise(lambda a: cem.value(network.score(encoding, a)), 5, cem, prior=prior)
+        best, _ = maximise(lambda a: objective_value(cem, network.score(encoding, a)), 5, cem, prior=prior)
     torch.testing.assert_close(best[:, :4], prior.mean.clamp(-1, 1))
     assert torch.equal(best[:, 4:6].argmax(dim=1), prior.logits[:, :2].argmax(dim=1))
 

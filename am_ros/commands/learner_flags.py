@@ -3,8 +3,8 @@
 from typing import Any
 
 from am_ros import configuration
-from am_ros.learning.methods import MethodConfig
-from am_ros.learning.networks import NetworkConfig
+from am_ros.learning.method_config import MethodConfig
+from am_ros.learning.network_config import NetworkConfig
 from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
 from am_ros.replay.sampling import GoalConfig
 

@@ -18,7 +18,7 @@ from am_ros.learning.parallel import train
 from am_ros.learning.progress import Progress
 from am_ros.learning.recipes import RECIPES, find_recipe
 from am_ros.learning.trainer import Trainer
-from am_ros.learning.two_parts import CLONING
+from am_ros.learning.trainer_config import CLONING
 from am_ros.replay.from_bags import ingest
 from am_ros.replay.store import ReplayStore
 from am_ros.signals import held_back

@@ -7,7 +7,7 @@ from am_ros.evaluation.actors import ActorConfig, load_policy, searching
 from am_ros.evaluation.statistics import summarise
 from am_ros.evaluation.trials import TrialPlan, run_trials
 from am_ros.learning.cem import CemConfig
-from am_ros.learning.methods.config import HEAD_ALONE as WITHOUT_Q
+from am_ros.learning.method_config import HEAD_ALONE as WITHOUT_Q
 from am_ros.paths import Folder
 
 Ways: TypeAlias = dict[str, tuple[tuple[str, object], ...]]  # by a name: what is changed of a search

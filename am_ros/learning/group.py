@@ -25,7 +25,6 @@ from am_ros.learning.types import Tensors
 _PATIENCE = timedelta(hours=12)
 # A host that lost its power says nothing: after so long without a word the others give up, and torchrun starts anew.
 _SILENCE = timedelta(minutes=10)
-COMPRESSIONS = ("none", "bf16")
 
 Told: TypeAlias = Callable[[], tuple[Tensors, float, bool]]
 

@@ -25,8 +25,8 @@ from am_ros.learning.group import Group, Launch, launched
 from am_ros.learning.keeper import sole_writer
 from am_ros.learning.progress import Progress
 from am_ros.learning.trainer import Trainer
-from am_ros.learning.trainer_config import LearnerConfig
-from am_ros.learning.two_parts import CLONING, cloning_part, has_two_parts, is_over, q_part, told
+from am_ros.learning.trainer_config import CLONING, LearnerConfig
+from am_ros.learning.two_parts import cloning_part, has_two_parts, is_over, q_part, told
 from am_ros.paths import Folder
 from am_ros.replay.store import ReplayStore
 from am_ros.signals import leave_to_parent, spare_resource_tracker

@@ -14,7 +14,7 @@ from am_ros.action import DISCRETE_DIM, ActionSpace, CartesianAction
 from am_ros.episode import STATE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning import checkpoint
-from am_ros.learning.cem import CemConfig, maximise
+from am_ros.learning.cem import CemConfig, maximise, objective_value
 from am_ros.learning.device import find_device
 from am_ros.learning.networks import NetworkConfig, QNetwork, make_network
 from am_ros.learning.qt_opt_acting import for_acting
@@ -192,7 +192,7 @@ class Policy:
             logits = self.acting.score(encoding, actions).float()
             if self.keeps_candidates:
                 seen.append((actions[0], logits[0]))
-            return self.cem.value(logits)
+            return objective_value(self.cem, logits)
 
         ends, q_end = self._stop(encoding, goals)
         if ends.all():

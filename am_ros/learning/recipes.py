@@ -9,9 +9,9 @@ from typing import Any
 
 from am_ros import configuration
 from am_ros.errors import AmRosError
-from am_ros.learning.cem import CemConfig
-from am_ros.learning.methods import MethodConfig
-from am_ros.learning.networks import NetworkConfig
+from am_ros.learning.cem_config import CemConfig
+from am_ros.learning.method_config import MethodConfig
+from am_ros.learning.network_config import NetworkConfig
 from am_ros.learning.trainer_config import FACTORED, LearnerConfig, TrainerConfig
 from am_ros.replay.sampling import GoalConfig
 

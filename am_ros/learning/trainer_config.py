@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 
 from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
-from am_ros.learning.cem import CemConfig
-from am_ros.learning.group import COMPRESSIONS
-from am_ros.learning.methods.config import HEAD_ALONE, WITH_HEAD, MethodConfig
-from am_ros.learning.networks import NetworkConfig
+from am_ros.learning.cem_config import CemConfig
+from am_ros.learning.method_config import HEAD_ALONE, WITH_HEAD, MethodConfig
+from am_ros.learning.network_config import NetworkConfig
 from am_ros.replay.sampling import GoalConfig
 
 DEFAULT_UPDATES = 6000
+COMPRESSIONS = ("none", "bf16")  # of gradients on their way between processes
+CLONING = "cloning"  # folder and name of the first part of a training in two parts
 FACTORED = 64  # numbers in each vector of a contrastive critic, unless the network says how many
 # What may change when a training goes on: how long it takes, what it keeps, and what makes the same weights otherwise.
 FREE_SETTINGS = (

@@ -11,10 +11,8 @@ from pathlib import Path
 from am_ros.learning import checkpoint
 from am_ros.learning.progress import Progress
 from am_ros.learning.recipes import RECIPES
-from am_ros.learning.trainer_config import LearnerConfig, TrainerConfig
+from am_ros.learning.trainer_config import CLONING, LearnerConfig, TrainerConfig
 from am_ros.paths import Folder
-
-CLONING = "cloning"  # folder and name of the first part
 
 
 def has_two_parts(config: LearnerConfig, out: Folder, start_from: Folder | None) -> bool:

@@ -5,15 +5,17 @@ import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from am_ros.action import ActionSpace
 from am_ros.errors import AmRosError
-from am_ros.learning.parallel import train
 from am_ros.learning.progress import Progress
-from am_ros.learning.trainer import Trainer
 from am_ros.learning.trainer_config import LearnerConfig
 from am_ros.signals import leave_to_parent, spare_resource_tracker
 from am_ros.workers import come_second
+
+if TYPE_CHECKING:
+    from am_ros.learning.trainer import Trainer
 
 
 class TrainingWorker:
@@ -76,6 +78,8 @@ def _train(
     pipe: Connection, config: LearnerConfig, store_folder: Path, out: Path, action_space: ActionSpace
 ) -> None:
     """The child: trains and obeys commands until it is done."""
+    from am_ros.learning.parallel import train  # and torch: the parent, who only gives orders, does without
+
     leave_to_parent()  # who says when to stop, so that the last checkpoint is written
     come_second()
 
@@ -98,7 +102,7 @@ class _Obedient:
         self._pipe, self._stopped, self._paused = pipe, False, False
         self._trainer: Trainer | None = None
 
-    def takes(self, trainer: Trainer) -> None:
+    def takes(self, trainer: "Trainer") -> None:
         """From now on this one is at work."""
         first, self._trainer = self._trainer is None, trainer
         if first:

@@ -21,8 +21,7 @@ from am_ros.configuration import parameter
 from am_ros.errors import AmRosError
 from am_ros.learning.progress import Progress
 from am_ros.learning.recipes import RECIPES, find_recipe
-from am_ros.learning.trainer_config import LearnerConfig
-from am_ros.learning.two_parts import CLONING
+from am_ros.learning.trainer_config import CLONING, LearnerConfig
 from am_ros.learning.worker import TrainingWorker
 from am_ros.paths import inside
 from am_ros.replay.from_bags import ingest

@@ -17,7 +17,7 @@ LIBRARY = (
     "am_ros.action", "am_ros.episode", "am_ros.goals", "am_ros.bags.episodes", "am_ros.bags.reader",
     "am_ros.bags.writer", "am_ros.replay.store", "am_ros.replay.sampling", "am_ros.learning.trainer",
     "am_ros.learning.trainer_config", "am_ros.learning.recipes", "am_ros.learning.policy", "am_ros.learning.cem",
-    "am_ros.learning.networks", "am_ros.learning.methods.config", "am_ros.control.kinematics",
+    "am_ros.learning.networks", "am_ros.learning.method_config", "am_ros.control.kinematics",
     "am_ros.control.trajectory", "am_ros.sim.tasks",
 )  # fmt: skip
 

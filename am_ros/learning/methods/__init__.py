@@ -1,8 +1,8 @@
 """The methods: what a batch teaches a network. One file each; `loss` finds them by the name in the configuration."""
 
 from am_ros.errors import AmRosError
+from am_ros.learning.method_config import NAMES, MethodConfig
 from am_ros.learning.methods import actionable_models, contrastive, gcbc, gcivl, her, her_random_negatives, qt_opt
-from am_ros.learning.methods.config import NAMES, MethodConfig
 from am_ros.learning.networks import Lagged, QNetwork, as_list
 from am_ros.learning.types import Generator, Loss, Tensors
 from am_ros.replay.sampling import IMAGES, GoalConfig

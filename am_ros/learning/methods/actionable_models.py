@@ -14,8 +14,8 @@ from am_ros.action import DISCRETE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning import draws
 from am_ros.learning.cem import one_hot_actions, refit, sample_actions, uniform_actions, without_terminate
+from am_ros.learning.method_config import MethodConfig
 from am_ros.learning.methods.bellman import q_figures, td_target
-from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.methods.gcbc import cloned
 from am_ros.learning.networks import Lagged, QNetwork, as_list
 from am_ros.learning.types import Encoding, Generator, Loss, Tensors

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from am_ros.action import DISCRETE_DIM
 from am_ros.learning.cem import maximise
-from am_ros.learning.methods.config import MethodConfig
+from am_ros.learning.method_config import MethodConfig
 from am_ros.learning.networks import Lagged, QNetwork, as_list
 from am_ros.learning.types import Generator, Loss, Tensors
 

@@ -16,8 +16,8 @@ import torch
 from torch.nn import functional
 
 from am_ros.errors import AmRosError
+from am_ros.learning.method_config import MethodConfig
 from am_ros.learning.methods.bellman import masked_mean
-from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.methods.gcbc import cloned
 from am_ros.learning.networks import Lagged, QNetwork
 from am_ros.learning.pair_network import PairNetwork

@@ -9,7 +9,7 @@ from torch.nn import functional
 from am_ros.action import DISCRETE_DIM
 from am_ros.errors import AmRosError
 from am_ros.learning.cem import Prior
-from am_ros.learning.methods.config import MethodConfig
+from am_ros.learning.method_config import MethodConfig
 from am_ros.learning.networks import Lagged, QNetwork
 from am_ros.learning.types import Encoding, Generator, Loss, Tensors
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from am_ros.errors import AmRosError
+from am_ros.learning.method_config import MethodConfig
 from am_ros.learning.methods.bellman import masked_mean
-from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.methods.gcbc import cloning_loss
 from am_ros.learning.networks import Lagged, QNetwork, as_list
 from am_ros.learning.types import Encoding, Generator, Loss, Tensors

@@ -4,8 +4,8 @@ Nothing ever says 'no': the paper reports that Q rises everywhere and the policy
 """
 
 
+from am_ros.learning.method_config import MethodConfig
 from am_ros.learning.methods.bellman import regression_loss, td_target
-from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.networks import Lagged, QNetwork
 from am_ros.learning.types import Generator, Loss, Tensors
 

@@ -5,8 +5,8 @@ The negatives are goals, not actions; few of them lie near the boundary between 
 
 import torch
 
+from am_ros.learning.method_config import MethodConfig
 from am_ros.learning.methods.bellman import regression_loss, td_target
-from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.networks import Lagged, QNetwork
 from am_ros.learning.types import Generator, Loss, Tensors
 

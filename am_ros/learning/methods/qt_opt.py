@@ -10,9 +10,9 @@ further, from successful episodes and relabelled items.
 import torch
 from torch.nn import functional
 
+from am_ros.learning.method_config import MethodConfig
 from am_ros.learning.methods.actionable_models import negative_loss
 from am_ros.learning.methods.bellman import masked_mean, q_figures, td_target
-from am_ros.learning.methods.config import MethodConfig
 from am_ros.learning.methods.gcbc import cloned
 from am_ros.learning.networks import Lagged, QNetwork
 from am_ros.learning.types import Generator, Loss, Tensors

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from am_ros.configuration import parameter
-from am_ros.learning.cem import CemConfig
+from am_ros.learning.cem_config import CemConfig
 
 NAMES = ("actionable_models", "contrastive", "gcbc", "gcivl", "her", "her_random_negatives", "qt_opt")
 HEAD_ALONE = ("gcbc", "gcivl")  # methods that act by the behaviour prior, for they learn no Q
