@@ -6,10 +6,10 @@ from am_ros.faults import suite
 from am_ros.faults.bench import Bench
 
 # Starting a cell takes longer than most faults. Cheaper tests have the same as the long ones: of a killed process
-# test_supervisor.py, of a camera test_policy_faults.py, of outputs test_policy_numbers.py, of poses
-# test_control_guard.py.
-SHORT = ("controller_suspended", "two_commanders", "messages_dropped", "malformed_input")
-LONG = ("process_killed", "camera_broken", "network_outputs", "unsafe_poses")
+# test_supervisor.py, of a suspended controller test_controller_safety.py, of a camera test_policy_faults.py, of wrong
+# input test_security.py and test_policy_server.py, of outputs test_policy_numbers.py, of poses test_control_guard.py.
+SHORT = ("two_commanders", "messages_dropped")
+LONG = ("controller_suspended", "malformed_input", "process_killed", "camera_broken", "network_outputs", "unsafe_poses")
 FAULTS = (*SHORT, *LONG)
 
 

@@ -11,8 +11,9 @@ ALONE_ON_THE_MACHINE = pytest.param("driver_brakes", marks=pytest.mark.slow)
 # And a trajectory that is under way for longer than its 20 ms at rest (LATE_S of am_ros/control/execution.py) begins in
 # its middle.
 IN_TIME = pytest.param("driver_follows", marks=pytest.mark.needs_quiet(0.02))
-SHARED = ("driver_states", "driver_cancels")
-LONG = pytest.param("driver_foreign", marks=pytest.mark.slow)  # test_controller_safety.py has the same
+SHARED = ("driver_cancels",)
+# test_controller_safety.py has the same as the first, test_sim_node.py some of the other.
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("driver_foreign", "driver_states")]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def bench(tmp_path_factory):
         yield shared
 
 
-@pytest.mark.parametrize("name", [IN_TIME, *SHARED, LONG, ALONE_ON_THE_MACHINE])
+@pytest.mark.parametrize("name", [IN_TIME, *SHARED, *LONG, ALONE_ON_THE_MACHINE])
 def test_a_fault_of_the_driver_ends_as_required(name, bench):
     results = suite.run_on(bench, name)
     assert results and all(result.ok for result in results), suite.table(results)

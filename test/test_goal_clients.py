@@ -83,6 +83,7 @@ def test_whatever_ends_the_operators_command_ends_the_episode_and_is_recorded(ce
     assert len(find_bags(tmp_path / "bags")) == len(stopped)
 
 
+@pytest.mark.slow  # it waits until DDS misses a process
 def test_a_client_without_heartbeats_is_missed_when_it_leaves_the_graph(cell, ros_env):
     _steps, events = cell
     client = RosClient("foreign")

@@ -30,6 +30,7 @@ def image_folder(tmp_path):
     return folder
 
 
+@pytest.mark.slow  # fourteen processes
 def test_nodes_declare_what_the_defaults_say_and_nothing_else(ros, ros_env, image_folder, tmp_path):
     """Every node of every cell, as a process: config/defaults.yaml is complete, and what is set is declared."""
     folders = {"goals": str(tmp_path / "goals"), "bags": str(tmp_path), "namespace": "cell"}

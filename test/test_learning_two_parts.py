@@ -97,6 +97,7 @@ def test_every_limit_is_shared_and_what_is_left_includes_the_rest_of_the_time(st
     assert cloning_part(small_recipe("beside_cloning", updates=0)).trainer.updates == 3000
 
 
+@pytest.mark.slow
 def test_two_processes_learn_both_parts(store, tmp_path):
     config = replace(CONFIG, trainer=replace(CONFIG.trainer, processes=2))
     last, _ = _train(store, tmp_path, config=config)

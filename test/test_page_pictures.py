@@ -13,7 +13,7 @@ pytest.importorskip("nicegui")
 READER = Path(__file__).parents[1] / "benchmarks" / "page_reader.py"
 
 
-@pytest.mark.parametrize("source_px", [64, 128])
+@pytest.mark.parametrize("source_px", [pytest.param(64, marks=pytest.mark.slow), 128])
 def test_a_camera_that_gives_no_larger_view_is_shown_as_it_is(start_node, tmp_path, source_px):
     """Its topic image_view is there, and stays empty where the policy's image is all that the source has."""
     noise = np.random.default_rng(0).integers(0, 255, (source_px, source_px, 3), np.uint8)

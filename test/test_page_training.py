@@ -1,5 +1,8 @@
-"""A training watched, paused, continued and saved from the page: a real trainer, a real browser."""
+"""The page's node without a cell: a training watched, paused, continued and saved, by a real trainer; a taken port."""
 
+import os
+
+import psutil
 import pytest
 from learning_data import DotWorld
 from page_browser import browser, open_page, picture  # noqa: F401
@@ -7,6 +10,7 @@ from test_page_cell import address_of
 
 from am_ros.action import ActionSpace
 from am_ros.bags.episodes import write_episode
+from am_ros.nodes.operator_page import NICE
 
 
 @pytest.mark.timeout(400)
@@ -32,3 +36,12 @@ def test_a_training_is_watched_paused_continued_and_saved(ros_env, start_node, o
     page.locator("button:enabled", has_text="Pause").wait_for()
     row.get_by_role("button", name="Load").click()
     row.get_by_text("serves").wait_for()
+
+
+def test_the_page_of_a_port_that_is_taken_ends_in_one_sentence(start_node):
+    first = start_node("operator_page", page_port=0)
+    port = address_of(first).rstrip("/").rpartition(":")[2]
+    assert psutil.Process(first.pid).nice() - os.nice(0) == NICE, "the robot's nodes come first"
+    second = start_node("operator_page", page_port=int(port))
+    assert second.wait(60) == 2
+    assert f"operator_page: parameter page_port: 127.0.0.1:{port} cannot be listened on" in second.output

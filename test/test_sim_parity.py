@@ -33,7 +33,7 @@ def cell(ros, start_node, tmp_path):
 
 
 @pytest.mark.needs_quiet(0.3)  # a controller that did not run for half a second stops
-@pytest.mark.parametrize("task", ["reach", "pick_place"])
+@pytest.mark.parametrize("task", [pytest.param("reach", marks=pytest.mark.slow), "pick_place"])
 def test_an_episode_through_the_nodes_is_the_one_that_collect_writes(cell, tmp_path, task):
     live = {
         topics.IMAGE_COMPRESSED: cell.receive(CompressedImage, topics.IMAGE_COMPRESSED),

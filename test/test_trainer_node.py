@@ -61,6 +61,7 @@ def test_a_recipe_and_every_parameter_of_the_learner_can_be_given(ros, start_nod
     assert learner["acting"]["samples"] == recipe.acting.samples
 
 
+@pytest.mark.slow  # test_learning_two_parts.py has it without the node
 def test_a_cloning_policy_and_a_q_beside_it_are_learned_one_after_the_other(ros, start_node, tmp_path):
     write_bags(tmp_path / "bags", range(3))
     metrics = ros.receive(TrainingMetrics, "trainer/metrics", RELIABLE_QOS)
