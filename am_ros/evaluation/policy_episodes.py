@@ -43,6 +43,9 @@ class Exploration:
     patient_share: float = parameter(0.5, "share of episodes in which the policy cannot terminate", range=(0, 1))
 
 
+AS_IN_A_TRIAL = Exploration(0.0, 0.0, 0.0)
+
+
 class Explorer:
     """A checkpoint's policy with exploration, for one episode after the other."""
 

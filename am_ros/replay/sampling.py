@@ -11,6 +11,8 @@ Every item is a transition (s, a, s') with a goal g:
   goal is never the very picture that the camera sees there;
 * alike: a random goal, of another episode with the tool at the same place (alike.py); the action is `terminate`, which
   is wrong there;
+* of a trial: the goal is how another episode of the same scene ended in success; the action is `terminate`, which is
+  right where the episode ended in success itself, and wrong anywhere else (trial_ends.py);
 * rewarded: no goal, the goal image is all zeros; the episode's last transition ends with 1 if it was a success, else
   with 0 (sections 5.2 and 5.3: downstream tasks). Some of them ask what `terminate` is worth: 1 on the last observation
   of a success, 0 anywhere else. Demonstrators terminate where they have succeeded, so the data alone never show the 0,
@@ -34,6 +36,7 @@ from am_ros.replay.light import add_noise, light, light_tables
 from am_ros.replay.pool import ActionPool
 from am_ros.replay.spans import Spans
 from am_ros.replay.store import ReplayStore
+from am_ros.replay.trial_ends import TrialEnds
 
 NEAR_STEPS = 2
 
@@ -58,6 +61,13 @@ class GoalConfig:
     alike_share: float = parameter(
         0.0, "share of the random goals that are of another episode with the tool where the item has it, within twice "
         "near_goal_m; the action there is terminate, which is wrong", range=(0.0, 1.0),
+    )  # fmt: skip
+    # A policy's own trials show what hindsight never does: this scene, with the arm at the goal's place and the object
+    # elsewhere.
+    trial_share: float = parameter(
+        0.0, "share of the random goals that are how another episode of the item's scene (task and seed) ended in "
+        "success; the action there is terminate, right where the episode was a success and ended, else wrong",
+        range=(0.0, 1.0),
     )  # fmt: skip
     at_goal_share: float = parameter(0.08, "share of items already at their goal, to learn terminate", range=(0.0, 0.5))
     near_goal_m: float = parameter(
@@ -183,6 +193,7 @@ class Sampler:
         while self._revision != store.revision:  # a shard whose index is damaged is left out while it is read
             self._revision = store.revision
             ids, steps, first = (store.ids() if config.held_out_share or held_out else []), store.steps, store.first
+            with_goals = (store.seeds, store.summary()) if config.trial_share else ()
         chosen = np.ones(len(steps), bool)
         if config.held_out_share or held_out:
             chosen = np.array([is_held_out(i, config.held_out_share) == held_out for i in ids], bool)
@@ -192,6 +203,8 @@ class Sampler:
         if not len(self._transitions):
             what = "held-out episode" if held_out else "episode that is not held out"
             raise AmRosError(f"{store.folder}: holds no {what}; change held_out_share or add episodes")
+        # Of two episodes of a scene, one may be held out, and the other not.
+        self._trial_ends = TrialEnds(store, chosen) if with_goals and not held_out else None
         self._rewarding = self._transitions
         if config.reward_share and config.reward_task:
             chosen = chosen & store.of_task(config.reward_task)
@@ -246,8 +259,13 @@ class Sampler:
         if config.alike_share:
             asked = np.flatnonzero(random_goal & (rng.random(size) < config.alike_share))
             alike[asked], goal[asked] = self._alike(row[asked], goal[asked], rng)
-        mine = (row, first, last, cut, goal, random_goal, alike, at_goal, rewarded, others, stop, half, offset)
-        row, first, last, cut, goal, random_goal, alike, at_goal, rewarded, others, stop, half, offset = map(
+        won = np.zeros(size, bool)
+        if self._trial_ends:
+            asked = np.flatnonzero(random_goal & ~alike & (rng.random(size) < config.trial_share))
+            row[asked], goal[asked], won[asked] = self._trial_ends.draw(len(asked), rng)
+            alike[asked] = True
+        mine = (row, first, last, cut, goal, random_goal, alike, won, at_goal, rewarded, others, stop, half, offset)
+        row, first, last, cut, goal, random_goal, alike, won, at_goal, rewarded, others, stop, half, offset = map(
             self._my_share, mine
         )
         beside = np.clip(row + offset, first, last)
@@ -260,7 +278,7 @@ class Sampler:
         start = others_begin[0] if others_begin else now
         is_beside, is_near = self._near(begin, start, beside, there), self._near(begin, start, goal, wanted)
         goal = np.where(at_goal, np.where(is_beside, beside, begin), goal)
-        near = at_goal | (~rewarded & is_near)
+        near = at_goal | won | (~rewarded & is_near)
         action = now["action"].copy()
         action[terminates] = np.eye(store.action_dim, dtype=np.float32)[-1]
         shift = (shifts[:, self.mine].T - config.random_shift_px) * store.has_images
@@ -270,7 +288,7 @@ class Sampler:
         success = now["success"]
         steps = np.where(random_goal, -1, np.where(at_goal, 0, goal - row))
         steps[rewarded] = np.where(success, last - row, -1)[rewarded]
-        steps[stop] = -1
+        steps[stop], steps[won] = -1, 0
         ended = stop | (rewarded & (following == last))
         return Batch(
             image=image,

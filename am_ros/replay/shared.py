@@ -2,8 +2,9 @@
 
 A batch looks at `shared_observations` pictures of each of `shared_episodes` episodes. An item is one of these and the
 step that the data took there, with a goal among them: a later picture of the episode (hindsight), a picture of another
-episode (random), or a picture of its own (at the goal, or a look-alike of it). So 128 pictures make as many items as
-one likes, and without sharing 64. What differs: the states and goals of a batch are fewer than its items.
+episode (random), or a picture of its own (at the goal, or a look-alike of it); an item of a trial has both to itself.
+So 128 pictures make as many items as one likes, and without sharing 64. What differs: the states and goals of a batch
+are fewer than its items.
 """
 
 import numpy as np
@@ -40,6 +41,7 @@ class SharedSampler(Sampler):
         self._at_goal = round(config.at_goal_share * batch_size)
         self._random = round(config.random_share * batch_size)
         self._alikes = round(config.alike_share * self._random)
+        self._trials = round(config.trial_share * (self._random - self._alikes)) if self._trial_ends else 0
         self._own = config.shared_observations
         # Processes that share a batch have every size-th episode each: a goal of another episode is one of those, too.
         self._stride = next(s for s in (4, 2, 1) if config.shared_episodes % s == 0 and config.shared_episodes > s)
@@ -72,17 +74,24 @@ class SharedSampler(Sampler):
         found, wanted = self._alike(row[asked], row[asked], rng) if self._alikes else (asked[:0], row[:0])
         alike = asked.copy()
         alike[asked] = found
+        of_trial, won = (order >= size - self._alikes - self._trials) & ~asked, np.zeros(size, bool)
+        trial, aim = row[:0], row[:0]
+        if self._trial_ends:
+            trial, aim, won[of_trial] = self._trial_ends.draw(self._trials, rng)
+            row[of_trial], alike[of_trial] = trial, True
 
         # Rows of the store in the order of the frames: what is seen, what follows it, and pictures of their own for
         # goals that are reached, or look as if they were.
-        rows = np.concatenate([seen.ravel(), following.ravel(), beside[at_goal], wanted])
+        rows = np.concatenate([seen.ravel(), following.ravel(), beside[at_goal], wanted, trial, aim])
         image = episode * own + which
         goal = np.where(random_goal, other * own + anything, episode * own + later)
         goal[at_goal] = 2 * seen.size + np.arange(self._at_goal)
-        goal[alike] = 2 * seen.size + self._at_goal + np.flatnonzero(found)
+        goal[asked & alike] = 2 * seen.size + self._at_goal + np.flatnonzero(found)
+        image[of_trial] = len(rows) - 2 * self._trials + np.arange(self._trials)
+        goal[of_trial] = len(rows) - self._trials + np.arange(self._trials)
         next_image = np.where(at_goal | alike, image, seen.size + image)  # terminate moves nothing
-        drawn = (image, next_image, goal, row, last, cut, at_goal, random_goal, alike, others)
-        image, next_image, goal, row, last, cut, at_goal, random_goal, alike, others = map(self._my_share, drawn)
+        drawn = (image, next_image, goal, row, last, cut, at_goal, random_goal, alike, won, others)
+        image, next_image, goal, row, last, cut, at_goal, random_goal, alike, won, others = map(self._my_share, drawn)
         used, places = np.unique(np.stack([image, next_image, goal]), return_inverse=True)
         image, next_image, goal_image = places.reshape(3, -1).astype(np.int64)
         terminates = at_goal | alike
@@ -100,8 +109,8 @@ class SharedSampler(Sampler):
             action=action,
             next_action=then["action"].copy(),
             other_actions=self._pool.take(step, others),
-            near_goal=at_goal | self.near(row, goal_row),
-            steps_to_goal=np.where(random_goal, -1, np.where(at_goal, 0, goal_row - row)),
+            near_goal=at_goal | won | self.near(row, goal_row),
+            steps_to_goal=np.where(at_goal | won, 0, np.where(random_goal, -1, goal_row - row)),
             final=random_goal & ~alike & (cut == row + 1) & (next_row < last),
             rewarded=nothing,
             ended=nothing,
@@ -136,7 +145,7 @@ class SharedSampler(Sampler):
     @property
     def observed_shape(self) -> tuple[int, ...]:
         """Of what `batch` fills: its frames, [F, ...], and no batch has more."""
-        own = self._at_goal + self._alikes
+        own = self._at_goal + self._alikes + 2 * self._trials
         return 2 * self.config.shared_episodes * self._own + own, *self.store.observation_shape
 
     def _frames(

@@ -161,7 +161,7 @@ class ReplayStore:
 
     def _forget(self) -> None:
         """What was derived from the numbers that rows and episodes had."""
-        for name in ("first", "steps", "outcomes", "transitions", "_places", "_hashes"):
+        for name in ("first", "steps", "outcomes", "seeds", "transitions", "_places", "_hashes"):
             self.__dict__.pop(name, None)
 
     @property
@@ -281,6 +281,11 @@ class ReplayStore:
     def of_task(self, task: str) -> np.ndarray:
         """bool [episodes]: which are of a task."""
         return self._column(lambda shard: shard.of_task(task)).astype(bool)
+
+    @cached_property
+    def seeds(self) -> np.ndarray:
+        """int64 [episodes]: the number of each one's scene, -1 where there is none."""
+        return self._column(lambda shard: shard.column("seeds").all()).astype(np.int64)
 
     def ids(self) -> list[str]:
         """Of all episodes, in their order."""
