@@ -84,7 +84,7 @@ def _trials(arguments, tasks: tuple[str, ...], sim: SimConfig) -> int:
     from am_ros.learning import checkpoint
 
     for name, given in (("split", arguments.split), ("noise", arguments.noise), ("out", is_url(arguments.out))):
-        if given not in (None, False):
+        if given is not None and given is not False:
             raise AmRosError(f"parameter {name}: {getattr(arguments, name)} does not go with --policy")
     if not 1 <= arguments.episodes <= SCENES_PER_SEED:
         raise AmRosError(f"parameter episodes: {arguments.episodes} is outside 1 ... {SCENES_PER_SEED}")

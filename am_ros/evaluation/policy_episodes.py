@@ -27,7 +27,7 @@ from am_ros.sim.episodes import Performance, as_episode, execute
 from am_ros.sim.expert import TOGGLE
 from am_ros.sim.tasks import find_task, train_seed
 from am_ros.sim.workcell import SimConfig
-from am_ros.workers import run_jobs
+from am_ros.workers import Workers, at_most, run_jobs
 
 SOURCE = "policy"
 REACHED, TERMINATED, STEP_LIMIT = "reached", "terminated", "step_limit"  # why an episode ended
@@ -132,7 +132,7 @@ class PolicyRound:
         return f"{self.task}_{self.first_scene + index}_{digest}"
 
 
-def collect_round(what: PolicyRound, episodes: int, workers: int = 1) -> Iterator[BagFacts]:
+def collect_round(what: PolicyRound, episodes: int, workers: Workers = 1) -> Iterator[BagFacts]:
     """Facts of the bags of episodes 0 ... `episodes` - 1: those that are there already first, then the others, as they
     are made. The same round gives the same bags, byte by byte, however often it was interrupted.
 
@@ -147,7 +147,8 @@ def collect_round(what: PolicyRound, episodes: int, workers: int = 1) -> Iterato
             missing.append(index)
     if missing:
         jobs = [(what, index) for index in missing]
-        yield from run_jobs(_work, jobs, max(1, min(workers, len(jobs))), "improve")
+        processes = at_most(workers, len(jobs))
+        yield from run_jobs(_work, jobs, processes, "collect", lambda job: what.name(job[1]), (what.folder,))
 
 
 def _work(what: PolicyRound, index: int) -> BagFacts:
