@@ -24,6 +24,7 @@ import numpy as np
 from bags import make_episode
 from output import output_file
 
+import am_ros
 from am_ros.action import ACTION_DIM, ActionSpace
 from am_ros.bags.episodes import write_episode
 from am_ros.episode import STATE_DIM, EpisodeInfo, Outcome
@@ -32,6 +33,7 @@ from am_ros.replay.from_bags import ingest
 from am_ros.replay.sampling import GoalConfig, Sampler
 from am_ros.replay.store import ReplayStore
 
+TREE = Path(am_ros.__file__).parents[1]  # what is measured
 STEPS = 12  # of an episode
 BATCH = 128
 VECTORS = {"10k": 834, "1M": 83_334, "10M": 800_000}  # episodes: 10 008, 1.0 M and 9.6 M transitions
@@ -135,7 +137,7 @@ def update_ms(scratch: Path, quick: bool) -> dict[str, float]:
             command = [sys.executable, "-c", "from am_ros.cli import main; main()", "train", "--out", str(out)]
             command += ["--batch-size", "128", "--updates", str(updates), "--processes", str(processes)]
             alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # a thread for each process
-            subprocess.run(command, check=True, capture_output=True, env=alone)
+            subprocess.run(command, check=True, capture_output=True, env=alone, cwd=TREE)
             rows = np.genfromtxt(out / "metrics.csv", delimiter=",", names=True)
             rows = rows[rows["update"] >= WARM_UP]
             spent_s, made = (rows[name][-1] - rows[name][0] for name in ("trained_s", "update"))
@@ -147,6 +149,7 @@ def run(scratch: Path, quick: bool, drawing: bool) -> dict:
     """All figures; stores are made one at a time and deleted again."""
     figures: dict = {"vectors": {}, "images": {}}
     scratch.mkdir(parents=True, exist_ok=True)
+    scratch = scratch.resolve()
     if not drawing:
         figures |= {"bags_per_s": bags_per_s(scratch, quick), "update_ms": update_ms(scratch, quick)}
         print(figures, file=sys.stderr, flush=True)
@@ -194,7 +197,8 @@ def main() -> None:
         return
     there = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
     figures = run(arguments.scratch, arguments.quick, arguments.drawing)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    head = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(head, capture_output=True, text=True, cwd=TREE).stdout.strip()
     there[arguments.label] = figures | {"commit": commit, "machine": machine(), "numpy": np.__version__}
     print(table(there))
     if arguments.json:

@@ -62,7 +62,7 @@ def test_a_pose_of_before_is_not_paired_with_an_image_of_after(ros, runner):
     for what in (cell.image, cell.joints, lambda: cell.pose(*pose)):
         ros.node.create_timer(0.05, what)
     with runner._watching(None):
-        wait_until(lambda: None not in (runner._image, runner._pose, runner._opening))
+        wait_until(lambda: runner._newest(0) is not None)
         with pytest.raises(AmRosError, match="pose_stale: topic ee_pose: no pose is stamped later than the motion"):
             runner._observe(before)
         pose[:] = 0.2, before + 1
