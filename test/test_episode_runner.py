@@ -1,6 +1,7 @@
 """What an actor sees: image and pose of one moment, however they arrive."""
 
 import math
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -52,6 +53,23 @@ def runner(ros):
         runner = EpisodeRunner(client.node, config)
         runner._commander = SimpleNamespace(fault=lambda now_s: None, overdue_s=math.inf)
         yield runner
+
+
+def test_the_gripper_is_heard_among_the_joint_states_of_a_fast_arm(ros, runner):
+    """Arm and gripper publish by one topic; who reads now and then must not miss the rarer one."""
+    cell = Cell(ros.node)
+    wait_until(cell._joints.get_subscription_count)
+    arm = JointState(name=["joint_a1"], position=[0.0])
+
+    def heard():
+        cell.joints()
+        for _ in range(60):
+            cell._joints.publish(arm)
+        time.sleep(0.3)  # all have come before anybody looks
+        runner._newest(0)
+        return runner._opening is not None
+
+    wait_until(heard, what="the gripper's joint state")
 
 
 def test_a_pose_of_before_is_not_paired_with_an_image_of_after(ros, runner):

@@ -126,6 +126,7 @@ def test_what_a_policy_cannot_be_collected_with_is_refused_by_name(tmp_path, cap
         (["--noise", "0"], "parameter noise: 0.0 does not go with --policy"),
         (["--split", "grasp,place"], "parameter split: grasp,place does not go with --policy"),
         (["--out", "s3://bucket/trials"], "parameter out: s3://bucket/trials does not go with --policy"),
+        (["--seed", "-1"], "scene index"),
         (["--episodes", "0"], "parameter episodes: 0 is outside"),
         (["--out", str(tmp_path / "experts")], "holds episodes of experts; give a policy's a folder of their own"),
         (["--policy", "nobody"], "nobody"),

@@ -14,7 +14,7 @@ from am_ros.episode import Outcome
 from am_ros.errors import AmRosError
 from am_ros.evaluation.outputs import check_file
 from am_ros.sim.camera import CameraConfig
-from am_ros.sim.collect import RECORD, SCENES_PER_SEED, Collection, collect
+from am_ros.sim.collect import RECORD, Collection, collect
 from am_ros.sim.dataset_card import README
 from am_ros.sim.depot import Depot
 from am_ros.sim.episodes import Mixture, fixed_noise
@@ -86,8 +86,7 @@ def _trials(arguments, tasks: tuple[str, ...], sim: SimConfig) -> int:
     for name, given in (("split", arguments.split), ("noise", arguments.noise), ("out", is_url(arguments.out))):
         if given is not None and given is not False:
             raise AmRosError(f"parameter {name}: {getattr(arguments, name)} does not go with --policy")
-    if not 1 <= arguments.episodes <= SCENES_PER_SEED:
-        raise AmRosError(f"parameter episodes: {arguments.episodes} is outside 1 ... {SCENES_PER_SEED}")
+    experts = Collection(tasks, arguments.episodes, arguments.out, arguments.seed, sim=sim)  # whose scenes they are
     if (arguments.out / RECORD).exists():
         raise AmRosError(f"out {arguments.out}: holds episodes of experts; give a policy's a folder of their own")
     if arguments.json:
@@ -96,10 +95,8 @@ def _trials(arguments, tasks: tuple[str, ...], sim: SimConfig) -> int:
     progress, began = ProgressLine(sys.stderr, "collect", "episodes"), time.monotonic()
     figures: dict[str, dict] = {}
     for number, task in enumerate(tasks):
-        what = PolicyRound(
-            task, Path(arguments.policy), weights, AS_IN_A_TRIAL, sim, arguments.out / task,
-            arguments.seed * SCENES_PER_SEED,
-        )  # fmt: skip
+        folder = arguments.out / task
+        what = PolicyRound(task, Path(arguments.policy), weights, AS_IN_A_TRIAL, sim, folder, experts.scene(0))
         ends = []
         for facts in collect_round(what, arguments.episodes, workers_of(arguments)):
             ends.append(facts.info)

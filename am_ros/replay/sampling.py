@@ -193,7 +193,7 @@ class Sampler:
         while self._revision != store.revision:  # a shard whose index is damaged is left out while it is read
             self._revision = store.revision
             ids, steps, first = (store.ids() if config.held_out_share or held_out else []), store.steps, store.first
-            with_goals = (store.seeds, store.summary()) if config.trial_share else ()
+            scenes = config.trial_share and not held_out and (store.seeds, store.summary())  # what TrialEnds will read
         chosen = np.ones(len(steps), bool)
         if config.held_out_share or held_out:
             chosen = np.array([is_held_out(i, config.held_out_share) == held_out for i in ids], bool)
@@ -204,7 +204,7 @@ class Sampler:
             what = "held-out episode" if held_out else "episode that is not held out"
             raise AmRosError(f"{store.folder}: holds no {what}; change held_out_share or add episodes")
         # Of two episodes of a scene, one may be held out, and the other not.
-        self._trial_ends = TrialEnds(store, chosen) if with_goals and not held_out else None
+        self._trial_ends = TrialEnds(store, chosen) if scenes else None
         self._rewarding = self._transitions
         if config.reward_share and config.reward_task:
             chosen = chosen & store.of_task(config.reward_task)

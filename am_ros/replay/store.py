@@ -396,7 +396,6 @@ class ReplayStore:
         for task in dict.fromkeys(task for shard in self._shards for task in shard.tasks()):
             its = self.of_task(task)
             won = int((self.outcomes[its] == Outcome.SUCCESS).sum())
-            if its.any():
-                counts = {"episodes": int(its.sum()), "transitions": int(self.steps[its].sum()), "successes": won}
-                found[task] = counts
+            if count := int(its.sum()):
+                found[task] = {"episodes": count, "transitions": int(self.steps[its].sum()), "successes": won}
         return found

@@ -32,6 +32,9 @@ from am_ros.signals import on_stop
 # Images and joint states: a late one is worthless, so nothing is sent twice. Ten are kept because a
 # single-threaded executor that is busy for 100 ms must not lose what came meanwhile.
 SENSOR_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
+# Joint states that are read now and then: a tenth of a second of an arm at 1 kHz, so that those of a gripper that come
+# in between by the same topic are among them.
+UNWAITED_JOINTS_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
 # Images where each one is looked at: a second of them, for a process that has to wait that long for a processor.
 IMAGES_QOS = QoSProfile(depth=30, reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST)
 # Steps, events and commands: each one counts.
@@ -229,9 +232,13 @@ class StopOnSignal:
 
 
 def subscribe_joints(node, callback, group: CallbackGroup | None = None) -> list[Subscription]:
-    """Hear the joints of the arm and those of the gripper, which may come by a topic of their own."""
+    """Hear the joints of the arm and those of the gripper, which may come by a topic of their own.
+
+    `group`: an Unwaited one for a node that reads them when it looks.
+    """
+    qos = UNWAITED_JOINTS_QOS if group else SENSOR_QOS
     return [
-        node.create_subscription(JointState, topic, callback, SENSOR_QOS, callback_group=group)
+        node.create_subscription(JointState, topic, callback, qos, callback_group=group)
         for topic in (topics.JOINT_STATES, topics.GRIPPER_STATES)
     ]
 

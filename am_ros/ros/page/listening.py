@@ -18,7 +18,7 @@ from am_ros.page.source import CAMERA, ERROR, OK, STALE, VIEW, WARN, CellState, 
 from am_ros.ros.introspection.names import full_name
 from am_ros.ros.messages.acting import ActingConfig
 from am_ros.ros.node.clocks import steady_timer
-from am_ros.ros.node.common import LATCHED_QOS, SENSOR_QOS
+from am_ros.ros.node.common import LATCHED_QOS, SENSOR_QOS, UNWAITED_JOINTS_QOS
 from am_ros.ros.node.unwaited import Unwaited, take_all
 
 # The newest one counts: a page that is late wants no others.
@@ -46,11 +46,11 @@ class CellListener:
         self._fingers = acting.finger_names, acting.finger_open, acting.finger_closed
         self.watched, self._watched_s = False, -math.inf
         self.lookers: dict[str, bool] = {CAMERA: False, VIEW: False}
-        # Of what comes up to a hundred times a second, the newest one is taken four times a second.
+        # What comes up to a hundred times a second is looked at four times a second.
         self._polled: dict[str, tuple] = {
             topics.EE_POSE: (PoseStamped, self._on_pose, NEWEST_QOS),
-            topics.JOINT_STATES: (JointState, self._on_joints, NEWEST_QOS),
-            topics.GRIPPER_STATES: (JointState, self._on_joints, NEWEST_QOS),
+            topics.JOINT_STATES: (JointState, self._on_joints, UNWAITED_JOINTS_QOS),
+            topics.GRIPPER_STATES: (JointState, self._on_joints, UNWAITED_JOINTS_QOS),
         }
         self._unwaited = Unwaited()
         self._subscriptions: dict[str, Subscription] = {}
