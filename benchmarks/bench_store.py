@@ -109,9 +109,10 @@ def measured(folder: Path) -> dict[str, float]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def bags_per_s(scratch: Path, quick: bool) -> dict[str, dict[str, float]]:
-    """Bags of smooth pictures read into a store, per second of the clock, by so many processes."""
-    figures: dict[str, dict[str, float]] = {}
+def bags_per_s(scratch: Path, quick: bool) -> dict[str, dict[str, dict[str, float]]]:
+    """Bags of smooth pictures read into a store by so many processes: per second of the clock, and the CPU time of a
+    bag [ms], `own` of the process that writes and `others` of those that read for it."""
+    figures: dict[str, dict[str, dict[str, float]]] = {"bags_per_s": {}, "bag_own_ms": {}, "bag_others_ms": {}}
     space = ActionSpace()
     for pixels, count in BAGS.items():
         count = 8 if quick else count
@@ -121,10 +122,20 @@ def bags_per_s(scratch: Path, quick: bool) -> dict[str, dict[str, float]]:
                 write_episode(episode.with_info(episode_id=f"e{number}"), Path(folder) / "bags", space, False)
             for workers in PROCESSES:
                 store = ReplayStore.create(Path(folder) / f"store_{workers}", (pixels, pixels))
-                began = time.monotonic()
+                began, spent = time.monotonic(), cpu_s()
                 ingest(Path(folder) / "bags", store, space, workers=workers)
-                figures.setdefault(str(pixels), {})[str(workers)] = round(count / (time.monotonic() - began), 1)
+                own, others = (1e3 * (after - before) / count for before, after in zip(spent, cpu_s(), strict=True))
+                found = {"bags_per_s": count / (time.monotonic() - began), "bag_own_ms": own, "bag_others_ms": others}
+                for name, value in found.items():
+                    figures[name].setdefault(str(pixels), {})[str(workers)] = round(value, 1)
     return figures
+
+
+def cpu_s() -> tuple[float, float]:
+    """CPU time of this process and of those that it has started and that have ended [s]."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own, others = (usage.ru_utime + usage.ru_stime for usage in used)
+    return own, others
 
 
 def update_ms(scratch: Path, quick: bool) -> dict[str, float]:
@@ -151,7 +162,7 @@ def run(scratch: Path, quick: bool, drawing: bool) -> dict:
     scratch.mkdir(parents=True, exist_ok=True)
     scratch = scratch.resolve()
     if not drawing:
-        figures |= {"bags_per_s": bags_per_s(scratch, quick), "update_ms": update_ms(scratch, quick)}
+        figures |= bags_per_s(scratch, quick) | {"update_ms": update_ms(scratch, quick)}
         print(figures, file=sys.stderr, flush=True)
     sizes = [("vectors", name, count, 0) for name, count in VECTORS.items()]
     sizes += [("images", str(pixels), count, pixels) for pixels, count in IMAGES.items()]
